@@ -1,0 +1,330 @@
+//! What a compiled bundle hands to whoever enforces it: who may, where to, and what happens to
+//! each field on the way. Plain data: no I/O, no clock, no strings to parse again.
+//!
+//! INVARIANT: everything in here was decided at compile time. Whoever enforces a plan looks up
+//! and applies; it never interprets a rule.
+
+use std::{fmt, sync::Arc};
+
+/// BLAKE3 over the canonical form of a bundle. It names the policy in every decision and in every
+/// ledger entry. Printed as `b3:` and 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BundleDigest(pub [u8; 32]);
+
+impl fmt::Display for BundleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("b3:")?;
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for BundleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Milliseconds since 1970-01-01T00:00:00Z. The caller owns the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub i64);
+
+/// What a principal asks to do with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    Publish,
+    Read,
+}
+
+/// The name of a rule document, as the author wrote it in `metadata.name`.
+pub type RuleName = Arc<str>;
+
+/// A dataset as the enforcer needs it: how to find jurisdiction and lineage in a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    pub name: Arc<str>,
+    pub topics: Box<[Arc<str>]>,
+    pub jurisdiction: JurisdictionSource,
+    /// Source metadata that the producer declares (device, model version, calibration …):
+    /// the name under which lineage is searched, and where the value stands in the record.
+    pub lineage: Box<[(Arc<str>, FieldPath)]>,
+}
+
+/// Where the subject's jurisdiction of a record comes from. A value that the record lacks, or
+/// that the vocabulary does not know, refuses the record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JurisdictionSource {
+    /// A field of the value, a JSON key, or a header; the scalar text found there is looked up in
+    /// [`crate::Table::jurisdiction`], upper- and lower-case alike.
+    Field(FieldPath),
+    /// The principal's own jurisdiction, from the vocabulary.
+    Principal,
+    /// The same for every record of the dataset.
+    Fixed(JurisdictionId),
+}
+
+/// An interned jurisdiction of one [`crate::Table`]; meaningless in another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JurisdictionId(pub u16);
+
+/// Which part of a record a path starts in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    Value,
+    /// Written `key:` (the whole key) or `key:customer.id` (a JSON key).
+    Key,
+    /// Written `header:NAME`; names are compared without case.
+    Header(Arc<str>),
+}
+
+/// One step of a path into JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// A member of an object, by its exact (unescaped) name.
+    Member(Arc<str>),
+    /// `[]`: each element of an array.
+    Each,
+    /// `*`: each member of an object, whatever its name.
+    AnyMember,
+    /// `**`: zero or more members or elements. At the end of a path: the value there and
+    /// everything below it.
+    AnyDepth,
+}
+
+/// A place, or a family of places, in a record: `customer.email`, `items[].sku`, `**.login`,
+/// `key:`, `header:x-user`. `written` is the author's spelling, for messages and for lineage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldPath {
+    pub part: Part,
+    pub steps: Box<[Step]>,
+    pub written: Arc<str>,
+}
+
+/// What happens to the fields of a record for one dataset, purpose, jurisdiction and region.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Sorted so that of several entries that match one place, the **last** is the most
+    /// protective, and is the one to apply. (Incomparable overlaps do not compile.)
+    pub fields: Box<[FieldPlan]>,
+    /// What happens to a scalar that no entry matches.
+    pub unlisted: Unlisted,
+    /// Every rule that shaped this plan, sorted, once each.
+    pub rules: Box<[RuleName]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unlisted {
+    /// The default.
+    Drop,
+    /// Schema drift refuses the record, naming the field's pointer.
+    Refuse,
+    /// The author declared the dataset's remainder free of personal data.
+    Keep,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldPlan {
+    pub path: FieldPath,
+    pub category: Arc<str>,
+    pub transform: Transform,
+    /// What to do when the value does not fit the transform (a date that is none, an object
+    /// where a scalar was declared).
+    pub on_invalid: OnInvalid,
+    pub rules: Box<[RuleName]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnInvalid {
+    /// The default: the value is dropped.
+    Drop,
+    /// The record is refused, with the field's pointer.
+    Refuse,
+}
+
+/// A number as the author wrote it: `digits · 10^-scale`. No floating point on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    pub digits: i64,
+    pub scale: u8,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Transform {
+    /// Bytes stay as they are.
+    Keep,
+    /// Member, element, key or header disappears.
+    Drop,
+    /// Becomes the JSON string `"[redacted]"`, whatever it was (also an object or array).
+    Redact,
+    /// Becomes this JSON text.
+    Constant(Arc<str>),
+    Mask(Mask),
+    Tokenize(TokenUse),
+    Generalise(Generalise),
+    /// A coordinate (JSON number, or `"lat,lon"` string) truncated towards zero to this many
+    /// decimal places (0–4), or a geohash string cut to this many characters.
+    Geo(Geo),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mask {
+    /// Characters (Unicode scalar values) shown at the start and at the end; when the value is
+    /// not longer than `first + last`, everything is masked.
+    pub first: u8,
+    pub last: u8,
+    pub with: char,
+    /// Keep the shape of an e-mail: the local part is masked by `first`/`last`, the domain stays.
+    pub email: bool,
+    /// The masked stretch always has this many characters, so that length does not leak.
+    /// `None` shows the length.
+    pub length: Option<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Generalise {
+    /// RFC 3339 date or date-time text, cut to the part; or epoch milliseconds, rounded down to
+    /// its start (UTC).
+    Date(DatePart),
+    /// The first `keep` characters of a postal code (spaces and dashes aside); the rest become `*`.
+    Zip { keep: u8 },
+    /// Network prefix lengths; output is `a.b.c.0/24` form.
+    Ip { v4: u8, v6: u8 },
+    /// `[n·width, (n+1)·width)`, written as the string `"lo-hi"`, lo inclusive, hi exclusive.
+    Bucket { width: Decimal },
+    /// Custom borders, ascending: below the first `"<e0"`, then `"e0-e1"`, at or above the last
+    /// `"e_last+"`.
+    Edges(Box<[Decimal]>),
+    /// Bottom and top coding: a smaller number becomes `bottom`, a larger one `top`.
+    Bound { bottom: Option<Decimal>, top: Option<Decimal> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DatePart {
+    Year,
+    Quarter,
+    Month,
+    Day,
+    Hour,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Geo {
+    Decimals(u8),
+    Geohash(u8),
+}
+
+/// Which key makes the token, and how the value is spelt before: all of it is key identity, so
+/// that changing any part changes every token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TokenUse {
+    pub domain: Arc<str>,
+    /// Resolved: `global`, `purpose=analytics`, `recipient=vendor.us`, `jurisdiction=DE`,
+    /// `dataset=orders`.
+    pub scope: Arc<str>,
+    pub epoch: u32,
+    pub normaliser: Normaliser,
+    /// The name of the master key in the keyring.
+    pub key: Arc<str>,
+}
+
+/// Versioned spelling rules. Changing one is a new variant, never an edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Normaliser {
+    /// The bytes of the JSON scalar's text as they are (string content unescaped).
+    ExactV1,
+    /// Surrounding white space off, domain lower-case, local part as it is.
+    EmailV1,
+    /// Digits only, a leading `+` or `00` kept as `+`.
+    PhoneV1,
+    /// Digits only.
+    DigitsV1,
+    /// White space and dashes off, upper-case ASCII (IBAN, plates, document numbers).
+    CompactV1,
+    /// Surrounding white space off, inner runs to one space, lower-case.
+    NameV1,
+}
+
+/// Where a record of one jurisdiction goes, under one grant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// At least one.
+    pub deliveries: Box<[Delivery]>,
+    /// Regions the dataset wanted and the rules did not allow; for the ledger and for `explain`.
+    pub withheld: Box<[Withheld]>,
+    /// Rules in `mode: shadow` that would have decided otherwise.
+    pub shadow: Box<[RuleName]>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    pub region: Arc<str>,
+    /// Dense per table, so that an enforcer can keep what it makes of a plan in a plain array.
+    pub plan_id: u32,
+    pub plan: Arc<Plan>,
+    /// Present exactly when the record leaves its subject's jurisdiction.
+    pub transfer: Option<Transfer>,
+}
+
+/// A border crossing and what allows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transfer {
+    pub rule: RuleName,
+    pub from: Arc<str>,
+    pub to: Arc<str>,
+    pub recipient: Arc<str>,
+    /// For people and for the ledger: `adequacy (eu:2023/1795)`, `scc module 2, TIA-114`.
+    pub mechanism: Arc<str>,
+    pub categories: Box<[Arc<str>]>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Withheld {
+    pub region: Arc<str>,
+    pub why: Refusal,
+}
+
+/// Why something was refused: for the caller, the ledger and `explain` alike. Holds words of the
+/// policy only, never a value of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub code: RefusalCode,
+    /// The rule that said no; none when nothing said yes.
+    pub rule: Option<RuleName>,
+    /// The author's `because`, or our own sentence.
+    pub detail: Arc<str>,
+    pub help: Option<Arc<str>>,
+}
+
+/// Stable codes; they are part of the HTTP interface and of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RefusalCode {
+    UnknownPrincipal,
+    UnknownTopic,
+    UnknownPurpose,
+    UnknownJurisdiction,
+    UnknownField,
+    NotPermitted,
+    Forbidden,
+    TransferNotAllowed,
+    NoRegion,
+    InvalidValue,
+    PolicyNotInForce,
+}
+
+impl RefusalCode {
+    /// The code as it stands in answers, metrics and the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownPrincipal => "unknown-principal",
+            Self::UnknownTopic => "unknown-topic",
+            Self::UnknownPurpose => "unknown-purpose",
+            Self::UnknownJurisdiction => "unknown-jurisdiction",
+            Self::UnknownField => "unknown-field",
+            Self::NotPermitted => "not-permitted",
+            Self::Forbidden => "forbidden",
+            Self::TransferNotAllowed => "transfer-not-allowed",
+            Self::NoRegion => "no-region",
+            Self::InvalidValue => "invalid-value",
+            Self::PolicyNotInForce => "policy-not-in-force",
+        }
+    }
+}
