@@ -1,0 +1,172 @@
+//! Master keys by name, and what is derived from them.
+//!
+//! Must never hand out, print or put into an error a byte of a master key: users get keys that
+//! HKDF derived for one purpose. A keyring file is for one machine and for trying; keys of a
+//! production gateway come from a key service behind the same [`Keyring`].
+
+use std::{collections::BTreeMap, fmt::Write, hint::black_box};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use ring::{hkdf, rand::SecureRandom};
+use serde::Deserialize;
+
+/// The salt of the extraction step: it keeps these keys apart from any other use of a master.
+const SALT: &[u8] = b"sluicegate keyring v1";
+const NAME_BYTES_MAX: usize = 128;
+const KEYS_MAX: usize = 1024;
+
+/// Where master keys live. A derived key depends on the master and on every byte of `info`.
+pub trait Keyring: Send + Sync {
+    fn derive(&self, name: &str, info: &[u8]) -> Result<Secret, KeyError>;
+
+    /// The names of the master keys, sorted.
+    fn ids(&self) -> Vec<String>;
+}
+
+/// A key. Wiped on drop as far as safe code can; no `Debug`, no copy.
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.fill(0);
+        black_box(&self.0);
+    }
+}
+
+/// Why there is no key. Names keys, never their bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error(
+        "the keyring has no key `{name}`\n  help: add `{name}` under `keys:` in the keyring file, \
+         or name a key it has in the token domain"
+    )]
+    Missing { name: String },
+    #[error(
+        "the keyring is not what it should be{place}\n  help: it is YAML or JSON of the form \
+         `keys: {{NAME: BASE64}}`, each name once"
+    )]
+    Shape { place: String },
+    #[error(
+        "the key `{name}` is not 32 bytes in base64\n  help: make one with \
+         `head -c 32 /dev/urandom | base64`"
+    )]
+    NotAKey { name: String },
+    // The name is not repeated: it may be a key in the wrong place.
+    #[error(
+        "a name in the keyring cannot be the name of a key\n  help: use up to 128 letters, digits, \
+         `.`, `_` and `-`"
+    )]
+    Name,
+    #[error("a keyring holds at most 1024 keys")]
+    TooMany,
+    #[error("the system's random numbers are not available")]
+    Random,
+    #[error("the key `{name}` could not be derived")]
+    Derive { name: String },
+}
+
+/// Parts joined so that no two lists of parts give the same bytes: each behind its length.
+pub fn info(parts: &[&[u8]]) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(parts.iter().map(|p| p.len() + 8).sum());
+    for part in parts {
+        joined.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        joined.extend_from_slice(part);
+    }
+    joined
+}
+
+/// A keyring in one file, which only its owner may read (whoever opens the file checks that).
+pub struct FileKeyring {
+    masters: BTreeMap<String, hkdf::Prk>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    keys: BTreeMap<String, String>,
+}
+
+impl Drop for Document {
+    fn drop(&mut self) {
+        for (_, text) in std::mem::take(&mut self.keys) {
+            let mut bytes = text.into_bytes();
+            bytes.fill(0);
+            black_box(&bytes);
+        }
+    }
+}
+
+impl FileKeyring {
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        // The parser's own message may quote the line it failed on; only its place goes on.
+        let document: Document = serde_saphyr::from_str(text).map_err(|error| {
+            let place = error.location().map_or_else(String::new, |l| {
+                format!(" (line {}, column {})", l.line(), l.column())
+            });
+            KeyError::Shape { place }
+        })?;
+        if document.keys.len() > KEYS_MAX {
+            return Err(KeyError::TooMany);
+        }
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT);
+        let masters = document.keys.iter().map(|(name, text)| {
+            check_name(name)?;
+            let not_a_key = || KeyError::NotAKey { name: name.clone() };
+            let mut bytes = BASE64_STANDARD.decode(text).map_err(|_| not_a_key())?;
+            let master = (bytes.len() == 32).then(|| salt.extract(&bytes));
+            bytes.fill(0);
+            black_box(&bytes);
+            Ok((name.clone(), master.ok_or_else(not_a_key)?))
+        });
+        Ok(Self { masters: masters.collect::<Result<_, _>>()? })
+    }
+
+    /// The text of a keyring file with a fresh key for each name.
+    pub fn generate<'n>(
+        names: impl IntoIterator<Item = &'n str>,
+        rng: &dyn SecureRandom,
+    ) -> Result<String, KeyError> {
+        let mut text = String::from(
+            "# Master keys. Whoever reads this file can undo every token made with it.\nkeys:\n",
+        );
+        for name in names {
+            check_name(name)?;
+            let mut bytes = Secret([0; 32]);
+            rng.fill(&mut bytes.0).map_err(|_| KeyError::Random)?;
+            writeln!(text, "  \"{name}\": {}", BASE64_STANDARD.encode(bytes.bytes()))
+                .map_err(|_| KeyError::Random)?;
+        }
+        Ok(text)
+    }
+}
+
+impl Keyring for FileKeyring {
+    fn derive(&self, name: &str, info: &[u8]) -> Result<Secret, KeyError> {
+        let master =
+            self.masters.get(name).ok_or_else(|| KeyError::Missing { name: name.to_owned() })?;
+        let mut key = Secret([0; 32]);
+        master
+            .expand(&[info], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut key.0))
+            .map_err(|_| KeyError::Derive { name: name.to_owned() })?;
+        Ok(key)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.masters.keys().cloned().collect()
+    }
+}
+
+fn check_name(name: &str) -> Result<(), KeyError> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fits) {
+        return Err(KeyError::Name);
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The paths of a plan as one nondeterministic automaton over member names, kept as a set of
+//! bits: bit `n` stands for "so many steps of this path are behind us". A step is a handful of
+//! word operations however many paths there are, and no input can make it grow.
+//!
+//! Must never tell a name by its hash alone.
+
+use std::sync::Arc;
+
+use sluicegate_policies::Step;
+
+use crate::json;
+
+/// Row of a member whose name no path contains.
+const ROW_OTHER: usize = 0;
+/// Row of an array's element.
+pub(super) const ROW_EACH: usize = 1;
+const ROWS_FIXED: usize = 2;
+
+pub(super) struct Automaton {
+    /// Words in one set.
+    words: usize,
+    start: Box<[u64]>,
+    /// For each row, the bits that move on by it.
+    rows: Box<[u64]>,
+    /// The bits that stand before a `**`: they also stay.
+    stays: Box<[u64]>,
+    accepts: Box<[u64]>,
+    /// The bits from which something inside an object or array can be reached.
+    into_object: Box<[u64]>,
+    into_array: Box<[u64]>,
+    /// The plan's entry that a bit belongs to; ascending.
+    field_of_bit: Box<[usize]>,
+    names: Box<[Arc<str>]>,
+    /// Open addressing by [`json::hash`]; 0 is free, otherwise the place in `names` plus one.
+    slots: Box<[u32]>,
+}
+
+impl Automaton {
+    /// `paths` by ascending entry of the plan.
+    pub(super) fn new(paths: &[(usize, &[Step])]) -> Self {
+        let paths: Vec<(usize, Vec<&Step>)> =
+            paths.iter().map(|(field, steps)| (*field, collapse(steps))).collect();
+        let mut names: Vec<Arc<str>> = paths
+            .iter()
+            .flat_map(|(_, steps)| steps)
+            .filter_map(
+                |step| if let Step::Member(name) = step { Some(name.clone()) } else { None },
+            )
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let bits: usize = paths.iter().map(|(_, steps)| steps.len() + 1).sum();
+        let words = bits.div_ceil(64).max(1);
+        let empty = || vec![0u64; words].into_boxed_slice();
+        let mut new = Self {
+            words,
+            start: empty(),
+            rows: vec![0; (names.len() + ROWS_FIXED) * words].into(),
+            stays: empty(),
+            accepts: empty(),
+            into_object: empty(),
+            into_array: empty(),
+            field_of_bit: paths.iter().flat_map(|(f, s)| vec![*f; s.len() + 1]).collect(),
+            slots: slots(&names),
+            names: names.into(),
+        };
+        let mut bit = 0;
+        for (_, steps) in &paths {
+            set(&mut new.start, bit);
+            if let Some(Step::AnyDepth) = steps.first() {
+                set(&mut new.start, bit + 1);
+            }
+            for step in steps {
+                new.add(step, bit);
+                bit += 1;
+            }
+            set(&mut new.accepts, bit);
+            bit += 1;
+        }
+        new
+    }
+
+    fn add(&mut self, step: &Step, bit: usize) {
+        let base = |row: usize| row * self.words * 64;
+        match step {
+            Step::Member(name) => {
+                let place = self.names.binary_search(name).unwrap_or_default();
+                let row = base(place + ROWS_FIXED);
+                set(&mut self.rows, row + bit);
+                set(&mut self.into_object, bit);
+            }
+            Step::AnyMember => {
+                let rows = (0..self.names.len() + ROWS_FIXED).filter(|row| *row != ROW_EACH);
+                for row in rows.map(base).collect::<Vec<_>>() {
+                    set(&mut self.rows, row + bit);
+                }
+                set(&mut self.into_object, bit);
+            }
+            Step::Each => {
+                let row = base(ROW_EACH);
+                set(&mut self.rows, row + bit);
+                set(&mut self.into_array, bit);
+            }
+            Step::AnyDepth => {
+                set(&mut self.stays, bit);
+                set(&mut self.into_object, bit);
+                set(&mut self.into_array, bit);
+            }
+        }
+    }
+
+    /// Words that `levels` sets need.
+    pub(super) fn room(&self, levels: usize) -> usize {
+        levels * self.words
+    }
+
+    /// Puts the set of the root at level 0.
+    pub(super) fn begin(&self, sets: &mut [u64]) {
+        sets.iter_mut().zip(&self.start).for_each(|(to, from)| *to = *from);
+    }
+
+    /// The row of a member, and its name if a path contains it.
+    pub(super) fn row(&self, name: &[u8], hash: u64) -> usize {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut at = hash as usize & mask;
+        while let Some(slot) = self.slots.get(at).filter(|slot| **slot != 0) {
+            let place = *slot as usize - 1;
+            if self.names.get(place).is_some_and(|known| known.as_bytes() == name) {
+                return place + ROWS_FIXED;
+            }
+            at = (at + 1) & mask;
+        }
+        ROW_OTHER
+    }
+
+    /// The name that a row stands for, if a path contains it.
+    pub(super) fn name_of(&self, row: usize) -> Option<&Arc<str>> {
+        self.names.get(row.checked_sub(ROWS_FIXED)?)
+    }
+
+    /// Makes the set of `level + 1` from that of `level`.
+    pub(super) fn step(&self, sets: &mut [u64], level: usize, row: usize) {
+        let Some((above, below)) = sets.split_at_mut_checked((level + 1) * self.words) else {
+            return;
+        };
+        let above = above.get(level * self.words..).unwrap_or_default();
+        let row = self.rows.get(row * self.words..).unwrap_or_default();
+        let (mut moved_over, mut skipped_over) = (0, 0);
+        let masks = row.iter().zip(&self.stays);
+        for ((below, above), (moves, stays)) in below.iter_mut().zip(above).zip(masks) {
+            let moved = above & moves;
+            let reached = (moved << 1) | moved_over | (above & stays);
+            moved_over = moved >> 63;
+            // `**` may also stand for nothing: the step behind it is reached at once. No `**`
+            // follows another, so that once is enough.
+            let skips = reached & stays;
+            *below = reached | (skips << 1) | skipped_over;
+            skipped_over = skips >> 63;
+        }
+    }
+
+    /// The last of the plan's entries that match the place of this level.
+    pub(super) fn matched(&self, sets: &[u64], level: usize) -> Option<usize> {
+        let set = self.set_of(sets, level);
+        let words = set.iter().zip(&self.accepts).enumerate().rev();
+        let (word, hits) =
+            words.map(|(i, (set, accepts))| (i, set & accepts)).find(|(_, hits)| *hits != 0)?;
+        let bit = word * 64 + hits.ilog2() as usize;
+        self.field_of_bit.get(bit).copied()
+    }
+
+    /// Whether an entry may match inside the object at this level.
+    pub(super) fn enters_object(&self, sets: &[u64], level: usize) -> bool {
+        self.set_of(sets, level).iter().zip(&self.into_object).any(|(s, m)| s & m != 0)
+    }
+
+    /// Whether an entry may match inside the array at this level.
+    pub(super) fn enters_array(&self, sets: &[u64], level: usize) -> bool {
+        self.set_of(sets, level).iter().zip(&self.into_array).any(|(s, m)| s & m != 0)
+    }
+
+    fn set_of<'s>(&self, sets: &'s [u64], level: usize) -> &'s [u64] {
+        let start = level * self.words;
+        sets.get(start..start + self.words).unwrap_or_default()
+    }
+}
+
+/// `**.**` says no more than `**`.
+fn collapse(steps: &[Step]) -> Vec<&Step> {
+    let mut kept: Vec<&Step> = steps.iter().collect();
+    kept.dedup_by(|a, b| matches!((a, b), (Step::AnyDepth, Step::AnyDepth)));
+    kept
+}
+
+fn set(words: &mut [u64], bit: usize) {
+    if let Some(word) = words.get_mut(bit / 64) {
+        *word |= 1 << (bit % 64);
+    }
+}
+
+/// At most half full, so that a search ends soon and always.
+fn slots(names: &[Arc<str>]) -> Box<[u32]> {
+    let size = (names.len() * 2 + 1).next_power_of_two();
+    let mut slots = vec![0u32; size].into_boxed_slice();
+    for (number, name) in (1u32..).zip(names) {
+        let mut at = json::hash(name.as_bytes()) as usize & (size - 1);
+        while slots.get(at).is_some_and(|slot| *slot != 0) {
+            at = (at + 1) & (size - 1);
+        }
+        if let Some(slot) = slots.get_mut(at) {
+            *slot = number;
+        }
+    }
+    slots
+}

@@ -1,0 +1,96 @@
+//! Protection: a record goes in, what the plan lets through comes out. A [`Program`] is one plan
+//! compiled; applying it is one pass over the bytes, in which kept stretches are copied as they
+//! stand.
+//!
+//! Must never let a byte through that no entry of the plan (or its `unlisted: keep`) answers for,
+//! never tokenise without a key, and never put a value, or a member name that the plan does not
+//! itself contain, into a refusal. Any doubt refuses the record and empties the output.
+//!
+//! What the plan leaves open is decided so:
+//! - `null` stays `null` under every transform but drop, which removes it.
+//! - An unlisted header or key is dropped even where unlisted fields of the value refuse: brokers
+//!   and clients add headers of their own.
+//! - A key is JSON if it starts with `{`, `[` or `"` and is well-formed; any other key, and each
+//!   header, is a text for the path without steps, and becomes a text without quotes.
+//! - A value of which nothing is left becomes the JSON text `null`, never the empty body: that
+//!   would delete the key's record from a compacted topic. An empty body stays empty.
+
+mod automaton;
+mod find;
+mod generalise;
+mod mask;
+mod normalise;
+mod number;
+mod program;
+mod rewrite;
+mod splice;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use sluicegate_policies::RefusalCode;
+
+use crate::json::{Malformed, Names};
+
+pub use find::find;
+pub use program::Program;
+pub use token::{TOKEN_BYTES_MAX, Token, Tokenizer, tokenizer};
+
+/// A record as it came in. Protocol headers are the caller's business: it keeps them apart.
+#[derive(Clone, Copy)]
+pub struct RecordRef<'a> {
+    pub key: Option<&'a [u8]>,
+    pub headers: &'a [(String, Vec<u8>)],
+    /// JSON, or empty (a tombstone).
+    pub value: &'a [u8],
+}
+
+/// A record as it may go out, and the scratch it was made with. Keep it between records.
+#[derive(Default)]
+pub struct Protected {
+    pub key: Option<Vec<u8>>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub value: Vec<u8>,
+    /// The tokens made or recognised in this record, in the order of the output.
+    pub tokens: Vec<Token>,
+    scratch: Scratch,
+}
+
+impl Protected {
+    /// Forgets the record, keeps the memory.
+    pub fn clear(&mut self) {
+        self.key = None;
+        self.headers.clear();
+        self.value.clear();
+        self.tokens.clear();
+    }
+}
+
+#[derive(Default)]
+struct Scratch {
+    names: Names,
+    /// The automaton's state set at each depth.
+    sets: Vec<u64>,
+    /// A string with its escapes taken off.
+    text: String,
+    /// What a transform writes.
+    draft: String,
+    /// What a normaliser writes.
+    normal: String,
+}
+
+/// Why a record may not go out. Holds words of the plan only, never a value of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The JSON pointer in the value, `key`, `key:` and a pointer, or `header:NAME`. A pointer
+    /// ends before the first member name that the plan does not contain.
+    pub pointer: String,
+    /// The rule whose transform the value does not fit; none if no rule covers the place.
+    pub rule: Option<Arc<str>>,
+    pub code: RefusalCode,
+    /// Where the bytes stop being acceptable JSON, if that is the reason.
+    pub malformed: Option<Malformed>,
+}

@@ -1,0 +1,235 @@
+//! A plan compiled, and the way of one record through it: value, key, headers.
+//!
+//! Must never leave a part of a record in the output after a refusal.
+
+use std::sync::Arc;
+
+use sluicegate_policies::{
+    FieldPlan, OnInvalid, Part, Plan, RefusalCode, Step, Transform, Unlisted,
+};
+
+use super::{
+    Protected, RecordRef, Refused, Scratch,
+    automaton::Automaton,
+    rewrite::{Action, Form, Input},
+    splice::{self, Fate, Fault},
+    token::{Token, Tokenizers},
+};
+use crate::{
+    json::{self, Malformed, What},
+    keys::{KeyError, Keyring},
+};
+
+/// One plan, compiled for application; share it between threads.
+pub struct Program {
+    pub(super) fields: Box<[Field]>,
+    pub(super) unlisted: Unlisted,
+    value: Automaton,
+    key: Automaton,
+    /// The entry for a key that is a text.
+    key_text: Option<usize>,
+    /// The entry for each header that the plan knows.
+    headers: Box<[(Arc<str>, usize)]>,
+}
+
+/// An entry of the plan.
+pub(super) struct Field {
+    pub action: Action,
+    /// Ends in `**`: a container is entered, and each scalar in it matches.
+    pub covers_below: bool,
+    pub on_invalid: OnInvalid,
+    pub rule: Option<Arc<str>>,
+}
+
+impl Program {
+    pub fn compile(plan: &Plan, tenant: &str, keys: &dyn Keyring) -> Result<Self, KeyError> {
+        let mut tokenizers = Tokenizers::new(tenant, keys);
+        let fields = plan.fields.iter().map(|field| {
+            Ok(Field {
+                action: match &field.transform {
+                    Transform::Tokenize(token_use) => Action::Token(tokenizers.get(token_use)?),
+                    other => Action::new(other),
+                },
+                covers_below: matches!(field.path.steps.last(), Some(Step::AnyDepth)),
+                on_invalid: field.on_invalid,
+                rule: field.rules.first().cloned(),
+            })
+        });
+        let fields = fields.collect::<Result<_, KeyError>>()?;
+        Ok(Self {
+            fields,
+            unlisted: plan.unlisted,
+            value: automaton(plan, &Part::Value),
+            key: automaton(plan, &Part::Key),
+            key_text: entries(plan)
+                .filter(|(_, f)| f.path.part == Part::Key && is_whole(f))
+                .map(|(i, _)| i)
+                .last(),
+            headers: headers(plan),
+        })
+    }
+
+    /// Writes into `out` what of `record` may go out. Whatever was in `out` is gone, and after a
+    /// refusal it is empty.
+    pub fn apply(&self, record: RecordRef<'_>, out: &mut Protected) -> Result<(), Refused> {
+        out.clear();
+        let done = self
+            .apply_value(record.value, out)
+            .and_then(|()| record.key.map_or(Ok(()), |key| self.apply_key(key, out)))
+            .and_then(|()| record.headers.iter().try_for_each(|h| self.apply_header(h, out)));
+        if done.is_err() {
+            out.clear();
+        }
+        done
+    }
+
+    fn apply_value(&self, value: &[u8], out: &mut Protected) -> Result<(), Refused> {
+        if value.is_empty() {
+            return Ok(());
+        }
+        let Protected { value: to, tokens, scratch, .. } = out;
+        let fate = splice::run(self, &self.value, self.unlisted, value, to, tokens, scratch)
+            .map_err(|fault| fault.refused(""))?;
+        if let Fate::Dropped = fate {
+            to.clear();
+            to.extend_from_slice(b"null");
+        }
+        Ok(())
+    }
+
+    fn apply_key(&self, key: &[u8], out: &mut Protected) -> Result<(), Refused> {
+        let Protected { key: to, tokens, scratch, .. } = out;
+        let mut bytes = Vec::with_capacity(key.len());
+        let fate = if is_json(key).map_err(|m| Fault::from(m).refused("key"))? {
+            splice::run(
+                self,
+                &self.key,
+                text_unlisted(self.unlisted),
+                key,
+                &mut bytes,
+                tokens,
+                scratch,
+            )
+            .map_err(|fault| fault.refused("key"))?
+        } else {
+            self.apply_text(self.key_text, key, &mut bytes, tokens, scratch)
+                .map_err(|fault| fault.refused("key"))?
+        };
+        *to = matches!(fate, Fate::Kept).then_some(bytes);
+        Ok(())
+    }
+
+    fn apply_header(&self, header: &(String, Vec<u8>), out: &mut Protected) -> Result<(), Refused> {
+        let (name, value) = header;
+        let Protected { headers, tokens, scratch, .. } = out;
+        let known = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let mut bytes = Vec::with_capacity(value.len());
+        let fate = self
+            .apply_text(known.map(|(_, field)| *field), value, &mut bytes, tokens, scratch)
+            .map_err(|fault| {
+                fault.refused(&format!("header:{}", known.map_or("", |(name, _)| name)))
+            })?;
+        if let Fate::Kept = fate {
+            headers.push((name.clone(), bytes));
+        }
+        Ok(())
+    }
+
+    /// A header, or a key that is no JSON.
+    fn apply_text(
+        &self,
+        field: Option<usize>,
+        bytes: &[u8],
+        to: &mut Vec<u8>,
+        tokens: &mut Vec<Token>,
+        scratch: &mut Scratch,
+    ) -> Result<Fate, Fault> {
+        let Some((index, field)) = field.and_then(|i| Some((i, self.fields.get(i)?))) else {
+            return Ok(match text_unlisted(self.unlisted) {
+                Unlisted::Keep => {
+                    to.extend_from_slice(bytes);
+                    Fate::Kept
+                }
+                Unlisted::Drop | Unlisted::Refuse => Fate::Dropped,
+            });
+        };
+        let Scratch { draft, normal, .. } = scratch;
+        let form = match &field.action {
+            Action::Keep => Some(Form::Same),
+            Action::Drop => return Ok(Fate::Dropped),
+            Action::Redact | Action::Constant { .. } => {
+                draft.clear();
+                draft.push_str(field.action.whole_text());
+                Some(Form::Text)
+            }
+            action => std::str::from_utf8(bytes).ok().and_then(|text| {
+                action.rewrite(Input { text, quoted: true }, index, draft, normal, tokens)
+            }),
+        };
+        match form {
+            Some(Form::Same) => to.extend_from_slice(bytes),
+            Some(Form::Text | Form::Literal) => to.extend_from_slice(draft.as_bytes()),
+            None => return field.invalid(),
+        }
+        Ok(Fate::Kept)
+    }
+}
+
+impl Field {
+    /// What happens to a value that does not fit.
+    pub(super) fn invalid(&self) -> Result<Fate, Fault> {
+        match self.on_invalid {
+            OnInvalid::Drop => Ok(Fate::Dropped),
+            OnInvalid::Refuse => Err(Fault::new(RefusalCode::InvalidValue, self.rule.clone())),
+        }
+    }
+}
+
+fn entries(plan: &Plan) -> impl Iterator<Item = (usize, &FieldPlan)> {
+    plan.fields.iter().enumerate()
+}
+
+fn automaton(plan: &Plan, part: &Part) -> Automaton {
+    let of_part = entries(plan).filter(|(_, field)| field.path.part == *part);
+    Automaton::new(&of_part.map(|(i, field)| (i, &*field.path.steps)).collect::<Vec<_>>())
+}
+
+/// The path names a whole text: it has no steps, or only `**`.
+fn is_whole(field: &FieldPlan) -> bool {
+    field.path.steps.iter().all(|step| *step == Step::AnyDepth)
+}
+
+/// The last entry for each name.
+fn headers(plan: &Plan) -> Box<[(Arc<str>, usize)]> {
+    let mut headers: Vec<(Arc<str>, usize)> = Vec::new();
+    for (i, field) in entries(plan).filter(|(_, field)| is_whole(field)) {
+        let Part::Header(name) = &field.path.part else { continue };
+        headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        headers.push((name.clone(), i));
+    }
+    headers.into()
+}
+
+/// Headers and keys that nobody listed do not refuse a record.
+fn text_unlisted(unlisted: Unlisted) -> Unlisted {
+    match unlisted {
+        Unlisted::Refuse | Unlisted::Drop => Unlisted::Drop,
+        Unlisted::Keep => Unlisted::Keep,
+    }
+}
+
+/// Whether a key is JSON. One that only a lenient reader would take for JSON (a member twice,
+/// nesting without end, half a surrogate) is refused: as a text it could carry past us what the
+/// reader then finds.
+pub(super) fn is_json(key: &[u8]) -> Result<bool, Malformed> {
+    if !matches!(key.first(), Some(b'{' | b'[' | b'"')) {
+        return Ok(false);
+    }
+    match json::validate(key) {
+        Ok(()) => Ok(true),
+        Err(m) => match m.what {
+            What::DuplicateMember | What::TooDeep | What::Surrogate | What::TooLong => Err(m),
+            _ => Ok(false),
+        },
+    }
+}
