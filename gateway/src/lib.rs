@@ -1,0 +1,22 @@
+//! Sluicegate: a privacy and compliance gateway for event streams. `flow` is the file to read
+//! first; `docs/ARCHITECTURE.md` is the map.
+
+pub mod account;
+pub mod admin;
+pub mod ambient;
+pub mod classify;
+pub mod cli;
+pub mod config;
+pub mod decide;
+pub mod deliver;
+pub mod flow;
+pub mod identify;
+pub mod json;
+pub mod keys;
+pub mod lineage;
+pub mod listen;
+pub mod record;
+pub mod service;
+pub mod telemetry;
+pub mod transform;
+pub mod watch;

@@ -1,1 +1,51 @@
-fn main() {}
+//! `sluicegate-verify FILE`: verifies an exported ledger. No database, no network, no keys.
+//! Exit code 0: verifies; 1: diverges; 2: usage, or the file cannot be read.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Write},
+    process::ExitCode,
+};
+
+use sluicegate_audit::{ExportReader, Exported, verify};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let (Some(file), None) = (arguments.next(), arguments.next()) else {
+        return complain("usage: sluicegate-verify FILE");
+    };
+    if file == "--help" {
+        return complain("usage: sluicegate-verify FILE\n\nVerifies a ledger that `sluicegate ledger export` wrote.");
+    }
+    match verdict(&file) {
+        Ok(verdict) => {
+            // A reader that went away is no error.
+            let _gone = write!(io::stdout(), "{verdict}");
+            if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(error) => complain(&format!("couldn't read the export: {error}")),
+    }
+}
+
+fn complain(text: &str) -> ExitCode {
+    let _gone = writeln!(io::stderr(), "{text}");
+    ExitCode::from(2)
+}
+
+fn verdict(file: &std::ffi::OsStr) -> io::Result<verify::Verdict> {
+    let mut reader = ExportReader::new(BufReader::new(File::open(file)?))?;
+    let mut verifier = verify::Verifier::default();
+    while let Some(record) = reader.next()? {
+        match record {
+            Exported::Detail { digest, bytes } => verifier.detail(&digest, &bytes),
+            Exported::Row { writer, wseq, bytes, manifest } => verifier.row(&verify::Stored {
+                writer,
+                wseq,
+                bytes: &bytes,
+                link: None,
+                manifest: manifest.as_deref(),
+            }),
+        }
+    }
+    Ok(verifier.finish())
+}

@@ -1,1 +1,90 @@
+//! Plans and records for the tests of this module.
 
+mod edges;
+mod property;
+mod scalars;
+mod tokens;
+
+use sluicegate_policies::{
+    FieldPath, FieldPlan, Mask, Normaliser, OnInvalid, Part, Plan, Step, TokenUse, Transform,
+    Unlisted,
+};
+
+use super::*;
+use crate::keys::FileKeyring;
+
+/// The bytes 0 to 31 and 32 to 63; the vectors use the same.
+const KEYRING: &str = "keys:\n  main: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n  \
+                       next: ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\n";
+
+fn keyring() -> FileKeyring {
+    FileKeyring::parse(KEYRING).unwrap()
+}
+
+/// `customer.email`, `items[].sku`, `key:id`, `header:x`, `**`.
+fn path(written: &str) -> FieldPath {
+    let (part, steps) = match written.split_once(':') {
+        Some(("key", steps)) => (Part::Key, steps),
+        Some(("header", name)) => (Part::Header(name.into()), ""),
+        _ => (Part::Value, written),
+    };
+    let steps = steps.split('.').filter(|s| !s.is_empty()).flat_map(|s| {
+        let name = s.trim_end_matches("[]");
+        let first = match name {
+            "" => None,
+            "*" => Some(Step::AnyMember),
+            "**" => Some(Step::AnyDepth),
+            name => Some(Step::Member(name.into())),
+        };
+        first.into_iter().chain((0..(s.len() - name.len()) / 2).map(|_| Step::Each))
+    });
+    FieldPath { part, steps: steps.collect(), written: written.into() }
+}
+
+fn field(written: &str, transform: Transform) -> FieldPlan {
+    FieldPlan {
+        path: path(written),
+        category: "any".into(),
+        transform,
+        on_invalid: OnInvalid::Drop,
+        rules: [Arc::from("the-rule")].into(),
+    }
+}
+
+fn plan(unlisted: Unlisted, fields: impl IntoIterator<Item = FieldPlan>) -> Plan {
+    Plan { fields: fields.into_iter().collect(), unlisted, rules: Box::default() }
+}
+
+fn compile(plan: &Plan) -> Program {
+    Program::compile(plan, "acme", &keyring()).unwrap()
+}
+
+fn value(bytes: &[u8]) -> RecordRef<'_> {
+    RecordRef { key: None, headers: &[], value: bytes }
+}
+
+fn token_use() -> TokenUse {
+    TokenUse {
+        domain: "customer.email".into(),
+        scope: "purpose=analytics".into(),
+        epoch: 1,
+        normaliser: Normaliser::ExactV1,
+        key: "main".into(),
+    }
+}
+
+fn stars() -> Mask {
+    Mask { first: 1, last: 1, with: '*', email: false, length: None }
+}
+
+/// What is left of a value, as text; a refusal as `refused POINTER CODE`.
+fn apply(plan: &Plan, json: &str) -> String {
+    let mut out = Protected::default();
+    match compile(plan).apply(value(json.as_bytes()), &mut out) {
+        Ok(()) => String::from_utf8(out.value).unwrap(),
+        Err(r) => {
+            assert!(out.value.is_empty() && out.tokens.is_empty(), "a refusal leaves nothing");
+            format!("refused {} {}", r.pointer, r.code.as_str())
+        }
+    }
+}

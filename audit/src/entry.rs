@@ -1,0 +1,418 @@
+//! What a row can say. Deterministic CBOR by position: arrays of fixed meaning, no maps, no
+//! floats. Numbers of variants and fields are the format; a new one gets a new number.
+
+use minicbor::{Decode, Encode};
+
+use crate::Position;
+
+/// A keyed digest made by the caller; the ledger never sees what it stands for.
+pub type SearchDigest = [u8; 16];
+/// BLAKE3 of a [`Treatment`]'s canonical bytes.
+pub type DetailDigest = [u8; 32];
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum Entry {
+    /// A writer begins.
+    #[n(1)]
+    WriterOpen(#[n(0)] WriterOpen),
+    /// A writer ends in order; its chain is complete.
+    #[n(2)]
+    WriterClose,
+    /// A writer lives though nothing happens, so that silence is visible.
+    #[n(3)]
+    Heartbeat,
+    /// Fates were decided; nothing has left yet.
+    #[n(10)]
+    Intent(#[n(0)] Intent),
+    /// Where an intent's events ended.
+    #[n(11)]
+    Outcome(#[n(0)] Outcome),
+    /// Somebody was shown a stretch of a topic.
+    #[n(12)]
+    Read(#[n(0)] ReadAccess),
+    /// Another policy is in force.
+    #[n(20)]
+    PolicyActivated(#[n(0)] PolicyActivated),
+    /// Somebody asked the ledger.
+    #[n(30)]
+    LedgerAccess(#[n(0)] LedgerAccess),
+    /// Somebody did something to the system.
+    #[n(31)]
+    Admin(#[n(0)] Admin),
+    /// Somebody failed to prove who they are.
+    #[n(32)]
+    AuthFailure(#[n(0)] AuthFailure),
+    /// A request was refused as a whole, before its events were looked at.
+    #[n(33)]
+    RequestRefused(#[n(0)] RequestRefused),
+    /// Events of an intent cross a border.
+    #[n(40)]
+    Transfer(#[n(0)] Transfer),
+}
+
+impl Entry {
+    /// The kind's name, for people and filters.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::WriterOpen(_) => "writer.open",
+            Self::WriterClose => "writer.close",
+            Self::Heartbeat => "heartbeat",
+            Self::Intent(_) => "intent",
+            Self::Outcome(_) => "outcome",
+            Self::Read(_) => "read",
+            Self::PolicyActivated(_) => "policy.activate",
+            Self::LedgerAccess(_) => "ledger.access",
+            Self::Admin(_) => "admin",
+            Self::AuthFailure(_) => "auth.failure",
+            Self::RequestRefused(_) => "request.refused",
+            Self::Transfer(_) => "transfer",
+        }
+    }
+}
+
+/// Who did it, and how they proved it.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Actor {
+    #[n(0)]
+    pub id: String,
+    #[n(1)]
+    pub by: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct WriterOpen {
+    #[n(0)]
+    pub node: String,
+    #[n(1)]
+    pub software: String,
+    /// The newest row of this node's last writer, empty at the first start: a restart continues
+    /// the story though it begins a chain of its own.
+    #[n(2)]
+    pub predecessor: Vec<Predecessor>,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Predecessor {
+    #[n(0)]
+    pub writer: crate::WriterId,
+    #[n(1)]
+    pub wseq: u64,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub link: [u8; 32],
+}
+
+/// Decided fates of some events of one request. The events are leaves `first_leaf ..
+/// first_leaf + events` of the row's flush.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Intent {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub request: [u8; 16],
+    #[n(1)]
+    pub actor: Actor,
+    /// Keyed digest of the caller's address.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub origin: SearchDigest,
+    #[n(3)]
+    pub purpose: String,
+    #[n(4)]
+    pub dataset: String,
+    #[n(5)]
+    pub topic: String,
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub policy: [u8; 32],
+    /// Rules that let the request in.
+    #[n(7)]
+    pub rules: Vec<String>,
+    /// Digests of the treatments that events refer to by number.
+    #[n(8)]
+    pub treatments: Vec<Digest32>,
+    #[n(9)]
+    pub first_leaf: u32,
+    #[n(10)]
+    pub events: u32,
+}
+
+/// A digest in an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Digest32(#[cbor(n(0), with = "minicbor::bytes")] pub DetailDigest);
+
+/// A search digest in an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Digest16(#[cbor(n(0), with = "minicbor::bytes")] pub SearchDigest);
+
+/// What was done to events on their way into one region. Stored once, named by its digest.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Treatment {
+    #[n(0)]
+    pub region: String,
+    #[n(1)]
+    pub jurisdiction: String,
+    #[n(2)]
+    pub rules: Vec<String>,
+    /// Field path, what was done to it, and by which rules.
+    #[n(3)]
+    pub transforms: Vec<FieldTransform>,
+    #[n(4)]
+    pub keys: Vec<KeyUse>,
+    /// At most one: the crossing that this treatment is part of.
+    #[n(5)]
+    pub transfer: Vec<Crossing>,
+    /// Regions that the owner wanted and the policy withheld, with the code.
+    #[n(6)]
+    pub withheld: Vec<Withheld>,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct FieldTransform {
+    #[n(0)]
+    pub field: String,
+    #[n(1)]
+    pub category: String,
+    #[n(2)]
+    pub transform: String,
+    #[n(3)]
+    pub rules: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct KeyUse {
+    #[n(0)]
+    pub key: String,
+    #[n(1)]
+    pub domain: String,
+    #[n(2)]
+    pub scope: String,
+    #[n(3)]
+    pub epoch: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Crossing {
+    #[n(0)]
+    pub rule: String,
+    #[n(1)]
+    pub from: String,
+    #[n(2)]
+    pub to: String,
+    #[n(3)]
+    pub recipient: String,
+    #[n(4)]
+    pub mechanism: String,
+    #[n(5)]
+    pub categories: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Withheld {
+    #[n(0)]
+    pub region: String,
+    #[n(1)]
+    pub code: String,
+    #[n(2)]
+    pub rule: String,
+}
+
+/// Events of an intent cross a border under a treatment.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Transfer {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub request: [u8; 16],
+    #[n(1)]
+    pub treatment: Digest32,
+    #[n(2)]
+    pub crossing: Crossing,
+    #[n(3)]
+    pub events: u32,
+}
+
+/// One event: a leaf of its flush's tree.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Event {
+    /// The event's number within its request.
+    #[n(0)]
+    pub seq: u32,
+    #[n(1)]
+    pub fate: Fate,
+    /// Declared source metadata, as keyed digests of `KEY=VALUE`.
+    #[n(2)]
+    pub source: Vec<Digest16>,
+    /// Tokens that the event carries, as keyed digests.
+    #[n(3)]
+    pub tokens: Vec<Digest16>,
+}
+
+/// The one fate of an event.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum Fate {
+    /// Goes out under these treatments (numbers in [`Intent::treatments`]).
+    #[n(1)]
+    Deliver(#[n(0)] Vec<u32>),
+    /// Code, and the rule that refused, or an empty text.
+    #[n(2)]
+    Refuse(#[n(0)] String, #[n(1)] String),
+    /// Set aside for a person; code.
+    #[n(3)]
+    Quarantine(#[n(0)] String),
+    /// Counted into a release only.
+    #[n(4)]
+    Aggregate,
+}
+
+/// Where events of an earlier intent ended. A later outcome of the same events supersedes.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Outcome {
+    /// The position of the intent's first event.
+    #[n(0)]
+    pub of: Position,
+    #[n(1)]
+    pub placed: Vec<Placement>,
+    #[n(2)]
+    pub failed: Vec<Failed>,
+    /// Whether every event of the intent now has its end.
+    #[n(3)]
+    pub complete: bool,
+}
+
+/// Events in one partition of one region.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Placement {
+    #[n(0)]
+    pub region: String,
+    #[n(1)]
+    pub topic: String,
+    #[n(2)]
+    pub partition: u32,
+    /// Leaf and offset of each event, by offset.
+    #[n(3)]
+    pub at: Vec<At>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(array)]
+pub struct At {
+    #[n(0)]
+    pub offset: i64,
+    #[n(1)]
+    pub leaf: u32,
+}
+
+/// Events that did not arrive in a region.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Failed {
+    #[n(0)]
+    pub region: String,
+    #[n(1)]
+    pub code: String,
+    #[n(2)]
+    pub leaves: Vec<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct ReadAccess {
+    #[n(0)]
+    pub actor: Actor,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub origin: SearchDigest,
+    #[n(2)]
+    pub purpose: String,
+    #[n(3)]
+    pub dataset: String,
+    #[n(4)]
+    pub region: String,
+    #[n(5)]
+    pub topic: String,
+    #[n(6)]
+    pub partition: u32,
+    #[n(7)]
+    pub offset_from: i64,
+    #[n(8)]
+    pub records: u32,
+    #[cbor(n(9), with = "minicbor::bytes")]
+    pub policy: [u8; 32],
+    #[n(10)]
+    pub rules: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct PolicyActivated {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub digest: [u8; 32],
+    /// Zeros when there was none.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub previous: [u8; 32],
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct LedgerAccess {
+    #[n(0)]
+    pub actor: Actor,
+    /// What kind of question.
+    #[n(1)]
+    pub question: String,
+    /// Keyed digest of the question's words.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub digest: SearchDigest,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct Admin {
+    #[n(0)]
+    pub actor: Actor,
+    #[n(1)]
+    pub action: String,
+    /// `ok`, or a code.
+    #[n(2)]
+    pub result: String,
+    /// The request or position that it is about, in words of the ledger; else empty.
+    #[n(3)]
+    pub about: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct AuthFailure {
+    #[n(0)]
+    pub code: String,
+    /// Keyed digest of the caller's address; zeros when unknown.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub origin: SearchDigest,
+}
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(array)]
+pub struct RequestRefused {
+    #[n(0)]
+    pub actor: Actor,
+    #[n(1)]
+    pub action: String,
+    /// The topic that was asked for, if the policy knows it; a stranger's words are not kept.
+    #[n(2)]
+    pub object: String,
+    #[n(3)]
+    pub code: String,
+    #[n(4)]
+    pub rule: String,
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub policy: [u8; 32],
+}

@@ -1,0 +1,175 @@
+//! A row: the canonical bytes of a flush, and the link that chains it to the row before.
+
+use minicbor::{Decode, Decoder, Encode, Encoder};
+
+use crate::{Entry, Event, Treatment, WriterId, tree};
+
+/// The first element of each row; another format gets another word.
+pub const MAGIC: &str = "lgr1";
+/// A row stays below this, so that it fits an entry of a tlog-tiles bundle (uint16 length).
+pub const ROW_BYTES_MAX: usize = 60_000;
+
+const LINK_CONTEXT: &str = "sluicegate lgr1 2026-11 row link";
+const GENESIS_CONTEXT: &str = "sluicegate lgr1 2026-11 genesis";
+const DETAIL_CONTEXT: &str = "sluicegate lgr1 2026-11 detail";
+
+/// BLAKE3 (derive-key mode) over a row's bytes.
+pub type Link = [u8; 32];
+
+/// What a row says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub origin: String,
+    pub writer: WriterId,
+    pub wseq: u64,
+    pub prev: Link,
+    /// Microseconds since 1970, UTC, and the known error bound of that clock (0: not known).
+    pub t_us: i64,
+    pub t_err_us: u64,
+    pub clock: String,
+    pub entries: Vec<Entry>,
+    pub events: u32,
+    pub event_root: [u8; 32],
+}
+
+/// Why bytes are not a row.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    #[error("the bytes are not a row: {0}")]
+    Malformed(String),
+    #[error("the bytes are not the canonical encoding of what they say")]
+    NotCanonical,
+}
+
+impl Row {
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(512);
+        let mut e = Encoder::new(&mut bytes);
+        // Encoding into a `Vec` cannot fail; an impossible error leaves bytes that no verifier
+        // takes.
+        let _infallible = self.put(&mut e);
+        bytes
+    }
+
+    fn put(
+        &self,
+        e: &mut Encoder<&mut Vec<u8>>,
+    ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+        e.array(11)?.str(MAGIC)?.str(&self.origin)?.bytes(&self.writer.0)?.u64(self.wseq)?;
+        e.bytes(&self.prev)?.i64(self.t_us)?.u64(self.t_err_us)?.str(&self.clock)?;
+        self.entries.encode(e, &mut ())?;
+        e.u32(self.events)?.bytes(&self.event_root)?;
+        Ok(())
+    }
+
+    /// Decodes, and refuses bytes that are not exactly what encoding would give.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        let row = Self::take(bytes).map_err(|e| RowError::Malformed(e.to_string()))?;
+        if row.encode() != bytes {
+            return Err(RowError::NotCanonical);
+        }
+        Ok(row)
+    }
+
+    fn take(bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
+        let mut d = Decoder::new(bytes);
+        let bad = minicbor::decode::Error::message;
+        if d.array()? != Some(11) || d.str()? != MAGIC {
+            return Err(bad("another format"));
+        }
+        let hash = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| bad("no hash"));
+        let row = Self {
+            origin: d.str()?.to_owned(),
+            writer: WriterId(d.bytes()?.try_into().map_err(|_| bad("no writer"))?),
+            wseq: d.u64()?,
+            prev: hash(d.bytes()?)?,
+            t_us: d.i64()?,
+            t_err_us: d.u64()?,
+            clock: d.str()?.to_owned(),
+            entries: Vec::decode(&mut d, &mut ())?,
+            events: d.u32()?,
+            event_root: hash(d.bytes()?)?,
+        };
+        if d.position() != bytes.len() {
+            return Err(bad("bytes behind the row"));
+        }
+        Ok(row)
+    }
+}
+
+/// The link of a row's bytes.
+pub fn link_of(bytes: &[u8]) -> Link {
+    blake3::derive_key(LINK_CONTEXT, bytes)
+}
+
+/// What the first row of a writer is linked to.
+pub fn genesis(origin: &str, writer: WriterId) -> Link {
+    let mut material = Vec::with_capacity(origin.len() + 24);
+    material.extend_from_slice(&(origin.len() as u64).to_be_bytes());
+    material.extend_from_slice(origin.as_bytes());
+    material.extend_from_slice(&writer.0);
+    blake3::derive_key(GENESIS_CONTEXT, &material)
+}
+
+/// The canonical bytes of a treatment and their digest.
+pub fn detail_digest(treatment: &Treatment) -> ([u8; 32], Vec<u8>) {
+    let bytes = minicbor::to_vec(treatment).unwrap_or_default();
+    (blake3::derive_key(DETAIL_CONTEXT, &bytes), bytes)
+}
+
+/// The digest of stored treatment bytes.
+pub(crate) fn detail_digest_of(bytes: &[u8]) -> [u8; 32] {
+    blake3::derive_key(DETAIL_CONTEXT, bytes)
+}
+
+/// A manifest: the leaves of a flush as an array of byte strings, each the canonical bytes of
+/// an [`Event`].
+pub(crate) fn encode_manifest(leaves: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut e = Encoder::new(&mut bytes);
+    // As above: a `Vec` takes everything.
+    let _infallible = e.array(leaves.len() as u64).map(|_| ());
+    for leaf in leaves {
+        let _infallible = e.bytes(leaf).map(|_| ());
+    }
+    bytes
+}
+
+pub(crate) fn leaf_bytes(event: &Event) -> Vec<u8> {
+    minicbor::to_vec(event).unwrap_or_default()
+}
+
+/// The leaves of a manifest.
+pub(crate) fn decode_manifest(bytes: &[u8]) -> Result<Vec<&[u8]>, RowError> {
+    let malformed = |e: minicbor::decode::Error| RowError::Malformed(e.to_string());
+    let mut d = Decoder::new(bytes);
+    let count = d.array().map_err(malformed)?;
+    let count = count.ok_or_else(|| RowError::Malformed("an indefinite manifest".to_owned()))?;
+    let mut leaves = Vec::new();
+    for _ in 0..count {
+        leaves.push(d.bytes().map_err(malformed)?);
+    }
+    if d.position() != bytes.len() {
+        return Err(RowError::NotCanonical);
+    }
+    Ok(leaves)
+}
+
+/// The event of a leaf.
+pub(crate) fn decode_leaf(leaf: &[u8]) -> Result<Event, RowError> {
+    let event: Event =
+        minicbor::decode(leaf).map_err(|e| RowError::Malformed(e.to_string()))?;
+    if leaf_bytes(&event) != leaf {
+        return Err(RowError::NotCanonical);
+    }
+    Ok(event)
+}
+
+/// The root over a manifest's leaves.
+pub(crate) fn manifest_root(leaves: &[&[u8]]) -> [u8; 32] {
+    tree::root(leaves.iter().copied())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Where rows are kept. SQL stands in these modules and nowhere else. Two engines, one trait of
+//! few methods, one contract suite.
+
+mod postgres;
+mod queries;
+mod sqlite;
+
+use std::{future::Future, pin::Pin};
+
+use crate::{WriterId, verify};
+
+pub(crate) use postgres::Postgres;
+pub(crate) use sqlite::Sqlite;
+
+/// Why a store did not do what it was asked. Parameters are never in these texts.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("not a ledger store: expected `sqlite:FILE` or `postgres://…`")]
+    Url,
+    #[error("the store is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    #[error("the store's schema cannot be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("the store would not keep what it acknowledges: {0}")]
+    Unsafe(String),
+    #[error("another process writes under this writer's id")]
+    Fenced,
+    #[error("the store holds something that is not a ledger: {0}")]
+    Corrupt(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// A store's address.
+#[derive(Clone)]
+pub enum Url {
+    Sqlite(std::path::PathBuf),
+    /// Holds a password: no `Debug`, no `Display`.
+    Postgres(String),
+}
+
+impl std::str::FromStr for Url {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        match text.strip_prefix("sqlite:") {
+            Some(file) if !file.is_empty() => Ok(Self::Sqlite(file.trim_start_matches("//").into())),
+            None if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
+                Ok(Self::Postgres(text.to_owned()))
+            }
+            _ => Err(StoreError::Url),
+        }
+    }
+}
+
+/// A row to keep, with what belongs to it.
+pub(crate) struct NewRow {
+    pub wseq: u64,
+    pub t_us: i64,
+    pub bytes: Vec<u8>,
+    pub prev: [u8; 32],
+    pub link: [u8; 32],
+    /// Leaves and filter, where the flush has events.
+    pub manifest: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Where some events stand, for look-ups by offset. Rebuildable from the rows.
+pub(crate) struct Edge {
+    pub region: String,
+    pub topic: String,
+    pub partition: u32,
+    pub offset_from: i64,
+    pub offset_to: i64,
+    /// The row with the intent.
+    pub of: (WriterId, u64),
+    /// The row with the outcome.
+    pub wseq: u64,
+}
+
+/// An intent, or the end of one.
+pub(crate) struct IntentState {
+    pub writer: WriterId,
+    pub wseq: u64,
+    pub leaf: u32,
+    pub open: bool,
+}
+
+/// An at-most-once key that is being used or has been.
+pub(crate) struct ClaimWrite {
+    pub key: [u8; 32],
+    pub fingerprint: [u8; 32],
+    pub wseq: u64,
+    pub leaf: u32,
+    pub at_us: i64,
+    pub expires_us: i64,
+}
+
+pub(crate) struct ClaimDone {
+    pub key: [u8; 32],
+    pub answer: Vec<u8>,
+}
+
+pub(crate) struct ClaimRow {
+    pub fingerprint: Vec<u8>,
+    pub node: String,
+    pub writer: WriterId,
+    pub wseq: u64,
+    pub leaf: u32,
+    pub at_us: i64,
+    pub answer: Option<Vec<u8>>,
+}
+
+/// One transaction.
+#[derive(Default)]
+pub(crate) struct Commit {
+    pub rows: Vec<NewRow>,
+    pub details: Vec<([u8; 32], Vec<u8>)>,
+    pub edges: Vec<Edge>,
+    pub intents: Vec<IntentState>,
+    pub claims: Vec<ClaimWrite>,
+    pub done: Vec<ClaimDone>,
+    pub purge_before_us: i64,
+}
+
+/// A row as it is stored.
+pub(crate) struct StoredRow {
+    pub writer: WriterId,
+    pub wseq: u64,
+    pub bytes: Vec<u8>,
+    pub link: Option<Vec<u8>>,
+    pub manifest: Option<Vec<u8>>,
+}
+
+pub(crate) struct EdgeRow {
+    pub region: String,
+    pub writer: WriterId,
+    pub wseq: u64,
+}
+
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// What the ledger needs of an engine.
+pub(crate) trait Store: Send + Sync {
+    /// One durable transaction of a writer. Claims whose key is taken are reported by index and
+    /// not written; everything else of the transaction is.
+    fn commit<'a>(&'a self, writer: WriterId, node: &'a str, commit: &'a Commit)
+    -> Answer<'a, Vec<usize>>;
+    /// The newest row number of a writer.
+    fn head(&self, writer: WriterId) -> Answer<'_, Option<u64>>;
+    /// The newest row of a node's last writer, and the newest time of all rows.
+    fn last_of<'a>(&'a self, node: &'a str) -> Answer<'a, (Option<StoredRow>, Option<i64>)>;
+    fn register<'a>(&'a self, writer: WriterId, node: &'a str, at_us: i64) -> Answer<'a, ()>;
+    fn claim<'a>(&'a self, key: &'a [u8; 32], now_us: i64) -> Answer<'a, Option<ClaimRow>>;
+    /// Intents without an end, of a node's former writers.
+    fn open_intents<'a>(&'a self, node: &'a str, not: WriterId)
+    -> Answer<'a, Vec<(WriterId, u64, u32)>>;
+    fn row(&self, writer: WriterId, wseq: u64) -> Answer<'_, Option<StoredRow>>;
+    fn edges<'a>(
+        &'a self,
+        region: Option<&'a str>,
+        topic: &'a str,
+        partition: u32,
+        offset: i64,
+    ) -> Answer<'a, Vec<EdgeRow>>;
+    /// Rows whose outcome belongs to an intent.
+    fn outcomes(&self, writer: WriterId, wseq: u64) -> Answer<'_, Vec<(WriterId, u64)>>;
+    /// Filters of flushes in a stretch of time, a page behind a row: (writer, wseq, filter).
+    fn filters(
+        &self,
+        from_us: i64,
+        to_us: i64,
+        after: Option<(WriterId, u64)>,
+    ) -> Answer<'_, Vec<(WriterId, u64, Vec<u8>)>>;
+    fn detail<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>>;
+    fn details(&self, after: Option<Vec<u8>>) -> Answer<'_, Vec<(Vec<u8>, Vec<u8>)>>;
+    /// A page of rows in order of writer and number.
+    fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<StoredRow>>;
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+pub(crate) const PAGE_ROWS: i64 = 500;
+
+pub(crate) fn writer_of(bytes: &[u8]) -> Result<WriterId, StoreError> {
+    bytes.try_into().map(WriterId).map_err(|_| StoreError::Corrupt("a writer id".to_owned()))
+}
+
+pub(crate) fn number<T, U: TryFrom<T>>(value: T) -> Result<U, StoreError> {
+    U::try_from(value).map_err(|_| StoreError::Corrupt("a number out of range".to_owned()))
+}
+
+/// A connection that only reads, for verification and lineage without a running gateway.
+pub(crate) async fn read_only(url: &Url) -> Result<Box<dyn Store>, StoreError> {
+    Ok(match url {
+        Url::Sqlite(file) => Box::new(Sqlite::read_only(file).await?),
+        Url::Postgres(url) => Box::new(Postgres::read_only(url).await?),
+    })
+}
+
+pub(crate) async fn read_write(url: &Url) -> Result<Box<dyn Store>, StoreError> {
+    Ok(match url {
+        Url::Sqlite(file) => Box::new(Sqlite::open(file).await?),
+        Url::Postgres(url) => Box::new(Postgres::open(url).await?),
+    })
+}
+
+/// Re-hashes a whole store, page by page, without write access. `each` sees every record, for an
+/// export.
+pub async fn verify_store(
+    url: &Url,
+    mut each: impl FnMut(crate::Exported),
+) -> Result<verify::Verdict, StoreError> {
+    let store = read_only(url).await?;
+    let mut verifier = verify::Verifier::default();
+    let mut after = None;
+    loop {
+        let page = store.details(after.take()).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some(last.clone());
+        for (digest, bytes) in page {
+            verifier.detail(&digest, &bytes);
+            each(crate::Exported::Detail { digest, bytes });
+        }
+    }
+    let mut after = None;
+    loop {
+        let page = store.rows(after).await?;
+        let Some(last) = page.last() else { break };
+        after = Some((last.writer, last.wseq));
+        for row in page {
+            verifier.row(&verify::Stored {
+                writer: row.writer,
+                wseq: row.wseq,
+                bytes: &row.bytes,
+                link: row.link.as_deref(),
+                manifest: row.manifest.as_deref(),
+            });
+            let (writer, wseq) = (row.writer, row.wseq);
+            each(crate::Exported::Row { writer, wseq, bytes: row.bytes, manifest: row.manifest });
+        }
+    }
+    store.close().await;
+    Ok(verifier.finish())
+}

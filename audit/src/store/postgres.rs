@@ -1,0 +1,254 @@
+//! PostgreSQL 15 and later: one writing connection a ledger, arrays through UNNEST so that a
+//! flush costs few round trips however much it holds.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::{
+    Answer, ClaimRow, Commit, EdgeRow, PAGE_ROWS, Store, StoreError, StoredRow, number,
+    queries::{after_key, reading_methods},
+    writer_of,
+};
+use crate::WriterId;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/postgres");
+/// How long an append may wait for a connection before it is answered "unavailable".
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+const VERSION_MIN: i64 = 150_000;
+
+pub(crate) struct Postgres {
+    writer: PgPool,
+    readers: PgPool,
+}
+
+impl Postgres {
+    pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("sluicegate-ledger")
+            .options([("synchronous_commit", "on"), ("statement_timeout", "30000")]);
+        let writer = pool(1, options.clone()).await?;
+        durable(&writer).await?;
+        MIGRATIONS.run(&writer).await?;
+        let readers =
+            pool(READERS, options.options([("default_transaction_read_only", "on")])).await?;
+        Ok(Self { writer, readers })
+    }
+
+    pub(crate) async fn read_only(url: &str) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("sluicegate-verify")
+            .options([("default_transaction_read_only", "on")]);
+        let readers = pool(READERS, options).await?;
+        Ok(Self { writer: readers.clone(), readers })
+    }
+}
+
+async fn pool(connections: u32, options: PgConnectOptions) -> Result<PgPool, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await?;
+    Ok(pool)
+}
+
+/// A server that would lose acknowledged rows is refused.
+async fn durable(pool: &PgPool) -> Result<(), StoreError> {
+    let version: String =
+        sqlx::query_scalar("SELECT current_setting('server_version_num')").fetch_one(pool).await?;
+    if version.parse::<i64>().unwrap_or(0) < VERSION_MIN {
+        return Err(StoreError::Unsafe(format!("PostgreSQL {version} is older than 15")));
+    }
+    let settings: (String, String, String) = sqlx::query_as(
+        "SELECT current_setting('fsync'), current_setting('full_page_writes'), \
+         current_setting('synchronous_commit')",
+    )
+    .fetch_one(pool)
+    .await?;
+    let (fsync, pages, commit) = &settings;
+    if fsync != "on" || pages != "on" || matches!(commit.as_str(), "off") {
+        return Err(StoreError::Unsafe(format!(
+            "PostgreSQL has fsync={fsync}, full_page_writes={pages}, synchronous_commit={commit}"
+        )));
+    }
+    Ok(())
+}
+
+impl Store for Postgres {
+    fn commit<'a>(
+        &'a self,
+        writer: WriterId,
+        node: &'a str,
+        commit: &'a Commit,
+    ) -> Answer<'a, Vec<usize>> {
+        Box::pin(async move {
+            let mut transaction = self.writer.begin().await?;
+            let connection = &mut *transaction;
+            rows(connection, writer, commit).await?;
+            projections(connection, writer, commit).await?;
+            let taken = claims(connection, writer, node, commit).await?;
+            transaction.commit().await?;
+            Ok(taken)
+        })
+    }
+
+    reading_methods!();
+}
+
+/// A column of an UNNEST.
+fn column<T, U>(rows: &[T], of: impl Fn(&T) -> U) -> Vec<U> {
+    rows.iter().map(of).collect()
+}
+
+async fn rows(
+    connection: &mut PgConnection,
+    writer: WriterId,
+    commit: &Commit,
+) -> Result<(), StoreError> {
+    let writer = writer.0.to_vec();
+    sqlx::query(
+        "INSERT INTO ledger_row (writer, wseq, t_us, bytes, prev, link) \
+         SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[])",
+    )
+    .bind(&writer)
+    .bind(column(&commit.rows, |r| r.wseq as i64))
+    .bind(column(&commit.rows, |r| r.t_us))
+    .bind(column(&commit.rows, |r| r.bytes.clone()))
+    .bind(column(&commit.rows, |r| r.prev.to_vec()))
+    .bind(column(&commit.rows, |r| r.link.to_vec()))
+    .execute(&mut *connection)
+    .await?;
+    let manifests: Vec<_> =
+        commit.rows.iter().filter_map(|r| r.manifest.as_ref().map(|m| (r, m))).collect();
+    if !manifests.is_empty() {
+        sqlx::query(
+            "INSERT INTO ledger_manifest (writer, wseq, t_us, leaves, filter) \
+             SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])",
+        )
+        .bind(&writer)
+        .bind(column(&manifests, |(r, _)| r.wseq as i64))
+        .bind(column(&manifests, |(r, _)| r.t_us))
+        .bind(column(&manifests, |(_, m)| m.0.clone()))
+        .bind(column(&manifests, |(_, m)| m.1.clone()))
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !commit.details.is_empty() {
+        sqlx::query(
+            "INSERT INTO ledger_detail (digest, bytes) \
+             SELECT * FROM UNNEST($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING",
+        )
+        .bind(column(&commit.details, |d| d.0.to_vec()))
+        .bind(column(&commit.details, |d| d.1.clone()))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn projections(
+    connection: &mut PgConnection,
+    writer: WriterId,
+    commit: &Commit,
+) -> Result<(), StoreError> {
+    if !commit.edges.is_empty() {
+        let edges = &commit.edges;
+        sqlx::query(
+            "INSERT INTO ledger_edge (region, topic, part, offset_from, offset_to, of_writer, \
+             of_wseq, wseq, writer) \
+             SELECT *, $9 FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[], \
+             $5::bigint[], $6::bytea[], $7::bigint[], $8::bigint[])",
+        )
+        .bind(column(edges, |e| e.region.clone()))
+        .bind(column(edges, |e| e.topic.clone()))
+        .bind(column(edges, |e| i64::from(e.partition)))
+        .bind(column(edges, |e| e.offset_from))
+        .bind(column(edges, |e| e.offset_to))
+        .bind(column(edges, |e| e.of.0.0.to_vec()))
+        .bind(column(edges, |e| e.of.1 as i64))
+        .bind(column(edges, |e| e.wseq as i64))
+        .bind(writer.0.to_vec())
+        .execute(&mut *connection)
+        .await?;
+    }
+    let (opened, ended): (Vec<_>, Vec<_>) = commit.intents.iter().partition(|i| i.open);
+    for (intents, query) in [
+        (
+            opened,
+            "INSERT INTO ledger_intent (writer, wseq, leaf) \
+             SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[]) ON CONFLICT DO NOTHING",
+        ),
+        (
+            ended,
+            "DELETE FROM ledger_intent i \
+             USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[]) AS e (writer, wseq, leaf) \
+             WHERE i.writer = e.writer AND i.wseq = e.wseq AND i.leaf = e.leaf",
+        ),
+    ] {
+        if intents.is_empty() {
+            continue;
+        }
+        sqlx::query(query)
+            .bind(column(&intents, |i| i.writer.0.to_vec()))
+            .bind(column(&intents, |i| i.wseq as i64))
+            .bind(column(&intents, |i| i64::from(i.leaf)))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn claims(
+    connection: &mut PgConnection,
+    writer: WriterId,
+    node: &str,
+    commit: &Commit,
+) -> Result<Vec<usize>, StoreError> {
+    if commit.purge_before_us > 0 {
+        sqlx::query("DELETE FROM ledger_claim WHERE expires_us <= $1")
+            .bind(commit.purge_before_us)
+            .execute(&mut *connection)
+            .await?;
+    }
+    let mut taken = Vec::new();
+    for (n, claim) in commit.claims.iter().enumerate() {
+        let done = sqlx::query(
+            "INSERT INTO ledger_claim (key, fingerprint, node, writer, wseq, leaf, at_us, \
+             expires_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+             ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, \
+               node = excluded.node, writer = excluded.writer, wseq = excluded.wseq, \
+               leaf = excluded.leaf, at_us = excluded.at_us, expires_us = excluded.expires_us, \
+               answer = NULL \
+             WHERE ledger_claim.expires_us <= excluded.at_us",
+        )
+        .bind(claim.key.to_vec())
+        .bind(claim.fingerprint.to_vec())
+        .bind(node)
+        .bind(writer.0.to_vec())
+        .bind(claim.wseq as i64)
+        .bind(i64::from(claim.leaf))
+        .bind(claim.at_us)
+        .bind(claim.expires_us)
+        .execute(&mut *connection)
+        .await?;
+        if done.rows_affected() == 0 {
+            taken.push(n);
+        }
+    }
+    if !commit.done.is_empty() {
+        sqlx::query(
+            "UPDATE ledger_claim c SET answer = d.answer \
+             FROM UNNEST($1::bytea[], $2::bytea[]) AS d (key, answer) WHERE c.key = d.key",
+        )
+        .bind(column(&commit.done, |d| d.key.to_vec()))
+        .bind(column(&commit.done, |d| d.answer.clone()))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(taken)
+}

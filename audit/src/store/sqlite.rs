@@ -1,0 +1,228 @@
+//! SQLite: one file, one writing connection, WAL with `synchronous=FULL`.
+
+use std::{path::Path, time::Duration};
+
+use sqlx::{
+    QueryBuilder, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{
+    Answer, ClaimRow, Commit, EdgeRow, PAGE_ROWS, Store, StoreError, StoredRow, number,
+    queries::{after_key, reading_methods},
+    writer_of,
+};
+use crate::WriterId;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
+/// The first SQLite without the WAL-reset bug, which could lose committed pages.
+const VERSION_MIN: &str = "3.51.3";
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+/// Rows of one INSERT; SQLite takes 32,766 parameters.
+const INSERT_ROWS: usize = 1_000;
+
+pub(crate) struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Sqlite {
+    pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("recursive_triggers", "ON")
+            .busy_timeout(BUSY_TIMEOUT);
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        durable(&writer).await?;
+        MIGRATIONS.run(&writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Works beside a running writer, and without write access to the file.
+    pub(crate) async fn read_only(file: &Path) -> Result<Self, StoreError> {
+        let options =
+            SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(BUSY_TIMEOUT);
+        let readers =
+            SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
+        Ok(Self { writer: readers.clone(), readers })
+    }
+}
+
+/// Reads back what was asked for: a file on a wrong file system answers otherwise.
+async fn durable(pool: &SqlitePool) -> Result<(), StoreError> {
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await?;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await?;
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
+    if journal != "wal" || synchronous != 2 {
+        let why = format!("SQLite has journal_mode={journal}, synchronous={synchronous}");
+        return Err(StoreError::Unsafe(why));
+    }
+    let parts = |v: &str| v.split('.').map(|p| p.parse().unwrap_or(0)).collect::<Vec<u32>>();
+    if parts(&version) < parts(VERSION_MIN) {
+        return Err(StoreError::Unsafe(format!("SQLite {version} is older than {VERSION_MIN}")));
+    }
+    Ok(())
+}
+
+impl Store for Sqlite {
+    fn commit<'a>(
+        &'a self,
+        writer: WriterId,
+        node: &'a str,
+        commit: &'a Commit,
+    ) -> Answer<'a, Vec<usize>> {
+        Box::pin(async move {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let connection = &mut *transaction;
+            rows(connection, writer, commit).await?;
+            projections(connection, writer, commit).await?;
+            let taken = claims(connection, writer, node, commit).await?;
+            transaction.commit().await?;
+            Ok(taken)
+        })
+    }
+
+    reading_methods!();
+}
+
+async fn rows(
+    connection: &mut SqliteConnection,
+    writer: WriterId,
+    commit: &Commit,
+) -> Result<(), StoreError> {
+    let writer = writer.0.to_vec();
+    for row in &commit.rows {
+        sqlx::query(
+            "INSERT INTO ledger_row (writer, wseq, t_us, bytes, prev, link) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&writer)
+        .bind(number::<u64, i64>(row.wseq)?)
+        .bind(row.t_us)
+        .bind(&row.bytes)
+        .bind(row.prev.to_vec())
+        .bind(row.link.to_vec())
+        .execute(&mut *connection)
+        .await?;
+        if let Some((leaves, filter)) = &row.manifest {
+            sqlx::query(
+                "INSERT INTO ledger_manifest (writer, wseq, t_us, leaves, filter) \
+                 VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(&writer)
+            .bind(number::<u64, i64>(row.wseq)?)
+            .bind(row.t_us)
+            .bind(leaves)
+            .bind(filter)
+            .execute(&mut *connection)
+            .await?;
+        }
+    }
+    for (digest, bytes) in &commit.details {
+        sqlx::query("INSERT INTO ledger_detail (digest, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(digest.to_vec())
+            .bind(bytes)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn projections(
+    connection: &mut SqliteConnection,
+    writer: WriterId,
+    commit: &Commit,
+) -> Result<(), StoreError> {
+    for edges in commit.edges.chunks(INSERT_ROWS) {
+        let mut insert = QueryBuilder::<sqlx::Sqlite>::new(
+            "INSERT INTO ledger_edge (region, topic, part, offset_from, offset_to, of_writer, \
+             of_wseq, writer, wseq) ",
+        );
+        insert.push_values(edges, |mut row, edge| {
+            row.push_bind(edge.region.clone())
+                .push_bind(edge.topic.clone())
+                .push_bind(i64::from(edge.partition))
+                .push_bind(edge.offset_from)
+                .push_bind(edge.offset_to)
+                .push_bind(edge.of.0.0.to_vec())
+                .push_bind(edge.of.1 as i64)
+                .push_bind(writer.0.to_vec())
+                .push_bind(edge.wseq as i64);
+        });
+        insert.build().execute(&mut *connection).await?;
+    }
+    for intent in &commit.intents {
+        let query = match intent.open {
+            true => sqlx::query(
+                "INSERT INTO ledger_intent (writer, wseq, leaf) VALUES ($1, $2, $3) \
+                 ON CONFLICT DO NOTHING",
+            ),
+            false => sqlx::query(
+                "DELETE FROM ledger_intent WHERE writer = $1 AND wseq = $2 AND leaf = $3",
+            ),
+        };
+        query
+            .bind(intent.writer.0.to_vec())
+            .bind(number::<u64, i64>(intent.wseq)?)
+            .bind(i64::from(intent.leaf))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn claims(
+    connection: &mut SqliteConnection,
+    writer: WriterId,
+    node: &str,
+    commit: &Commit,
+) -> Result<Vec<usize>, StoreError> {
+    if commit.purge_before_us > 0 {
+        sqlx::query("DELETE FROM ledger_claim WHERE expires_us <= $1")
+            .bind(commit.purge_before_us)
+            .execute(&mut *connection)
+            .await?;
+    }
+    let mut taken = Vec::new();
+    for (n, claim) in commit.claims.iter().enumerate() {
+        let done = sqlx::query(
+            "INSERT INTO ledger_claim (key, fingerprint, node, writer, wseq, leaf, at_us, \
+             expires_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+             ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, \
+               node = excluded.node, writer = excluded.writer, wseq = excluded.wseq, \
+               leaf = excluded.leaf, at_us = excluded.at_us, expires_us = excluded.expires_us, \
+               answer = NULL \
+             WHERE ledger_claim.expires_us <= excluded.at_us",
+        )
+        .bind(claim.key.to_vec())
+        .bind(claim.fingerprint.to_vec())
+        .bind(node)
+        .bind(writer.0.to_vec())
+        .bind(number::<u64, i64>(claim.wseq)?)
+        .bind(i64::from(claim.leaf))
+        .bind(claim.at_us)
+        .bind(claim.expires_us)
+        .execute(&mut *connection)
+        .await?;
+        if done.rows_affected() == 0 {
+            taken.push(n);
+        }
+    }
+    for done in &commit.done {
+        sqlx::query("UPDATE ledger_claim SET answer = $2 WHERE key = $1")
+            .bind(done.key.to_vec())
+            .bind(&done.answer)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(taken)
+}

@@ -1,0 +1,301 @@
+//! The verifier: re-hashes everything, trusts nothing that is stored beside the bytes, and names
+//! the first position that diverges. It has no I/O; rows are fed to it.
+//!
+//! What a chain cannot show: rows cut from the tail. Only a head that somebody outside keeps
+//! shows that; [`Verdict::heads`] is what to keep.
+
+use std::{collections::BTreeMap, fmt};
+
+use crate::{
+    Entry, Event, Fate, Link, Row, WriterId,
+    row::{self, decode_leaf, decode_manifest, detail_digest_of, genesis, link_of, manifest_root},
+};
+
+/// A stored row, as a store or an export gives it.
+pub struct Stored<'a> {
+    pub writer: WriterId,
+    pub wseq: u64,
+    pub bytes: &'a [u8],
+    /// The link that is stored beside the bytes, if the store keeps one.
+    pub link: Option<&'a [u8]>,
+    /// The leaves of the flush, if they are still kept.
+    pub manifest: Option<&'a [u8]>,
+}
+
+/// Where and how a ledger diverges from what its own bytes promise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{writer}/{wseq}: {what}")]
+pub struct Divergence {
+    pub writer: WriterId,
+    pub wseq: u64,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum What {
+    #[error(transparent)]
+    Row(#[from] row::RowError),
+    #[error("the row says it is another row than it is stored as")]
+    Misplaced,
+    #[error("the row belongs to another ledger")]
+    OtherOrigin,
+    #[error("a row is missing before this one")]
+    Gap,
+    #[error("the row is not chained to the row before")]
+    Unchained,
+    #[error("the stored link is not the hash of the row")]
+    Link,
+    #[error("the events are not those that the row commits to")]
+    Manifest,
+    #[error("an event refers to an intent or treatment that the row does not have")]
+    Event,
+    #[error("an intent's events are not exactly the row's events")]
+    Fates,
+    #[error("a treatment that a row refers to is missing")]
+    DetailMissing,
+}
+
+/// The newest row of a writer: keep it elsewhere, and a cut tail shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub writer: WriterId,
+    pub wseq: u64,
+    pub link: Link,
+    pub closed: bool,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    pub origin: Option<String>,
+    pub rows: u64,
+    pub events: u64,
+    /// Events whose leaves are no longer kept: committed to, not looked at.
+    pub events_detached: u64,
+    pub delivered: u64,
+    pub refused: u64,
+    pub other_fates: u64,
+    pub heads: Vec<Head>,
+    pub divergence: Option<Divergence>,
+}
+
+impl Verdict {
+    pub fn is_ok(&self) -> bool {
+        self.divergence.is_none()
+    }
+
+    /// As JSON, for programs.
+    pub fn json(&self) -> String {
+        let heads: Vec<String> = self
+            .heads
+            .iter()
+            .map(|head| {
+                format!(
+                    r#"{{"writer":"{}","row":{},"link":"{}","closed":{}}}"#,
+                    head.writer,
+                    head.wseq,
+                    hex(&head.link),
+                    head.closed
+                )
+            })
+            .collect();
+        let divergence = match &self.divergence {
+            None => "null".to_owned(),
+            Some(d) => {
+                format!(r#"{{"writer":"{}","row":{},"what":"{}"}}"#, d.writer, d.wseq, d.what)
+            }
+        };
+        format!(
+            concat!(
+                r#"{{"ok":{},"rows":{},"events":{},"events_detached":{},"delivered":{},"#,
+                r#""refused":{},"other_fates":{},"heads":[{}],"divergence":{}}}"#
+            ),
+            self.is_ok(),
+            self.rows,
+            self.events,
+            self.events_detached,
+            self.delivered,
+            self.refused,
+            self.other_fates,
+            heads.join(","),
+            divergence
+        )
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.divergence {
+            None => writeln!(f, "the ledger verifies")?,
+            Some(divergence) => writeln!(f, "the ledger DIVERGES at {divergence}")?,
+        }
+        if let Some(origin) = &self.origin {
+            writeln!(f, "  origin     {origin}")?;
+        }
+        writeln!(f, "  rows       {} of {} writer(s)", self.rows, self.heads.len())?;
+        write!(f, "  events     {}", self.events)?;
+        writeln!(f, " ({} to deliver, {} refused)", self.delivered, self.refused)?;
+        if self.events_detached > 0 {
+            writeln!(f, "  detached   {} events are committed to, but not kept", self.events_detached)?;
+        }
+        for head in &self.heads {
+            let closed = if head.closed { "closed" } else { "open" };
+            writeln!(f, "  head       {}/{} {} {closed}", head.writer, head.wseq, hex(&head.link))?;
+        }
+        Ok(())
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+struct Chain {
+    wseq: u64,
+    link: Link,
+    closed: bool,
+}
+
+/// Takes rows, those of a writer in order, and treatments in any order.
+#[derive(Default)]
+pub struct Verifier {
+    verdict: Verdict,
+    chains: BTreeMap<WriterId, Chain>,
+    details: std::collections::BTreeSet<[u8; 32]>,
+    wanted: BTreeMap<[u8; 32], (WriterId, u64)>,
+}
+
+impl Verifier {
+    /// Checks that all rows are of this ledger; without it the first row says which.
+    pub fn of_origin(origin: Option<String>) -> Self {
+        Self { verdict: Verdict { origin, ..Verdict::default() }, ..Self::default() }
+    }
+
+    /// A stored treatment.
+    pub fn detail(&mut self, digest: &[u8], bytes: &[u8]) {
+        let computed = detail_digest_of(bytes);
+        if computed != digest {
+            // Nobody knows which row it was for; whoever needs it will miss it.
+            return;
+        }
+        self.details.insert(computed);
+    }
+
+    /// The next row of its writer. The first divergence is kept; after it, rows are only counted.
+    pub fn row(&mut self, stored: &Stored<'_>) {
+        if self.verdict.divergence.is_some() {
+            return;
+        }
+        if let Err(what) = self.check(stored) {
+            let divergence = Divergence { writer: stored.writer, wseq: stored.wseq, what };
+            self.verdict.divergence = Some(divergence);
+        }
+    }
+
+    fn check(&mut self, stored: &Stored<'_>) -> Result<(), What> {
+        let row = Row::decode(stored.bytes)?;
+        if row.writer != stored.writer || row.wseq != stored.wseq {
+            return Err(What::Misplaced);
+        }
+        let origin = self.verdict.origin.get_or_insert_with(|| row.origin.clone());
+        if *origin != row.origin {
+            return Err(What::OtherOrigin);
+        }
+        let (expected_wseq, expected_prev) = match self.chains.get(&row.writer) {
+            Some(chain) => (chain.wseq + 1, chain.link),
+            None => (0, genesis(&row.origin, row.writer)),
+        };
+        if row.wseq != expected_wseq {
+            return Err(What::Gap);
+        }
+        if row.prev != expected_prev {
+            return Err(What::Unchained);
+        }
+        let link = link_of(stored.bytes);
+        if stored.link.is_some_and(|stored| stored != link) {
+            return Err(What::Link);
+        }
+        self.fates(&row, stored.manifest)?;
+        let closed = row.entries.iter().any(|e| matches!(e, Entry::WriterClose));
+        self.chains.insert(row.writer, Chain { wseq: row.wseq, link, closed });
+        self.verdict.rows += 1;
+        Ok(())
+    }
+
+    /// Each event belongs to exactly one intent of its row, and has exactly one fate.
+    fn fates(&mut self, row: &Row, manifest: Option<&[u8]>) -> Result<(), What> {
+        let mut covered = 0_u32;
+        for entry in &row.entries {
+            let Entry::Intent(intent) = entry else { continue };
+            if intent.first_leaf != covered {
+                return Err(What::Fates);
+            }
+            covered = covered.checked_add(intent.events).ok_or(What::Fates)?;
+            for digest in &intent.treatments {
+                self.wanted.entry(digest.0).or_insert((row.writer, row.wseq));
+            }
+        }
+        if covered != row.events {
+            return Err(What::Fates);
+        }
+        self.verdict.events += u64::from(row.events);
+        match manifest {
+            Some(manifest) => self.leaves(row, manifest),
+            None => {
+                self.verdict.events_detached += u64::from(row.events);
+                Ok(())
+            }
+        }
+    }
+
+    fn leaves(&mut self, row: &Row, manifest: &[u8]) -> Result<(), What> {
+        let leaves = decode_manifest(manifest)?;
+        if leaves.len() != row.events as usize || manifest_root(&leaves) != row.event_root {
+            return Err(What::Manifest);
+        }
+        let mut rest = leaves.iter();
+        for entry in &row.entries {
+            let Entry::Intent(intent) = entry else { continue };
+            for leaf in rest.by_ref().take(intent.events as usize) {
+                let event: Event = decode_leaf(leaf)?;
+                self.count(&event, intent.treatments.len())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, event: &Event, treatments: usize) -> Result<(), What> {
+        match &event.fate {
+            Fate::Deliver(used) => {
+                if used.iter().any(|n| *n as usize >= treatments) {
+                    return Err(What::Event);
+                }
+                self.verdict.delivered += 1;
+            }
+            Fate::Refuse(..) => self.verdict.refused += 1,
+            Fate::Quarantine(_) | Fate::Aggregate => self.verdict.other_fates += 1,
+        }
+        Ok(())
+    }
+
+    /// The verdict over all that was fed.
+    pub fn finish(mut self) -> Verdict {
+        if self.verdict.divergence.is_none() {
+            let missing = self.wanted.iter().find(|(digest, _)| !self.details.contains(*digest));
+            self.verdict.divergence = missing.map(|(_, (writer, wseq))| Divergence {
+                writer: *writer,
+                wseq: *wseq,
+                what: What::DetailMissing,
+            });
+        }
+        let head = |(writer, chain): (WriterId, Chain)| Head {
+            writer,
+            wseq: chain.wseq,
+            link: chain.link,
+            closed: chain.closed,
+        };
+        self.verdict.heads = self.chains.into_iter().map(head).collect();
+        self.verdict
+    }
+}

@@ -1,0 +1,339 @@
+//! The admin listener: health for probes, metrics and reload for operators, lineage and
+//! verification for auditors. Everything but health needs a principal with the role; each of an
+//! auditor's reads is itself a ledger entry, durable before the answer.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    extract::{Path, Query, Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    config::Roles,
+    identify::Principal,
+    listen::{
+        http::{self, Document, Face},
+        problem::Problem,
+    },
+    lineage::{Lineage, Question},
+    service::Health,
+};
+
+/// What the admin handlers share.
+pub struct Desk {
+    pub face: Arc<Face>,
+    pub roles: Roles,
+    pub health: Arc<Health>,
+    pub lineage: Lineage,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Sluicegate admin",
+        description = "Health, metrics, reload, lineage and verification. Health alone is open."
+    ),
+    components(schemas(Problem)),
+    security(("mutual-tls" = []), ("bearer" = [])),
+)]
+struct Api;
+
+/// The router and its OpenAPI document.
+pub fn router(desk: Arc<Desk>) -> (Router, utoipa::openapi::OpenApi) {
+    let health = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(livez))
+        .routes(routes!(readyz));
+    let operator = OpenApiRouter::new()
+        .routes(routes!(metrics))
+        .routes(routes!(reload))
+        .layer(middleware::from_fn_with_state(desk.clone(), operator));
+    let auditor = OpenApiRouter::new()
+        .routes(routes!(lineage_record))
+        .routes(routes!(lineage_token))
+        .routes(routes!(lineage_affected))
+        .routes(routes!(verify))
+        .layer(middleware::from_fn_with_state(desk.clone(), auditor));
+    let anyone = OpenApiRouter::new()
+        .routes(routes!(http::openapi))
+        .layer(middleware::from_fn_with_state(desk.clone(), known));
+    let (router, mut api) =
+        health.merge(operator).merge(auditor).merge(anyone).split_for_parts();
+    finish_document(&mut api);
+    let document: Arc<str> = Arc::from(api.to_json().unwrap_or_default());
+    let router = router
+        .fallback(|| async { http::not_found() })
+        .method_not_allowed_fallback(|| async { http::wrong_method() })
+        .layer(Extension(Document(document)))
+        .with_state(desk);
+    (router, api)
+}
+
+/// What both documents have in common.
+pub(crate) fn finish_document(api: &mut utoipa::openapi::OpenApi) {
+    api.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    api.info.license = None;
+    api.info.contact = None;
+}
+
+async fn operator(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    with_role(&desk, request, next, Some(("operator", &desk.roles.operator))).await
+}
+
+async fn auditor(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    with_role(&desk, request, next, Some(("auditor", &desk.roles.auditor))).await
+}
+
+async fn known(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    with_role(&desk, request, next, None).await
+}
+
+async fn with_role(
+    desk: &Desk,
+    request: Request,
+    next: Next,
+    role: Option<(&str, &[String])>,
+) -> Result<Response, Problem> {
+    let (principal, mut request) = http::identify(&desk.face, request).await?;
+    if let Some((role, holders)) = role
+        && !holders.iter().any(|holder| **holder == *principal.name)
+    {
+        desk.face.flow.account.wrong_role(&principal, role);
+        return Err(Problem::wrong_role(role));
+    }
+    request.extensions_mut().insert(principal);
+    Ok(next.run(request).await)
+}
+
+/// Alive
+#[utoipa::path(get, path = "/livez", security(()),
+    responses((status = 200, description = "The process runs", body = String, content_type = "text/plain")))]
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Ready
+///
+/// 200 when policy, ledger and every region can take records; else 503 with a line for each that
+/// cannot.
+#[utoipa::path(get, path = "/readyz", security(()),
+    responses(
+        (status = 200, description = "Ready", body = String, content_type = "text/plain"),
+        (status = 503, description = "Not ready", body = String, content_type = "text/plain")))]
+async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, String) {
+    let troubles = desk.health.troubles().await;
+    if troubles.is_empty() {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    let lines: String = troubles.iter().map(|what| format!("{what}: not ready\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines)
+}
+
+/// Metrics
+///
+/// In the OpenMetrics text format; for the role `operator`.
+#[utoipa::path(get, path = "/metrics",
+    responses(
+        (status = 200, description = "OpenMetrics text", body = String,
+            content_type = "application/openmetrics-text"),
+        (status = 401, description = "No valid credential", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 403, description = "The role is missing", body = Problem,
+            content_type = "application/problem+json")))]
+async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = desk.face.metrics.text();
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// Reload
+///
+/// Reads policies, keyring, certificates and key sets again. A bad bundle changes nothing.
+#[utoipa::path(post, path = "/v1/reload",
+    responses(
+        (status = 204, description = "Everything is read again"),
+        (status = 401, description = "No valid credential", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 403, description = "The role is missing", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 422, description = "Something was not taken; the old stays in force",
+            body = Problem, content_type = "application/problem+json")))]
+async fn reload(
+    State(desk): State<Arc<Desk>>,
+    Extension(principal): Extension<Principal>,
+) -> Result<StatusCode, Problem> {
+    desk.face.flow.account.admin(&principal, "reload").await.map_err(ledger_away)?;
+    let errors = desk.health.reload().await;
+    if errors.is_empty() {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Err(Problem::new(status, "reload-refused", "Not everything was taken").detail(errors.join("\n")))
+}
+
+fn ledger_away(error: crate::account::AccountError) -> Problem {
+    Problem::unavailable("ledger-unavailable", error.to_string())
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RegionQuery {
+    /// Only this region; all when absent.
+    region: Option<String>,
+}
+
+type BadPath = axum::extract::rejection::PathRejection;
+type BadQuery = axum::extract::rejection::QueryRejection;
+
+/// Where does this record come from?
+///
+/// Source, principal, policy, rules, keys, transforms, region and transfer of one record.
+#[utoipa::path(get, path = "/v1/lineage/records/{topic}/{partition}/{offset}",
+    params(
+        ("topic" = String, Path, description = "The topic's name", max_length = 249),
+        ("partition" = u32, Path, description = "The partition's number"),
+        ("offset" = u64, Path, description = "The offset", maximum = 9_223_372_036_854_775_807_u64),
+        RegionQuery),
+    responses(
+        (status = 200, description = "Deliveries of this record", body = Object),
+        (status = 400, description = "The request cannot be read", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 401, description = "No valid credential", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 403, description = "The role is missing", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The ledger is away", body = Problem,
+            content_type = "application/problem+json")))]
+async fn lineage_record(
+    State(desk): State<Arc<Desk>>,
+    Extension(principal): Extension<Principal>,
+    path: Result<Path<(String, u32, u64)>, BadPath>,
+    query: Result<Query<RegionQuery>, BadQuery>,
+) -> Result<Response, Problem> {
+    let bad = || Problem::bad_request("the path is not TOPIC/PARTITION/OFFSET, or the query is unknown");
+    let Path((topic, partition, offset)) = path.map_err(|_| bad())?;
+    let Query(query) = query.map_err(|_| bad())?;
+    let offset = i64::try_from(offset).map_err(|_| bad())?;
+    let question = Question::Record { region: query.region, topic, partition, offset };
+    answer(&desk, &principal, question).await
+}
+
+/// Which records carry this token?
+#[utoipa::path(get, path = "/v1/lineage/tokens/{token}",
+    params(("token" = String, Path, description = "A token, as it stands in a record",
+        max_length = 200)),
+    responses(
+        (status = 200, description = "Deliveries of records with this token", body = Object),
+        (status = 400, description = "The request cannot be read", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 401, description = "No valid credential", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 403, description = "The role is missing", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The ledger is away", body = Problem,
+            content_type = "application/problem+json")))]
+async fn lineage_token(
+    State(desk): State<Arc<Desk>>,
+    Extension(principal): Extension<Principal>,
+    path: Result<Path<String>, BadPath>,
+) -> Result<Response, Problem> {
+    let Path(token) = path.map_err(|_| Problem::bad_request("the token is not readable"))?;
+    answer(&desk, &principal, Question::Token(token)).await
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AffectedQuery {
+    /// A declared source as `KEY=VALUE`, such as `device=7f3a`.
+    #[param(pattern = "^[^=]+=.*$", max_length = 300)]
+    source: String,
+    /// The first moment, RFC 3339; the beginning when absent.
+    from: Option<String>,
+    /// The moment after the last, RFC 3339; now when absent.
+    to: Option<String>,
+}
+
+/// What came from this source?
+///
+/// Which deliveries came from, say, one device between two moments.
+#[utoipa::path(get, path = "/v1/lineage/affected", params(AffectedQuery),
+    responses(
+        (status = 200, description = "Deliveries of records with this source", body = Object),
+        (status = 400, description = "The request cannot be read", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 401, description = "No valid credential", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 403, description = "The role is missing", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The ledger is away", body = Problem,
+            content_type = "application/problem+json")))]
+async fn lineage_affected(
+    State(desk): State<Arc<Desk>>,
+    Extension(principal): Extension<Principal>,
+    query: Result<Query<AffectedQuery>, BadQuery>,
+) -> Result<Response, Problem> {
+    let bad = |what: &str| Problem::bad_request(what.to_owned());
+    let Query(query) = query.map_err(|_| bad("`source` is missing, or a parameter is unknown"))?;
+    let question = Question::affected(&query.source, query.from.as_deref(), query.to.as_deref())
+        .map_err(|e| bad(&e.to_string()))?;
+    answer(&desk, &principal, question).await
+}
+
+/// The entry that says who asked is durable before the answer is given.
+async fn answer(
+    desk: &Desk,
+    principal: &Principal,
+    question: Question,
+) -> Result<Response, Problem> {
+    let account = &desk.face.flow.account;
+    account.asked(principal, &question).await.map_err(ledger_away)?;
+    let found = desk.lineage.ask(&question).await.map_err(|error| {
+        Problem::unavailable("ledger-unavailable", error.to_string())
+    })?;
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, found.json()).into_response())
+}
+
+/// Verify the ledger
+///
+/// Re-hashes every row and names the first that diverges.
+#[utoipa::path(get, path = "/v1/ledger/verify",
+    responses(
+        (status = 200, description = "The verdict", body = Object),
+        (status = 401, description = "No valid credential", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 403, description = "The role is missing", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The ledger is away", body = Problem,
+            content_type = "application/problem+json")))]
+async fn verify(
+    State(desk): State<Arc<Desk>>,
+    Extension(principal): Extension<Principal>,
+) -> Result<Response, Problem> {
+    desk.face.flow.account.asked(&principal, &Question::Verify).await.map_err(ledger_away)?;
+    let verdict = desk.lineage.verify().await;
+    let verdict =
+        verdict.map_err(|e| Problem::unavailable("ledger-unavailable", e.to_string()))?;
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, verdict.json()).into_response())
+}

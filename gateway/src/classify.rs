@@ -1,0 +1,90 @@
+//! What is this record about? The subject's jurisdiction, and the source that the producer
+//! declares (device, model version, calibration …), found where the dataset says they stand.
+//!
+//! A record whose jurisdiction is missing or unknown is refused: there is no default country.
+
+use std::{borrow::Cow, sync::Arc};
+
+use sluicegate_policies::{
+    Dataset, FieldPath, Grant, JurisdictionId, JurisdictionSource, RefusalCode, Table,
+};
+
+use crate::{
+    record::{Classified, Record, Refused},
+    transform,
+};
+
+/// A declared source value longer than this is no identifier of a device or version.
+const SOURCE_BYTES_MAX: usize = 256;
+
+pub fn classify(
+    record: Record,
+    grant: &Grant<'_>,
+    table: &Table,
+) -> Result<Classified, Refused> {
+    let dataset = grant.dataset();
+    let jurisdiction = jurisdiction(&record, dataset, grant, table)?;
+    let source = source(&record, dataset)?;
+    Ok(Classified { record, jurisdiction, source })
+}
+
+fn jurisdiction(
+    record: &Record,
+    dataset: &Dataset,
+    grant: &Grant<'_>,
+    table: &Table,
+) -> Result<JurisdictionId, Refused> {
+    match &dataset.jurisdiction {
+        JurisdictionSource::Fixed(id) => Ok(*id),
+        JurisdictionSource::Principal => grant.principal_jurisdiction().ok_or_else(|| {
+            unknown(None, "the principal has no jurisdiction in the vocabulary")
+        }),
+        JurisdictionSource::Field(path) => {
+            let pointer = || Some(path.written.to_string());
+            let text = find(path, record)?
+                .ok_or_else(|| unknown(pointer(), "the record does not say its jurisdiction"))?;
+            table.jurisdiction(&text).ok_or_else(|| {
+                unknown(pointer(), "the record's jurisdiction is not in the vocabulary")
+            })
+        }
+    }
+}
+
+fn source(record: &Record, dataset: &Dataset) -> Result<Vec<(Arc<str>, String)>, Refused> {
+    let mut source = Vec::with_capacity(dataset.lineage.len());
+    for (name, path) in &dataset.lineage {
+        if let Some(value) = find(path, record)? {
+            if value.len() > SOURCE_BYTES_MAX {
+                let detail = format!("declared source `{name}` is longer than {SOURCE_BYTES_MAX} bytes");
+                return Err(invalid(Some(path.written.to_string()), &detail));
+            }
+            source.push((name.clone(), value.into_owned()));
+        }
+    }
+    Ok(source)
+}
+
+fn find<'a>(path: &FieldPath, record: &'a Record) -> Result<Option<Cow<'a, str>>, Refused> {
+    transform::find(path, transform::RecordRef::of(record))
+        .map_err(|malformed| invalid(None, &malformed.to_string()))
+}
+
+fn unknown(pointer: Option<String>, detail: &str) -> Refused {
+    Refused {
+        code: RefusalCode::UnknownJurisdiction,
+        rule: None,
+        pointer,
+        detail: Arc::from(detail),
+        help: Some(Arc::from("send an ISO 3166 country code that the vocabulary lists")),
+    }
+}
+
+fn invalid(pointer: Option<String>, detail: &str) -> Refused {
+    Refused {
+        code: RefusalCode::InvalidValue,
+        rule: None,
+        pointer,
+        detail: Arc::from(detail),
+        help: None,
+    }
+}

@@ -1,0 +1,137 @@
+//! The command: verbs, options, exit codes. 0 ok, 1 a check failed, 2 usage, 3 lint.
+//!
+//! Verbs print to standard output what was asked for, and to standard error what went wrong.
+
+mod config;
+mod demo;
+mod generate;
+mod init;
+mod ledger;
+mod lineage;
+mod policy;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Exit codes, the same for each verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Ok = 0,
+    CheckFailed = 1,
+    Usage = 2,
+    Lint = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A privacy and compliance gateway for event streams.
+#[derive(Parser)]
+#[command(name = "sluicegate", version, about, long_about = None)]
+struct Cli {
+    /// How results are printed.
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value = "human")]
+    output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Human,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the gateway
+    Run(run::Args),
+    /// See the whole job on a throw-away set-up: certificates, policies, a stream, a ledger
+    Demo(demo::Args),
+    /// Write a commented configuration and starter policies into a folder
+    Init(init::Args),
+    /// Check a configuration file
+    Config {
+        #[command(subcommand)]
+        verb: config::Verb,
+    },
+    /// Check, explain and test policies
+    Policy {
+        #[command(subcommand)]
+        verb: policy::Verb,
+    },
+    /// Verify the ledger
+    Ledger {
+        #[command(subcommand)]
+        verb: ledger::Verb,
+    },
+    /// Ask where a record, a token or a source's data went
+    Lineage(lineage::Args),
+}
+
+/// Parses the arguments and does what they say.
+pub fn main() -> ExitCode {
+    install_crypto();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows which stream each goes to.
+            let _printed = error.print();
+            let usage = error.use_stderr();
+            return if usage { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    let output = cli.output;
+    match cli.verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Init(args) => init::run(&args),
+        Verb::Config { verb } => config::run(&verb, output),
+        Verb::Policy { verb } => policy::run(&verb, output),
+        Verb::Ledger { verb } => ledger::run(&verb, output),
+        Verb::Lineage(args) => lineage::run(&args, output),
+    }
+    .into()
+}
+
+/// One TLS and crypto stack: ring, for rustls and for JSON web tokens.
+pub fn install_crypto() {
+    // The only error is "installed already".
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    crate::identify::install_jwt_crypto();
+}
+
+/// Prints a line to standard output; a reader that went away is no error of ours.
+fn say(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _reader_gone = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a line to standard error.
+fn complain(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _reader_gone = writeln!(std::io::stderr(), "{text}");
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        complain(format!("couldn't start: {error}"));
+        Exit::CheckFailed
+    })
+}
+
+/// Loads a configuration or prints all that is wrong with it.
+fn load_config(file: &PathBuf) -> Result<crate::config::Config, Exit> {
+    crate::config::load(file).map_err(|mistakes| {
+        for mistake in &mistakes {
+            complain(mistake);
+        }
+        complain(format!("{} mistake(s) in the configuration", mistakes.len()));
+        Exit::CheckFailed
+    })
+}

@@ -1,0 +1,162 @@
+//! `sluicegate policy`: check, explain, test and schema, for the people who write policies.
+
+use std::path::{Path, PathBuf};
+
+use sluicegate_policies as policies;
+
+use super::{Exit, Output, complain, say};
+use crate::{
+    ambient::{Clock, SystemClock},
+    decide::read_bundle,
+};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Verb {
+    /// Say everything that is wrong or doubtful in a folder of policies
+    Check {
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Say in sentences what the policies decide, and why
+    Explain {
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Who asks, by a name of the vocabulary
+        #[arg(long)]
+        principal: String,
+        /// For what purpose
+        #[arg(long)]
+        purpose: String,
+        /// Of which dataset
+        #[arg(long)]
+        dataset: String,
+        /// Only this field, as the dataset writes it
+        #[arg(long)]
+        field: Option<String>,
+        /// Only this region
+        #[arg(long)]
+        region: Option<String>,
+    },
+    /// Run the tests that stand among the policies, and name rules that no test exercises
+    Test {
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Also write a JUnit report
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
+    /// Print the JSON Schema of the policy language, for completion in editors
+    Schema,
+}
+
+pub(super) fn run(verb: &Verb, output: Output) -> Exit {
+    match verb {
+        Verb::Check { dir } => check(dir, output),
+        Verb::Explain { dir, principal, purpose, dataset, field, region } => {
+            let question = policies::Question {
+                principal: principal.clone(),
+                purpose: purpose.clone(),
+                dataset: dataset.clone(),
+                field: field.clone(),
+                region: region.clone(),
+            };
+            explain(dir, &question, output)
+        }
+        Verb::Test { dir, junit } => test(dir, junit.as_deref(), output),
+        Verb::Schema => {
+            say(serde_json::to_string_pretty(&policies::schema()).unwrap_or_default());
+            Exit::Ok
+        }
+    }
+}
+
+fn read(dir: &Path) -> Result<Vec<policies::Source>, Exit> {
+    read_bundle(dir).map_err(|error| {
+        complain(error);
+        Exit::Usage
+    })
+}
+
+fn check(dir: &Path, output: Output) -> Exit {
+    let sources = match read(dir) {
+        Ok(sources) => sources,
+        Err(exit) => return exit,
+    };
+    let report = policies::check(&sources, SystemClock.now_ms());
+    print_report(&report, &sources, output);
+    match (report.has_errors(), report.has_warnings()) {
+        (true, _) => Exit::CheckFailed,
+        (false, true) => Exit::Lint,
+        (false, false) => Exit::Ok,
+    }
+}
+
+fn print_report(report: &policies::Report, sources: &[policies::Source], output: Output) {
+    if output == Output::Json {
+        say(serde_json::to_string_pretty(&report).unwrap_or_default());
+        return;
+    }
+    for diagnostic in &report.diagnostics {
+        say(diagnostic.render(sources));
+    }
+    let errors = report.diagnostics.iter().filter(|d| d.is_error()).count();
+    let warnings = report.diagnostics.len() - errors;
+    say(format!("{} file(s), {errors} error(s), {warnings} warning(s)", sources.len()));
+}
+
+/// The compiled bundle, or its errors printed.
+fn compile(sources: &[policies::Source], output: Output) -> Result<policies::Bundle, Exit> {
+    policies::Bundle::compile(sources).map_err(|report| {
+        print_report(&report, sources, output);
+        Exit::CheckFailed
+    })
+}
+
+fn explain(dir: &Path, question: &policies::Question, output: Output) -> Exit {
+    let explained = read(dir).and_then(|sources| {
+        let bundle = compile(&sources, output)?;
+        let table = bundle.table(SystemClock.now_ms()).map_err(|error| {
+            complain(error);
+            Exit::CheckFailed
+        })?;
+        Ok(policies::explain(&table, question))
+    });
+    match explained {
+        Ok(explanation) => {
+            match output {
+                Output::Human => say(&explanation),
+                Output::Json => {
+                    say(serde_json::to_string_pretty(&explanation).unwrap_or_default());
+                }
+            }
+            Exit::Ok
+        }
+        Err(exit) => exit,
+    }
+}
+
+fn test(dir: &Path, junit: Option<&Path>, output: Output) -> Exit {
+    let tested = read(dir).and_then(|sources| {
+        let bundle = compile(&sources, output)?;
+        Ok(policies::run_tests(&bundle, &sources, SystemClock.now_ms()))
+    });
+    let report = match tested {
+        Ok(report) => report,
+        Err(exit) => return exit,
+    };
+    match output {
+        Output::Human => say(&report),
+        Output::Json => say(serde_json::to_string_pretty(&report).unwrap_or_default()),
+    }
+    if let Some(file) = junit
+        && let Err(error) = std::fs::write(file, report.junit())
+    {
+        complain(format!("couldn't write `{}`: {error}", file.display()));
+        return Exit::Usage;
+    }
+    match (report.failed() == 0, report.unexercised.is_empty()) {
+        (false, _) => Exit::CheckFailed,
+        (true, false) => Exit::Lint,
+        (true, true) => Exit::Ok,
+    }
+}

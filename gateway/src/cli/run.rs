@@ -1,0 +1,117 @@
+//! `sluicegate run`: the service, until a signal. The first SIGTERM or SIGINT ends it gracefully,
+//! the second at once; SIGHUP reads policies, keys and certificates again.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Exit, complain, load_config, runtime, say};
+use crate::{
+    ambient::Ambient,
+    config::Config,
+    service::Service,
+    telemetry::{LogFormat, start_logging},
+};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Log lines as text or JSON, to standard error
+    #[arg(long, default_value = "json", value_name = "FORMAT", value_parser = ["text", "json"])]
+    log: String,
+    /// What is logged, in tracing's directive syntax
+    #[arg(long, default_value = "info,krafka=error,sqlx=error", value_name = "FILTER")]
+    log_filter: String,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let format = if args.log == "text" { LogFormat::Text } else { LogFormat::Json };
+    start_logging(format, &args.log_filter);
+    let config = match load_config(&args.config) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit,
+    };
+    let exit = runtime.block_on(serve(config));
+    runtime.shutdown_background();
+    exit
+}
+
+async fn serve(config: Config) -> Exit {
+    let service = match Service::start(config, Ambient::system()).await {
+        Ok(service) => service,
+        Err(error) => {
+            complain(format!("couldn't start: {error}"));
+            return Exit::CheckFailed;
+        }
+    };
+    let listening = serde_json::json!({
+        "event": "listening",
+        "data": service.data.to_string(),
+        "admin": service.admin.to_string(),
+    });
+    say(listening);
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(format!("couldn't listen for signals: {error}"));
+            service.stop().await;
+            return Exit::CheckFailed;
+        }
+    };
+    loop {
+        match signals.next().await {
+            Signal::Reload => service.reload(),
+            Signal::Stop => break,
+        }
+    }
+    tracing::info!(event = "stopping");
+    tokio::select! {
+        () = service.stop() => {
+            tracing::info!(event = "stopped");
+            Exit::Ok
+        }
+        () = signals.stop() => {
+            tracing::warn!(event = "stopped-hard");
+            Exit::CheckFailed
+        }
+    }
+}
+
+enum Signal {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.interrupt.recv() => Signal::Stop,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while matches!(self.next().await, Signal::Reload) {}
+    }
+}

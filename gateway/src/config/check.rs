@@ -1,0 +1,293 @@
+//! What must hold between the parts of a configuration: semantic checks, all of them, each with
+//! the line of the key that it is about.
+
+use std::path::Path;
+
+use super::{
+    ClientAuth, Config, Listener, Mode, Region,
+    parse::{Mistake, nearest},
+};
+
+/// Adds a mistake for each rule that does not hold.
+pub(super) fn semantics(config: &Config, file: &Path, text: &str, mistakes: &mut Vec<Mistake>) {
+    let mut checker = Checker { file, text, mistakes };
+    checker.names(config);
+    checker.ledger(config);
+    checker.listener("listen", &config.listen);
+    checker.listener("admin", &config.admin);
+    checker.regions(config);
+    checker.identify(config);
+    checker.production(config);
+    checker.limits(config);
+}
+
+struct Checker<'a> {
+    file: &'a Path,
+    text: &'a str,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl Checker<'_> {
+    /// Adds a mistake at the first line of `section` that holds `key:`.
+    fn at(&mut self, section: &str, key: &str, message: String, help: &str) {
+        let (line, column) = locate(self.text, section, key);
+        self.mistakes.push(Mistake {
+            file: self.file.to_owned(),
+            line,
+            column,
+            message,
+            help: (!help.is_empty()).then(|| help.to_owned()),
+        });
+    }
+
+    fn names(&mut self, config: &Config) {
+        let good = |name: &str| {
+            !name.is_empty()
+                && name.len() <= 64
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        };
+        for (key, name) in [("node", &config.node), ("tenant", &config.tenant)] {
+            if !good(name) {
+                let help = "use 1 to 64 letters, digits, dots, dashes or underscores";
+                self.at(key, key, format!("`{key}` is not a usable name"), help);
+            }
+        }
+    }
+
+    fn ledger(&mut self, config: &Config) {
+        match (&config.ledger.store, &config.ledger.store_file) {
+            (Some(_), Some(_)) | (None, None) => self.at(
+                "ledger",
+                "store",
+                "give exactly one of `store` and `store-file`".to_owned(),
+                "`store: sqlite:ledger.db` needs nothing else",
+            ),
+            (Some(url), None) if !url.starts_with("sqlite:") => self.at(
+                "ledger",
+                "store",
+                "`store` takes `sqlite:FILE` only".to_owned(),
+                "put a PostgreSQL URL into a file and name it in `store-file`: it holds a password",
+            ),
+            _ => {}
+        }
+        if config.ledger.origin.is_empty() || config.ledger.origin.contains(char::is_whitespace) {
+            let help = "use a name you own, such as `acme.example/sluicegate`";
+            self.at("ledger", "origin", "`origin` is empty or has spaces".to_owned(), help);
+        }
+    }
+
+    fn listener(&mut self, section: &str, listener: &Listener) {
+        let tls = &listener.tls;
+        if tls.client_auth != ClientAuth::None && tls.client_ca.is_none() {
+            let help = "name the authorities of your clients' certificates in `client-ca`";
+            self.at(section, "client-auth", "`client-auth` needs `client-ca`".to_owned(), help);
+        }
+        if tls.client_auth == ClientAuth::None && tls.client_ca.is_some() {
+            let help = "say `client-auth: optional` or `required`, or remove `client-ca`";
+            self.at(section, "client-ca", "`client-ca` has no effect".to_owned(), help);
+        }
+    }
+
+    fn regions(&mut self, config: &Config) {
+        if config.regions.is_empty() {
+            self.at("regions", "regions", "no region is configured".to_owned(), "");
+        }
+        for (name, region) in &config.regions {
+            self.region(name, region);
+        }
+    }
+
+    fn region(&mut self, name: &str, region: &Region) {
+        match (&region.embedded, &region.kafka) {
+            (Some(embedded), None) if !(1..=256).contains(&embedded.partitions) => {
+                let message = format!("region `{name}`: `partitions` must be 1 to 256");
+                self.at("regions", "partitions", message, "");
+            }
+            (Some(_), None) => {}
+            (None, Some(kafka)) => {
+                if kafka.bootstrap.is_empty() {
+                    let message = format!("region `{name}`: `bootstrap` is empty");
+                    self.at("regions", name, message, "name some brokers as `host:port`");
+                }
+                if kafka.delivery_timeout_s < 15 {
+                    let message = format!("region `{name}`: `delivery-timeout-s` is below 15");
+                    let help = "a broker's restart takes longer; 60 to 120 are usual";
+                    self.at("regions", "delivery-timeout-s", message, help);
+                }
+                if let Some(tls) = &kafka.tls
+                    && tls.certificate.is_some() != tls.key.is_some()
+                {
+                    let message = format!("region `{name}`: `certificate` and `key` go together");
+                    self.at("regions", name, message, "");
+                }
+            }
+            _ => {
+                let message = format!("region `{name}`: give exactly one of `embedded` and `kafka`");
+                self.at("regions", name, message, "");
+            }
+        }
+    }
+
+    fn identify(&mut self, config: &Config) {
+        let identify = &config.identify;
+        if identify.certificates.is_empty()
+            && identify.tokens.is_empty()
+            && identify.anonymous.is_none()
+        {
+            let help = "add a rule under `identify.certificates` or an issuer under `identify.tokens`";
+            self.at("identify", "identify", "nobody can log in".to_owned(), help);
+        }
+        for rule in &identify.certificates {
+            let names = [&rule.uri, &rule.dns, &rule.email, &rule.common_name];
+            if names.iter().filter(|n| n.is_some()).count() != 1 {
+                let message = format!(
+                    "the rule for `{}` needs exactly one of `uri`, `dns`, `email`, `common-name`",
+                    rule.principal
+                );
+                self.at("identify", "certificates", message, "");
+            }
+        }
+        for issuer in &identify.tokens {
+            if issuer.jwks_file.is_some() == issuer.jwks_url.is_some() {
+                let message = format!(
+                    "issuer `{}` needs exactly one of `jwks-file` and `jwks-url`",
+                    issuer.issuer
+                );
+                self.at("identify", "tokens", message, "");
+            }
+            if issuer.jwks_url.as_ref().is_some_and(|url| !url.starts_with("https://")) {
+                let message = format!("issuer `{}`: `jwks-url` is not https", issuer.issuer);
+                self.at("identify", "jwks-url", message, "keys fetched in clear can be swapped");
+            }
+            if issuer.algorithms.is_empty()
+                || !issuer.algorithms.iter().all(|a| crate::identify::algorithm_supported(*a))
+            {
+                let message =
+                    format!("issuer `{}`: `algorithms` must list asymmetric ones", issuer.issuer);
+                let help = "such as `[EdDSA]`, `[ES256]` or `[RS256]`; shared secrets are refused";
+                self.at("identify", "algorithms", message, help);
+            }
+            if issuer.clock_skew_s > 300 {
+                let message = format!("issuer `{}`: `clock-skew-s` is above 300", issuer.issuer);
+                self.at("identify", "clock-skew-s", message, "");
+            }
+        }
+    }
+
+    fn production(&mut self, config: &Config) {
+        if config.mode != Mode::Production {
+            return;
+        }
+        let help = "use `mode: development`, or the production engine";
+        self.at("keys", "file", "`mode: production` refuses a file keyring".to_owned(), help);
+        if config.identify.anonymous.is_some() {
+            let message = "`mode: production` refuses an anonymous principal".to_owned();
+            self.at("identify", "anonymous", message, "");
+        }
+        for (name, region) in &config.regions {
+            if region.embedded.is_some() {
+                let message = format!("`mode: production` refuses region `{name}`: embedded");
+                self.at("regions", name, message, help);
+            }
+            if region.kafka.as_ref().is_some_and(|k| k.tls.is_none()) {
+                let message = format!("`mode: production` refuses region `{name}`: no TLS");
+                self.at("regions", name, message, "add `tls: { ca: … }`");
+            }
+        }
+    }
+
+    fn limits(&mut self, config: &Config) {
+        let limits = &config.limits;
+        for (key, value, least) in [
+            ("body-bytes", limits.body_bytes, 1_024),
+            ("record-bytes", limits.record_bytes, 1_024),
+            ("in-flight-bytes", limits.in_flight_bytes, limits.body_bytes),
+            ("connections", limits.connections, 1),
+        ] {
+            if value < least {
+                let message = format!("`{key}` is below {least}");
+                self.at("limits", key, message, "");
+            }
+        }
+        for role in config.roles.auditor.iter().chain(&config.roles.operator) {
+            let known: Vec<&str> = config
+                .identify
+                .certificates
+                .iter()
+                .map(|rule| rule.principal.as_str())
+                .chain(config.identify.anonymous.as_deref())
+                .chain(
+                    config
+                        .identify
+                        .tokens
+                        .iter()
+                        .flat_map(|t| t.principals.values())
+                        .map(String::as_str),
+                )
+                .collect();
+            let open = config.identify.tokens.iter().any(|t| t.principals.is_empty());
+            if !open && !known.contains(&role.as_str()) {
+                let help = nearest(role, known.iter().copied())
+                    .map(|n| format!("did you mean `{n}`?"))
+                    .unwrap_or_default();
+                let message = format!("role holder `{role}` cannot log in");
+                self.at("roles", "roles", message, &help);
+            }
+        }
+    }
+}
+
+/// Line and column of the first `key:` in a top-level section; the section's own line else.
+fn locate(text: &str, section: &str, key: &str) -> (u64, u64) {
+    let mut inside = false;
+    let mut fallback = (0, 0);
+    for (line, number) in text.lines().zip(1_u64..) {
+        let top = !line.starts_with([' ', '\t', '#', '-']) && line.contains(':');
+        if top {
+            inside = line.split(':').next().is_some_and(|name| name.trim() == section);
+            if inside {
+                fallback = (number, 1);
+            }
+        }
+        let position = inside.then(|| line.find(&format!("{key}:"))).flatten();
+        if let Some(position) = position {
+            return (number, position as u64 + 1);
+        }
+    }
+    fallback
+}
+
+impl Config {
+    /// Makes relative paths relative to the configuration file's folder.
+    pub(super) fn relative_to(mut self, file: &Path) -> Self {
+        let base = file.parent().unwrap_or(Path::new(""));
+        let fix = |path: &mut std::path::PathBuf| *path = base.join(&*path);
+        fix(&mut self.policies);
+        fix(&mut self.keys.file);
+        self.ledger.store_file.iter_mut().for_each(fix);
+        if let Some(store) = &mut self.ledger.store
+            && let Some(file) = store.strip_prefix("sqlite:")
+        {
+            *store = format!("sqlite:{}", base.join(file).display());
+        }
+        for tls in [&mut self.listen.tls, &mut self.admin.tls] {
+            fix(&mut tls.certificate);
+            fix(&mut tls.key);
+            tls.client_ca.iter_mut().for_each(fix);
+        }
+        for region in self.regions.values_mut() {
+            region.embedded.iter_mut().for_each(|e| fix(&mut e.file));
+            let Some(kafka) = &mut region.kafka else { continue };
+            kafka.sasl.iter_mut().for_each(|s| fix(&mut s.password_file));
+            for tls in kafka.tls.iter_mut() {
+                fix(&mut tls.ca);
+                tls.certificate.iter_mut().for_each(fix);
+                tls.key.iter_mut().for_each(fix);
+            }
+        }
+        for issuer in &mut self.identify.tokens {
+            issuer.jwks_file.iter_mut().for_each(fix);
+        }
+        self
+    }
+}

@@ -1,0 +1,298 @@
+//! The configuration file: one struct a section; a field's comment is its manual.
+//!
+//! Strict YAML: unknown keys are refused, secrets stand in files of their own and are only named
+//! here, and every mistake is reported at once with its place. Relative paths are relative to the
+//! configuration file.
+
+mod check;
+mod parse;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+
+pub use parse::{Mistake, load, parse};
+
+/// A whole configuration, checked.
+#[derive(Clone)]
+pub struct Config {
+    pub mode: Mode,
+    pub node: String,
+    pub tenant: String,
+    pub policies: PathBuf,
+    pub keys: Keys,
+    pub ledger: LedgerConfig,
+    pub listen: Listener,
+    pub admin: Listener,
+    pub regions: BTreeMap<String, Region>,
+    pub identify: Identify,
+    pub roles: Roles,
+    pub limits: Limits,
+}
+
+/// How careful the gateway is with conveniences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// File keys and embedded pipelines are fine.
+    #[default]
+    Development,
+    /// File keys, embedded pipelines and anonymous principals are refused.
+    Production,
+}
+
+/// Where token master keys come from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Keys {
+    /// A file keyring: `keys: { NAME: BASE64 }`, 32 bytes each, readable by its owner only.
+    pub file: PathBuf,
+}
+
+/// The ledger's store and name.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LedgerConfig {
+    /// `sqlite:FILE`. A PostgreSQL URL holds a password, so it stands in `store-file`.
+    pub store: Option<String>,
+    /// A file whose only line is the store's URL, such as `postgres://…`.
+    pub store_file: Option<PathBuf>,
+    /// The ledger's name in the world; it is part of every row, so that rows of one ledger cannot
+    /// be passed off as rows of another.
+    pub origin: String,
+}
+
+/// One TLS listener.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Listener {
+    /// IP address and port; port 0 takes a free one and says which.
+    pub address: SocketAddr,
+    pub tls: ServerTls,
+}
+
+/// Certificates of a listener. The files are watched: a new certificate, key or CA is used for
+/// new connections at once, and living connections go on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServerTls {
+    /// PEM, leaf first.
+    pub certificate: PathBuf,
+    /// PEM, PKCS#8, PKCS#1 or SEC 1.
+    pub key: PathBuf,
+    /// PEM; the authorities whose client certificates are accepted.
+    pub client_ca: Option<PathBuf>,
+    /// `none` (default), `optional` or `required`.
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// `1.3` (default) or `1.2`, where a client needs it.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAuth {
+    #[default]
+    None,
+    Optional,
+    Required,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum TlsVersion {
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[default]
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// Where a region's records go: exactly one of the two.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Region {
+    /// A durable topic log inside the gateway: for trying, and for one machine.
+    pub embedded: Option<Embedded>,
+    /// An Apache Kafka cluster.
+    pub kafka: Option<KafkaCluster>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Embedded {
+    pub file: PathBuf,
+    /// Partitions of each topic; fixed once a topic exists (1 to 256).
+    #[serde(default = "four")]
+    pub partitions: u16,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KafkaCluster {
+    /// `host:port` of some brokers.
+    pub bootstrap: Vec<String>,
+    /// Absent means plaintext, which `mode: production` refuses.
+    pub tls: Option<ClientTls>,
+    pub sasl: Option<Sasl>,
+    /// How long a record may wait for its acknowledgement, seconds. Longer than a broker's
+    /// restart; the publisher waits as long.
+    #[serde(default = "delivery_timeout")]
+    pub delivery_timeout_s: u32,
+    /// Bytes of one produce batch; keep it below the smallest `max.message.bytes` of the topics.
+    #[serde(default = "batch_bytes")]
+    pub batch_bytes: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClientTls {
+    /// PEM; the authorities of the brokers' certificates.
+    pub ca: PathBuf,
+    /// PEM; our own certificate and key, for mutual TLS.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Sasl {
+    pub mechanism: SaslMechanism,
+    pub username: String,
+    /// A file whose only line is the password.
+    pub password_file: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum SaslMechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// How a connection or request becomes a principal.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Identify {
+    #[serde(default)]
+    pub certificates: Vec<CertificateRule>,
+    #[serde(default)]
+    pub tokens: Vec<TokenIssuer>,
+    /// The principal of whoever presents no credential. Absent: nobody.
+    pub anonymous: Option<String>,
+}
+
+/// A name in a client certificate and the principal it stands for; exact match, one name a rule.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CertificateRule {
+    pub uri: Option<String>,
+    pub dns: Option<String>,
+    pub email: Option<String>,
+    pub common_name: Option<String>,
+    pub principal: String,
+}
+
+/// An issuer of JSON Web Tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TokenIssuer {
+    /// The `iss` claim.
+    pub issuer: String,
+    /// What the `aud` claim must contain.
+    pub audience: String,
+    /// A JSON web key set on disk (watched), or…
+    pub jwks_file: Option<PathBuf>,
+    /// …at an https URL (read again every five minutes).
+    pub jwks_url: Option<String>,
+    /// Asymmetric algorithms only: EdDSA, ES256, ES384, RS256…512, PS256…512.
+    pub algorithms: Vec<Algorithm>,
+    /// Seconds of tolerance on `exp` and `nbf`.
+    #[serde(default = "clock_skew")]
+    pub clock_skew_s: u32,
+    /// The claim that names the principal.
+    #[serde(default = "sub")]
+    pub principal_claim: String,
+    /// Claim value to principal; absent: the claim is the principal's name.
+    #[serde(default)]
+    pub principals: BTreeMap<String, String>,
+}
+
+/// Who may use the admin listener, by principal name.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Roles {
+    /// May read lineage and verify the ledger; each read is itself a ledger entry.
+    #[serde(default)]
+    pub auditor: Vec<String>,
+    /// May read metrics and reload.
+    #[serde(default)]
+    pub operator: Vec<String>,
+}
+
+/// Bounds. Every queue, body and wait of the gateway has one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Limits {
+    /// Bytes of one request body that is not streamed.
+    pub body_bytes: usize,
+    /// Bytes of one record: value, key and headers.
+    pub record_bytes: usize,
+    /// Bytes of all requests that are being worked on; more waits for `admission_wait_ms`, then
+    /// is answered 503.
+    pub in_flight_bytes: usize,
+    pub admission_wait_ms: u64,
+    /// Records a second a principal may publish, averaged, with a burst of twice that; 0: no
+    /// quota. Above it: 429.
+    pub principal_records_per_s: u32,
+    /// Connections a listener keeps open.
+    pub connections: usize,
+    /// A request's headers must arrive within this time.
+    pub header_timeout_ms: u64,
+    /// A body that stands still this long is cut off.
+    pub body_idle_timeout_ms: u64,
+    /// How long a graceful stop waits for requests in flight.
+    pub shutdown_ms: u64,
+    /// How long readiness is off before the listener closes, so that balancers notice.
+    pub shutdown_delay_ms: u64,
+    /// How long an idempotency key is remembered.
+    pub idempotency_hours: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 16 << 20,
+            record_bytes: 1_000_000,
+            in_flight_bytes: 256 << 20,
+            admission_wait_ms: 2_000,
+            principal_records_per_s: 0,
+            connections: 10_000,
+            header_timeout_ms: 10_000,
+            body_idle_timeout_ms: 30_000,
+            shutdown_ms: 30_000,
+            shutdown_delay_ms: 0,
+            idempotency_hours: 24,
+        }
+    }
+}
+
+fn four() -> u16 {
+    4
+}
+fn delivery_timeout() -> u32 {
+    60
+}
+fn batch_bytes() -> u32 {
+    262_144
+}
+fn clock_skew() -> u32 {
+    60
+}
+fn sub() -> String {
+    "sub".to_owned()
+}

@@ -1,0 +1,288 @@
+//! The policy in force: a bundle, compiled, with a transform program for each of its plans.
+//!
+//! Reload is parse, check, compile, swap: a bad bundle, or a bundle that needs a key we don't
+//! have, changes nothing and says why. A snapshot is immutable; a request decides under exactly
+//! one. The clock is part of the decision: dates in the policy make a table valid for a stretch
+//! of time only, and a clock that runs backwards refuses everything until it has caught up.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Table, UnixMillis};
+
+use crate::{
+    ambient::Clock,
+    keys::{FileKeyring, KeyError},
+    record::Refused,
+    transform::Program,
+};
+
+/// How far the clock may step back before decisions stop. Ordinary time daemons slew; a larger
+/// step back means that dates in policy and tokens cannot be trusted.
+const CLOCK_TOLERANCE_US: i64 = 5_000_000;
+/// A bundle larger than this is refused.
+const BUNDLE_BYTES_MAX: u64 = 16 << 20;
+const BUNDLE_FILES_MAX: usize = 2_000;
+
+/// A compiled policy and what it needs to be applied.
+pub struct Snapshot {
+    pub table: Arc<Table>,
+    programs: Vec<Program>,
+}
+
+impl Snapshot {
+    /// The program of a plan of this snapshot's table.
+    pub fn program(&self, plan_id: u32) -> Option<&Program> {
+        self.programs.get(plan_id as usize)
+    }
+}
+
+/// Why a policy was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("couldn't read the policies in `{}`: {why}", dir.display())]
+    Read { dir: PathBuf, why: String },
+    #[error("the policies have errors:\n{0}")]
+    Policy(String),
+    #[error("couldn't read the keyring: {0}")]
+    Keyring(String),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("the policies name region `{0}`, which the configuration does not have")]
+    Region(String),
+}
+
+/// What a reload did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activated {
+    pub digest: BundleDigest,
+    pub previous: Option<BundleDigest>,
+}
+
+struct InForce {
+    bundle: Bundle,
+    keyring: FileKeyring,
+    /// Of bundle and keyring files as read.
+    fingerprint: blake3::Hash,
+}
+
+/// Holds the policy in force.
+pub struct Policy {
+    dir: PathBuf,
+    keyring_file: PathBuf,
+    tenant: String,
+    regions: Vec<String>,
+    clock: Arc<dyn Clock>,
+    latest_us: AtomicI64,
+    snapshot: ArcSwapOption<Snapshot>,
+    in_force: Mutex<Option<InForce>>,
+    trouble: Mutex<Option<String>>,
+}
+
+impl Policy {
+    /// Holds nothing yet; [`Policy::reload`] fills it.
+    pub fn new(config: &crate::config::Config, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            dir: config.policies.clone(),
+            keyring_file: config.keys.file.clone(),
+            tenant: config.tenant.clone(),
+            regions: config.regions.keys().cloned().collect(),
+            clock,
+            latest_us: AtomicI64::new(i64::MIN),
+            snapshot: ArcSwapOption::empty(),
+            in_force: Mutex::new(None),
+            trouble: Mutex::new(None),
+        }
+    }
+
+    /// Tells the latest time that is known to have passed, such as the ledger's last row.
+    pub fn has_passed(&self, us: i64) {
+        self.latest_us.fetch_max(us, Ordering::Relaxed);
+    }
+
+    /// The policy for a decision now.
+    pub fn now(&self) -> Result<Arc<Snapshot>, Refused> {
+        let now_us = self.clock.now_us();
+        let latest_us = self.latest_us.fetch_max(now_us, Ordering::Relaxed);
+        if now_us < latest_us.saturating_sub(CLOCK_TOLERANCE_US) {
+            return Err(not_in_force("the clock is behind a time that has already passed"));
+        }
+        let now = UnixMillis(now_us.div_euclid(1_000));
+        if let Some(snapshot) = self.snapshot.load_full()
+            && (snapshot.table.valid_from()..snapshot.table.valid_until()).contains(&now)
+        {
+            return Ok(snapshot);
+        }
+        self.retable(now)
+    }
+
+    /// A date in the policy has passed: the same bundle, seen from now.
+    fn retable(&self, now: UnixMillis) -> Result<Arc<Snapshot>, Refused> {
+        let in_force = self.in_force.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(current) = in_force.as_ref() else {
+            return Err(not_in_force("no policy is in force"));
+        };
+        match self.compile(&current.bundle, &current.keyring, now) {
+            Ok(snapshot) => {
+                self.snapshot.store(Some(snapshot.clone()));
+                Ok(snapshot)
+            }
+            Err(error) => {
+                tracing::error!(event = "policy-retable-failed", %error);
+                Err(not_in_force("the policy could not be compiled for the current date"))
+            }
+        }
+    }
+
+    /// Reads everything again. `Ok(None)` when nothing changed.
+    pub fn reload(&self) -> Result<Option<Activated>, ReloadError> {
+        let outcome = self.reload_inner();
+        let mut trouble = self.trouble.lock().unwrap_or_else(|e| e.into_inner());
+        *trouble = outcome.as_ref().err().map(ToString::to_string);
+        outcome
+    }
+
+    fn reload_inner(&self) -> Result<Option<Activated>, ReloadError> {
+        let sources = read_bundle(&self.dir)?;
+        let keyring_text = read_keyring(&self.keyring_file)?;
+        let fingerprint = fingerprint(&sources, &keyring_text);
+        let mut in_force = self.in_force.lock().unwrap_or_else(|e| e.into_inner());
+        if in_force.as_ref().is_some_and(|current| current.fingerprint == fingerprint) {
+            return Ok(None);
+        }
+        let bundle = Bundle::compile(&sources).map_err(|r| policy_error(&r, &sources))?;
+        let keyring = FileKeyring::parse(&keyring_text)?;
+        let now = self.clock.now_ms();
+        let snapshot = self.compile(&bundle, &keyring, now)?;
+        let previous = in_force.as_ref().map(|current| current.bundle.digest());
+        let digest = bundle.digest();
+        *in_force = Some(InForce { bundle, keyring, fingerprint });
+        self.snapshot.store(Some(snapshot));
+        Ok(Some(Activated { digest, previous }))
+    }
+
+    fn compile(
+        &self,
+        bundle: &Bundle,
+        keyring: &FileKeyring,
+        now: UnixMillis,
+    ) -> Result<Arc<Snapshot>, ReloadError> {
+        let table = bundle.table(now).map_err(|r| ReloadError::Policy(r.to_string()))?;
+        if let Some(unknown) = table.regions().find(|r| !self.regions.iter().any(|k| k == r)) {
+            return Err(ReloadError::Region(unknown.to_owned()));
+        }
+        let programs = table
+            .plans()
+            .iter()
+            .map(|plan| Program::compile(plan, &self.tenant, keyring))
+            .collect::<Result<_, _>>()?;
+        Ok(Arc::new(Snapshot { table, programs }))
+    }
+
+    /// Why the last reload failed, if it did.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// The files and folders to watch.
+    pub fn files(&self) -> Vec<PathBuf> {
+        vec![self.dir.clone(), self.keyring_file.clone()]
+    }
+}
+
+fn not_in_force(detail: &str) -> Refused {
+    Refused {
+        code: RefusalCode::PolicyNotInForce,
+        rule: None,
+        pointer: None,
+        detail: Arc::from(detail),
+        help: None,
+    }
+}
+
+fn policy_error(report: &Report, sources: &[Source]) -> ReloadError {
+    let rendered: Vec<String> = report
+        .diagnostics
+        .iter()
+        .filter(|d| d.is_error())
+        .map(|d| d.render(sources))
+        .collect();
+    ReloadError::Policy(rendered.join("\n"))
+}
+
+fn fingerprint(sources: &[Source], keyring: &str) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for source in sources {
+        hasher.update(blake3::hash(source.path.as_bytes()).as_bytes());
+        hasher.update(blake3::hash(source.text.as_bytes()).as_bytes());
+    }
+    hasher.update(blake3::hash(keyring.as_bytes()).as_bytes());
+    hasher.finalize()
+}
+
+/// The `.yaml` and `.yml` files of a folder and its subfolders, in the order of their paths,
+/// which are given relative to the folder.
+pub fn read_bundle(dir: &Path) -> Result<Vec<Source>, ReloadError> {
+    let failed = |why: String| ReloadError::Read { dir: dir.to_owned(), why };
+    let mut files = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|e| failed(e.kind().to_string()))?;
+        for entry in entries {
+            let path = entry.map_err(|e| failed(e.kind().to_string()))?.path();
+            let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+            let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+            if hidden {
+                continue;
+            } else if path.is_dir() {
+                folders.push(path);
+            } else if yaml {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(failed("no `.yaml` file in it".to_owned()));
+    }
+    if files.len() > BUNDLE_FILES_MAX {
+        return Err(failed(format!("more than {BUNDLE_FILES_MAX} files")));
+    }
+    let bytes: u64 = files.iter().filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum();
+    if bytes > BUNDLE_BYTES_MAX {
+        return Err(failed(format!("more than {BUNDLE_BYTES_MAX} bytes")));
+    }
+    files
+        .into_iter()
+        .map(|file| {
+            let text = std::fs::read_to_string(&file)
+                .map_err(|e| failed(format!("`{}`: {}", file.display(), e.kind())))?;
+            let path = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
+            Ok(Source { path, text })
+        })
+        .collect()
+}
+
+/// A keyring that others may read is refused: whoever has it can undo every token by trying.
+pub fn read_keyring(file: &Path) -> Result<String, ReloadError> {
+    let failed = |why: String| ReloadError::Keyring(format!("`{}`: {why}", file.display()));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(file)
+            .map_err(|e| failed(e.kind().to_string()))?
+            .permissions()
+            .mode();
+        if mode & 0o077 != 0 {
+            let why = format!("its mode is {:03o}; make it readable by its owner only (600)", mode & 0o777);
+            return Err(failed(why));
+        }
+    }
+    std::fs::read_to_string(file).map_err(|e| failed(e.kind().to_string()))
+}

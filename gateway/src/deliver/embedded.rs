@@ -1,0 +1,414 @@
+//! The embedded pipeline: a durable topic log in the process, in one SQLite file a region. For
+//! trying, and for one machine; it replicates nothing.
+//!
+//! One writer task owns the writing connection and the next offsets. It takes everything that
+//! waits, writes it in one transaction with `synchronous=FULL`, and answers all: group commit
+//! without a timer. A crash before the commit loses only what nobody was answered for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use sluicegate_audit::Position;
+use sqlx::{
+    AssertSqlSafe, Row, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::{Answer, DeliverError, Outbound, Page, Pipeline, Placed, Stored, kafka};
+use crate::ambient::Clock;
+
+/// Batches that may wait for the writer; a fuller queue makes publishers wait.
+const QUEUE_BATCHES: usize = 1_024;
+/// Records of one transaction.
+const TRANSACTION_RECORDS: usize = 10_000;
+/// Rows of one INSERT; SQLite takes 32,766 parameters.
+const INSERT_ROWS: usize = 1_000;
+/// Positions of one look-up.
+const FIND_POSITIONS: usize = 500;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS topic (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS record (
+    topic INTEGER NOT NULL REFERENCES topic (id),
+    part INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    ledger BLOB NOT NULL,
+    t_ms INTEGER NOT NULL,
+    key BLOB, headers BLOB NOT NULL, value BLOB,
+    PRIMARY KEY (topic, part, pos)
+) STRICT, WITHOUT ROWID;
+-- One record a ledger position: a retry of the gateway's own cannot write twice.
+CREATE UNIQUE INDEX IF NOT EXISTS record_by_ledger ON record (ledger);
+";
+
+struct Job {
+    batch: Vec<Outbound>,
+    answer: oneshot::Sender<Vec<Result<Placed, DeliverError>>>,
+}
+
+/// A handle; clones share the writer.
+pub struct Embedded {
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    readers: SqlitePool,
+}
+
+impl Embedded {
+    /// Opens or creates the file and starts the writer.
+    pub async fn open(
+        file: &Path,
+        partitions: u16,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, sqlx::Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await?;
+        let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
+        let writer = Writer { pool, partitions, clock, topics: HashMap::new(), round_robin: 0 };
+        let writer = tokio::spawn(writer.run(receiver));
+        Ok(Self {
+            jobs: Mutex::new(Some(sender)),
+            writer: Mutex::new(Some(writer)),
+            readers,
+        })
+    }
+
+    async fn sender(&self) -> Option<mpsc::Sender<Job>> {
+        self.jobs.lock().await.clone()
+    }
+}
+
+impl Pipeline for Embedded {
+    fn append(&self, batch: Vec<Outbound>) -> Answer<'_, Vec<Result<Placed, DeliverError>>> {
+        Box::pin(async move {
+            let count = batch.len();
+            let closed = || {
+                vec![Err(DeliverError::Unavailable("the pipeline is closed".to_owned())); count]
+            };
+            let Some(jobs) = self.sender().await else { return closed() };
+            let (answer, answered) = oneshot::channel();
+            if jobs.send(Job { batch, answer }).await.is_err() {
+                return closed();
+            }
+            answered.await.unwrap_or_else(|_| {
+                vec![Err(DeliverError::Unknown("the writer stopped".to_owned())); count]
+            })
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        from: i64,
+        max: usize,
+    ) -> Answer<'a, Result<Page, DeliverError>> {
+        Box::pin(async move { self.page(topic, partition, from, max).await })
+    }
+
+    fn find<'a>(
+        &'a self,
+        _topic: &'a str,
+        wanted: &'a BTreeSet<Position>,
+        _since_ms: i64,
+    ) -> Answer<'a, Result<BTreeMap<Position, Placed>, DeliverError>> {
+        Box::pin(async move {
+            let wanted: Vec<&Position> = wanted.iter().collect();
+            let mut found = BTreeMap::new();
+            for some in wanted.chunks(FIND_POSITIONS) {
+                self.find_some(some, &mut found).await.map_err(unavailable)?;
+            }
+            Ok(found)
+        })
+    }
+
+    fn ready(&self) -> Answer<'_, Result<(), String>> {
+        Box::pin(async move {
+            let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
+            asked.map(|_| ()).map_err(|e| unavailable(e).to_string())
+        })
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.jobs.lock().await.take();
+            if let Some(writer) = self.writer.lock().await.take() {
+                // A writer that panicked has nothing left to finish.
+                let _finished = writer.await;
+            }
+            self.readers.close().await;
+        })
+    }
+}
+
+impl Embedded {
+    async fn page(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: i64,
+        max: usize,
+    ) -> Result<Page, DeliverError> {
+        let topic: Option<(i64, i64)> =
+            sqlx::query_as("SELECT id, partitions FROM topic WHERE name = ?1")
+                .bind(topic)
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(unavailable)?;
+        let (id, _) = topic
+            .filter(|(_, partitions)| i64::from(partition) < *partitions)
+            .ok_or(DeliverError::UnknownTopic)?;
+        let rows = sqlx::query(
+            "SELECT pos, t_ms, key, headers, value FROM record \
+             WHERE topic = ?1 AND part = ?2 AND pos >= ?3 ORDER BY pos LIMIT ?4",
+        )
+        .bind(id)
+        .bind(partition)
+        .bind(from)
+        .bind(i64::try_from(max).unwrap_or(i64::MAX))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        let end: i64 = sqlx::query_scalar(
+            "SELECT coalesce(max(pos) + 1, 0) FROM record WHERE topic = ?1 AND part = ?2",
+        )
+        .bind(id)
+        .bind(partition)
+        .fetch_one(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        let records = rows.iter().map(stored).collect::<Result<_, _>>().map_err(unavailable)?;
+        Ok(Page { records, end })
+    }
+
+    async fn find_some(
+        &self,
+        some: &[&Position],
+        found: &mut BTreeMap<Position, Placed>,
+    ) -> Result<(), sqlx::Error> {
+        let marks = vec!["?"; some.len()].join(",");
+        let sql = format!("SELECT ledger, part, pos FROM record WHERE ledger IN ({marks})");
+        // Only question marks were put into the text.
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for position in some {
+            query = query.bind(position.to_bytes().to_vec());
+        }
+        for row in query.fetch_all(&self.readers).await? {
+            let ledger: Vec<u8> = row.try_get(0)?;
+            if let Some(position) = Position::from_bytes(&ledger) {
+                let placed = Placed { partition: row.try_get(1)?, offset: row.try_get(2)? };
+                found.insert(position, placed);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stored(row: &sqlx::sqlite::SqliteRow) -> Result<Stored, sqlx::Error> {
+    let headers: Vec<u8> = row.try_get(3)?;
+    Ok(Stored {
+        offset: row.try_get(0)?,
+        timestamp_ms: row.try_get(1)?,
+        key: row.try_get::<Option<Vec<u8>>, _>(2)?.map(Bytes::from),
+        headers: unpack(&headers),
+        value: row.try_get::<Option<Vec<u8>>, _>(4)?.map(Bytes::from),
+    })
+}
+
+/// SQLite's own words hold no values of a record: parameters are not in its messages.
+fn unavailable(error: sqlx::Error) -> DeliverError {
+    DeliverError::Unavailable(error.to_string())
+}
+
+struct Topic {
+    id: i64,
+    partitions: u16,
+    next: Vec<i64>,
+}
+
+struct Writer {
+    pool: SqlitePool,
+    partitions: u16,
+    clock: Arc<dyn Clock>,
+    /// Next offsets, as the file has them. Forgotten after a failed transaction and read again.
+    topics: HashMap<Arc<str>, Topic>,
+    round_robin: u32,
+}
+
+impl Writer {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting = Vec::new();
+        while jobs.recv_many(&mut waiting, QUEUE_BATCHES).await > 0 {
+            let mut group = Vec::new();
+            let mut records = 0;
+            for job in waiting.drain(..) {
+                records += job.batch.len();
+                group.push(job);
+                if records >= TRANSACTION_RECORDS {
+                    self.commit(std::mem::take(&mut group)).await;
+                    records = 0;
+                }
+            }
+            if !group.is_empty() {
+                self.commit(group).await;
+            }
+        }
+        self.pool.close().await;
+    }
+
+    async fn commit(&mut self, group: Vec<Job>) {
+        match self.write(&group).await {
+            Ok(placed) => {
+                let mut placed = placed.into_iter();
+                for job in group {
+                    let mine = placed.by_ref().take(job.batch.len()).map(Ok).collect();
+                    // A publisher that went away is not told; its records are in the log.
+                    let _told = job.answer.send(mine);
+                }
+            }
+            Err(error) => {
+                self.topics.clear();
+                let error = unavailable(error);
+                tracing::error!(event = "embedded-write-failed", %error);
+                for job in group {
+                    let _told = job.answer.send(vec![Err(error.clone()); job.batch.len()]);
+                }
+            }
+        }
+    }
+
+    /// One transaction. An error means that nothing of the group was written: SQLite rolls back,
+    /// and a commit that fails has not happened.
+    async fn write(&mut self, group: &[Job]) -> Result<Vec<Placed>, sqlx::Error> {
+        let pool = self.pool.clone();
+        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+        let now_ms = self.clock.now_ms().0;
+        let mut rows = Vec::new();
+        let mut placed = Vec::new();
+        for outbound in group.iter().flat_map(|job| &job.batch) {
+            let (topic, at) = self.place(&mut transaction, outbound).await?;
+            placed.push(at);
+            rows.push((topic, at, outbound));
+        }
+        for some in rows.chunks(INSERT_ROWS) {
+            let mut insert = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
+                "INSERT INTO record (topic, part, pos, ledger, t_ms, key, headers, value) ",
+            );
+            insert.push_values(some, |mut row, (topic, at, outbound)| {
+                row.push_bind(*topic)
+                    .push_bind(at.partition)
+                    .push_bind(at.offset)
+                    .push_bind(outbound.position.to_bytes().to_vec())
+                    .push_bind(now_ms)
+                    .push_bind(outbound.key.as_ref().map(|key| key.to_vec()))
+                    .push_bind(pack(&outbound.headers))
+                    .push_bind(outbound.value.as_ref().map(|value| value.to_vec()));
+            });
+            insert.build().execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(placed)
+    }
+
+    async fn place(
+        &mut self,
+        connection: &mut SqliteConnection,
+        outbound: &Outbound,
+    ) -> Result<(i64, Placed), sqlx::Error> {
+        if !self.topics.contains_key(&outbound.topic) {
+            let topic = load(connection, &outbound.topic, self.partitions).await?;
+            self.topics.insert(outbound.topic.clone(), topic);
+        }
+        let topic = self.topics.get_mut(&outbound.topic).ok_or(sqlx::Error::RowNotFound)?;
+        let partition = match &outbound.key {
+            Some(key) => kafka::partition(key, topic.partitions),
+            None => {
+                self.round_robin = self.round_robin.wrapping_add(1);
+                self.round_robin % u32::from(topic.partitions)
+            }
+        };
+        let next = topic.next.get_mut(partition as usize).ok_or(sqlx::Error::RowNotFound)?;
+        let placed = Placed { partition, offset: *next };
+        *next += 1;
+        Ok((topic.id, placed))
+    }
+}
+
+/// A topic as the file has it, made if it is new.
+async fn load(
+    connection: &mut SqliteConnection,
+    name: &str,
+    partitions: u16,
+) -> Result<Topic, sqlx::Error> {
+    sqlx::query("INSERT INTO topic (name, partitions) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+        .bind(name)
+        .bind(i64::from(partitions))
+        .execute(&mut *connection)
+        .await?;
+    let (id, partitions): (i64, i64) =
+        sqlx::query_as("SELECT id, partitions FROM topic WHERE name = ?1")
+            .bind(name)
+            .fetch_one(&mut *connection)
+            .await?;
+    let partitions = u16::try_from(partitions).map_err(|_| sqlx::Error::RowNotFound)?;
+    let mut next = Vec::with_capacity(usize::from(partitions));
+    for partition in 0..partitions {
+        let end: i64 = sqlx::query_scalar(
+            "SELECT coalesce(max(pos) + 1, 0) FROM record WHERE topic = ?1 AND part = ?2",
+        )
+        .bind(id)
+        .bind(partition)
+        .fetch_one(&mut *connection)
+        .await?;
+        next.push(end);
+    }
+    Ok(Topic { id, partitions, next })
+}
+
+/// Headers as `name length (u32 BE), name, value length (u32 BE), value` each.
+fn pack(headers: &[(String, Bytes)]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for (name, value) in headers {
+        for bytes in [name.as_bytes(), value] {
+            packed.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+            packed.extend_from_slice(bytes);
+        }
+    }
+    packed
+}
+
+fn unpack(mut packed: &[u8]) -> Vec<(String, Bytes)> {
+    let mut take = || -> Option<Vec<u8>> {
+        let (length, rest) = packed.split_first_chunk::<4>()?;
+        let (bytes, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        packed = rest;
+        Some(bytes.to_vec())
+    };
+    let mut headers = Vec::new();
+    while let (Some(name), Some(value)) = (take(), take()) {
+        headers.push((String::from_utf8_lossy(&name).into_owned(), Bytes::from(value)));
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests;

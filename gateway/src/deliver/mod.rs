@@ -1,0 +1,185 @@
+//! The way out. One trait, two engines; [`deliver`] accepts only what the ledger has recorded.
+//!
+//! INVARIANT: an [`Outbound`] is made from a [`Recorded`] and from nothing else, so a record that
+//! was not decided, protected and recorded cannot leave.
+
+mod embedded;
+mod kafka;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use sluicegate_audit::Position;
+
+pub use embedded::Embedded;
+pub use kafka::Kafka;
+
+use crate::record::{Recorded, ToRegion};
+
+/// The header that ties a delivered record to its ledger entry: a [`Position`] in 28 bytes.
+pub const POSITION_HEADER: &str = "sluicegate-position";
+/// Headers that begin so belong to the gateway; a publisher's own are refused.
+pub const RESERVED_HEADER_PREFIX: &str = "sluicegate-";
+
+/// What a trait method of an engine returns.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A protected, recorded record on its way into one region.
+#[derive(Clone)]
+pub struct Outbound {
+    pub position: Position,
+    pub topic: Arc<str>,
+    pub key: Option<Bytes>,
+    pub headers: Vec<(String, Bytes)>,
+    /// `None` is a tombstone.
+    pub value: Option<Bytes>,
+}
+
+/// Where a record stands in a region's topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub partition: u32,
+    pub offset: i64,
+}
+
+/// Why a record was not delivered. Words of ours and of the engine only, never a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliverError {
+    /// Not written; try again later.
+    #[error("the pipeline is not available: {0}")]
+    Unavailable(String),
+    /// Perhaps written: only reconciliation can tell.
+    #[error("the pipeline did not answer in time: {0}")]
+    Unknown(String),
+    #[error("the topic does not exist in the region's pipeline")]
+    UnknownTopic,
+    #[error("the record is too large for the topic")]
+    TooLarge,
+    #[error("the pipeline refused the record: {0}")]
+    Refused(String),
+}
+
+impl DeliverError {
+    /// A stable word for ledger, answers and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "pipeline-unavailable",
+            Self::Unknown(_) => "pipeline-unknown",
+            Self::UnknownTopic => "pipeline-unknown-topic",
+            Self::TooLarge => "pipeline-too-large",
+            Self::Refused(_) => "pipeline-refused",
+        }
+    }
+
+    /// Whether the same record may succeed later.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unknown(_))
+    }
+}
+
+/// A record read back.
+pub struct Stored {
+    pub offset: i64,
+    pub timestamp_ms: i64,
+    pub key: Option<Bytes>,
+    pub headers: Vec<(String, Bytes)>,
+    pub value: Option<Bytes>,
+}
+
+/// One stretch of a partition.
+pub struct Page {
+    pub records: Vec<Stored>,
+    /// The offset that the next record of the partition will get.
+    pub end: i64,
+}
+
+/// One region's pipeline.
+pub trait Pipeline: Send + Sync {
+    /// Appends in order and answers for each record, in order, when it is durable. A record
+    /// whose key equals an earlier one's stands behind it in the same partition.
+    fn append(&self, batch: Vec<Outbound>) -> Answer<'_, Vec<Result<Placed, DeliverError>>>;
+
+    /// Reads at most `max` records of a partition from an offset on.
+    fn read<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        from: i64,
+        max: usize,
+    ) -> Answer<'a, Result<Page, DeliverError>>;
+
+    /// Which of these positions the topic holds: the truth behind an intent without outcome.
+    /// `since_ms` is a time before the intents, to bound the search.
+    fn find<'a>(
+        &'a self,
+        topic: &'a str,
+        wanted: &'a BTreeSet<Position>,
+        since_ms: i64,
+    ) -> Answer<'a, Result<BTreeMap<Position, Placed>, DeliverError>>;
+
+    /// `Err` says why the region cannot take records now.
+    fn ready(&self) -> Answer<'_, Result<(), String>>;
+
+    /// Waits for what is under way, within a bound, and lets go.
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// All regions of this gateway.
+#[derive(Clone)]
+pub struct Regions(Arc<BTreeMap<Arc<str>, Arc<dyn Pipeline>>>);
+
+impl Regions {
+    pub fn new(regions: impl IntoIterator<Item = (Arc<str>, Arc<dyn Pipeline>)>) -> Self {
+        Self(Arc::new(regions.into_iter().collect()))
+    }
+
+    pub fn get(&self, region: &str) -> Option<&Arc<dyn Pipeline>> {
+        self.0.get(region)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<dyn Pipeline>)> {
+        self.0.iter()
+    }
+
+    pub async fn close(&self) {
+        for pipeline in self.0.values() {
+            pipeline.close().await;
+        }
+    }
+}
+
+/// What became of one copy of one record.
+pub struct Landing {
+    pub leaf: u32,
+    pub region: Arc<str>,
+    pub result: Result<Placed, DeliverError>,
+}
+
+/// Sends each copy of each recorded record to its region, regions side by side, and waits for
+/// all of them. Only copies whose ledger intent is durable exist here.
+pub async fn deliver(recorded: &Recorded, regions: &Regions) -> Vec<Landing> {
+    let per_region = recorded.by_region().into_iter().map(|batch| one_region(batch, regions));
+    futures_util::future::join_all(per_region).await.into_iter().flatten().collect()
+}
+
+async fn one_region(batch: ToRegion, regions: &Regions) -> Vec<Landing> {
+    let ToRegion { region, outbound } = batch;
+    let leaves: Vec<u32> = outbound.iter().map(|o| o.position.leaf).collect();
+    let results = match regions.get(&region) {
+        Some(pipeline) => pipeline.append(outbound).await,
+        None => {
+            let error = DeliverError::Unavailable(format!("region `{region}` has no pipeline"));
+            vec![Err(error); leaves.len()]
+        }
+    };
+    leaves
+        .into_iter()
+        .zip(results)
+        .map(|(leaf, result)| Landing { leaf, region: region.clone(), result })
+        .collect()
+}

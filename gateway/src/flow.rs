@@ -1,0 +1,430 @@
+//! The whole way of a record, on one screen. Start reading here.
+//!
+//! ```text
+//! Received ─ classify ─ decide ─ transform ─▶ Judged ─ account ─▶ Recorded ─ deliver ─▶ Landing
+//!                 └────── Refused ──────────────▲                              └─ account
+//! ```
+//!
+//! All branching on a record's fate stands in this file; the stages are leaves that do not know
+//! each other. INVARIANT: every record gets exactly one fate, and the fate is durable in the
+//! ledger before a copy leaves. Any error while deciding or transforming refuses.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use sluicegate_audit::Position;
+use sluicegate_policies::{Delivery, Grant, Operation};
+
+use crate::{
+    account::{Account, AccountError, ClaimFound, Claimed},
+    classify,
+    decide::{Policy, Snapshot},
+    deliver::{self, DeliverError, Landing, Placed, Regions},
+    identify::{Failure, Principal},
+    record::{Classified, Fate, Judged, Protected, Received, Record, Recorded, Refused},
+    telemetry::{FateLabel, Metrics, RegionLabel, RuleLabel},
+    transform,
+};
+
+pub use crate::account::Keyed;
+
+/// What a request is about.
+#[derive(Clone)]
+pub struct Target {
+    pub topic: String,
+    pub purpose: Option<String>,
+}
+
+/// What became of one record.
+pub struct Report {
+    /// The record's number within its request.
+    pub seq: u32,
+    pub position: Option<Position>,
+    pub outcome: Outcome,
+}
+
+pub enum Outcome {
+    Delivered(Vec<(Arc<str>, Placed)>),
+    Refused(Refused),
+    /// At least one region does not have it; the first error, and the regions that have it.
+    Failed { region: Arc<str>, error: DeliverError, placed: Vec<(Arc<str>, Placed)> },
+}
+
+/// Why a request stopped before its records had fates of their own.
+#[derive(Debug)]
+pub enum Stopped {
+    Refused(Refused),
+    /// Failing closed: the ledger, the policy or a pipeline is away.
+    Unavailable { code: &'static str, detail: String },
+    KeyRunning,
+    KeyReused,
+    NoPartition,
+}
+
+impl From<AccountError> for Stopped {
+    fn from(error: AccountError) -> Self {
+        Self::Unavailable { code: "ledger-unavailable", detail: error.to_string() }
+    }
+}
+
+/// A stretch of a partition that a reader wants.
+pub struct Wanted {
+    pub target: Target,
+    pub region: Option<String>,
+    pub partition: u32,
+    pub offset: i64,
+    pub limit: usize,
+    pub origin: [u8; 16],
+}
+
+/// The stages, wired.
+pub struct Flow {
+    pub policy: Arc<Policy>,
+    pub account: Arc<Account>,
+    pub regions: Regions,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Flow {
+    /// Whether a principal may publish there at all; asked before a body is read. A refusal is in
+    /// the ledger.
+    pub async fn admit(&self, who: &Principal, target: &Target) -> Result<(), Stopped> {
+        let snapshot = self.snapshot()?;
+        match grant(&snapshot, who, target, Operation::Publish) {
+            Ok(_) => Ok(()),
+            Err(refused) => {
+                self.count_refused("", &refused, 1);
+                let digest = snapshot.table.digest();
+                self.account.refused_request(who, target, digest, &refused).await?;
+                Err(Stopped::Refused(refused))
+            }
+        }
+    }
+
+    /// The way of a batch: judged, recorded, delivered, settled.
+    pub async fn publish(
+        &self,
+        who: &Principal,
+        target: &Target,
+        received: Received,
+    ) -> Result<Vec<Report>, Stopped> {
+        let snapshot = self.snapshot()?;
+        let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
+        let (head, records) = self.account.head(who, target, &grant, &snapshot.table, received);
+        let judged = self.judge(records, &grant, &snapshot);
+        let recorded = self.account.record(&head, &grant, judged, None).await?;
+        let landings = deliver::deliver(&recorded, &self.regions).await;
+        self.account.settle(&recorded, &landings, None);
+        Ok(self.reports(head.first, grant.dataset().name.as_ref(), &recorded, landings))
+    }
+
+    /// The same for a request with an idempotency key. `render` makes the answer that a
+    /// repetition will get again.
+    pub async fn publish_once(
+        &self,
+        who: &Principal,
+        target: &Target,
+        received: Received,
+        keyed: Keyed,
+        render: impl Fn(crate::record::RequestId, &[Report]) -> Vec<u8>,
+    ) -> Result<Vec<u8>, Stopped> {
+        let _running = self.account.running(&keyed).ok_or(Stopped::KeyRunning)?;
+        let earlier = match self.account.claim(&keyed).await? {
+            ClaimFound::Reused => return Err(Stopped::KeyReused),
+            ClaimFound::Done(answer) => return Ok(answer),
+            ClaimFound::ElsewhereRunning => return Err(Stopped::KeyRunning),
+            ClaimFound::Interrupted(claimed) => Some(claimed),
+            ClaimFound::New => None,
+        };
+        let snapshot = self.snapshot()?;
+        let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
+        let request = received.request;
+        let (head, records) = self.account.head(who, target, &grant, &snapshot.table, received);
+        let judged = self.judge(records, &grant, &snapshot);
+        let (recorded, landed) = match earlier {
+            None => (self.account.record(&head, &grant, judged, Some(&keyed)).await?, Vec::new()),
+            Some(claimed) => self.resume(&head, claimed, judged).await?,
+        };
+        let missing = recorded.without(&landed);
+        let mut landings = deliver::deliver(&missing, &self.regions).await;
+        landings.extend(landed);
+        let retriable = |l: &Landing| l.result.as_ref().is_err_and(DeliverError::is_retriable);
+        if let Some(Landing { result: Err(error), region, .. }) =
+            landings.iter().find(|l| retriable(l))
+        {
+            // The claim stays open: the repetition finds out what is missing and delivers that.
+            let detail = format!("region `{region}`: {error}");
+            let code = error.code();
+            self.account.settle(&recorded, &landings, None);
+            return Err(Stopped::Unavailable { code, detail });
+        }
+        let dataset = grant.dataset().name.clone();
+        let reports = self.reports(head.first, dataset.as_ref(), &recorded, landings_of(&landings));
+        let answer = render(request, &reports);
+        self.account.settle(&recorded, &landings, Some((&keyed, answer.clone())));
+        Ok(answer)
+    }
+
+    /// A request that was interrupted between its intent and its answer: what is in the pipelines
+    /// stays there, the rest goes out under the positions it had.
+    async fn resume(
+        &self,
+        head: &crate::account::Head,
+        claimed: Claimed,
+        judged: Vec<Judged>,
+    ) -> Result<(Recorded, Vec<Landing>), Stopped> {
+        self.account.resumed(head, &claimed).await?;
+        let recorded = Recorded::resumed(head.topic.clone(), claimed.first, judged);
+        let mut landed = Vec::new();
+        for batch in recorded.by_region() {
+            let Some(pipeline) = self.regions.get(&batch.region) else { continue };
+            let wanted = batch.outbound.iter().map(|o| o.position).collect();
+            let found = pipeline.find(&head.topic, &wanted, claimed.at_us.div_euclid(1_000)).await;
+            let found = found.map_err(|e| Stopped::Unavailable {
+                code: e.code(),
+                detail: format!("region `{}`: {e}", batch.region),
+            })?;
+            landed.extend(found.into_iter().map(|(position, placed)| Landing {
+                leaf: position.leaf,
+                region: batch.region.clone(),
+                result: Ok(placed),
+            }));
+        }
+        Ok((recorded, landed))
+    }
+
+    fn judge(&self, records: Vec<Record>, grant: &Grant<'_>, snapshot: &Snapshot) -> Vec<Judged> {
+        let mut judge = Judge { grant, snapshot, scratch: transform::Protected::default() };
+        records.into_iter().map(|record| self.counted(grant, judge.fate(record))).collect()
+    }
+
+    fn counted(&self, grant: &Grant<'_>, judged: Judged) -> Judged {
+        if let Fate::Deliver { jurisdiction, .. } = &judged.fate
+            && let Ok(route) = grant.route(*jurisdiction)
+        {
+            for rule in &route.shadow {
+                self.metrics.shadow.get_or_create(&RuleLabel { rule: rule.to_string() }).inc();
+            }
+            for delivery in route.deliveries.iter().filter(|d| d.transfer.is_some()) {
+                let region = delivery.region.to_string();
+                self.metrics.transfers.get_or_create(&RegionLabel { region }).inc();
+            }
+        }
+        judged
+    }
+
+    fn reports(
+        &self,
+        first: u32,
+        dataset: &str,
+        recorded: &Recorded,
+        landings: Vec<Landing>,
+    ) -> Vec<Report> {
+        let mut by_leaf: BTreeMap<u32, Vec<Landing>> = BTreeMap::new();
+        for landing in landings {
+            by_leaf.entry(landing.leaf).or_default().push(landing);
+        }
+        let report = |(n, judged): (usize, &Judged)| {
+            let position = recorded.position(n);
+            let outcome = match &judged.fate {
+                Fate::Refuse(refused) => {
+                    self.count_refused(dataset, refused, 1);
+                    Outcome::Refused(refused.clone())
+                }
+                Fate::Deliver { .. } => {
+                    let outcome = landed(by_leaf.remove(&position.leaf).unwrap_or_default());
+                    self.count_outcome(dataset, &outcome);
+                    outcome
+                }
+            };
+            let seq = first.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+            Report { seq, position: Some(position), outcome }
+        };
+        recorded.judged().iter().enumerate().map(report).collect()
+    }
+
+    /// Reads a stretch of a partition, as NDJSON lines. The read is durable in the ledger before
+    /// anything is handed out.
+    pub async fn read(&self, who: &Principal, wanted: Wanted) -> Result<Vec<u8>, Stopped> {
+        let snapshot = self.snapshot()?;
+        let grant = match grant(&snapshot, who, &wanted.target, Operation::Read) {
+            Ok(grant) => grant,
+            Err(refused) => {
+                let digest = snapshot.table.digest();
+                self.account.refused_request(who, &wanted.target, digest, &refused).await?;
+                return Err(Stopped::Refused(refused));
+            }
+        };
+        let region = self.region(wanted.region.as_deref())?;
+        let pipeline = self.regions.get(&region).ok_or(Stopped::NoPartition)?;
+        let page = pipeline
+            .read(&wanted.target.topic, wanted.partition, wanted.offset, wanted.limit)
+            .await
+            .map_err(|error| match error {
+                DeliverError::UnknownTopic => Stopped::NoPartition,
+                other => Stopped::Unavailable { code: other.code(), detail: other.to_string() },
+            })?;
+        let (plan_id, plan) = grant.view();
+        let program = snapshot.program(plan_id).ok_or_else(lost_plan)?;
+        let mut lines = Vec::new();
+        let mut scratch = transform::Protected::default();
+        for stored in &page.records {
+            // A record that the view cannot be applied to is left out, never shown as it is.
+            let record = transform::RecordRef::stored(stored);
+            if program.apply(record, &mut scratch).is_ok() {
+                render_line(&mut lines, wanted.partition, stored, &scratch);
+            }
+        }
+        self.account.read(who, &wanted, &region, &grant, plan, &snapshot.table, &page).await?;
+        Ok(lines)
+    }
+
+    fn region(&self, asked: Option<&str>) -> Result<Arc<str>, Stopped> {
+        let mut regions = self.regions.iter().map(|(name, _)| name);
+        let found = match asked {
+            Some(asked) => regions.find(|name| name.as_ref() == asked),
+            None => match (regions.next(), regions.next()) {
+                (Some(only), None) => Some(only),
+                _ => None,
+            },
+        };
+        found.cloned().ok_or(Stopped::NoPartition)
+    }
+
+    /// A failed login is in the ledger; if the ledger is away, the login has failed all the same.
+    pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
+        let code = failure.code().to_owned();
+        self.metrics.login_failures.get_or_create(&crate::telemetry::CodeLabel { code }).inc();
+        tracing::info!(event = "login-failed", reason = failure.code());
+        self.account.login_failed(failure, address);
+    }
+
+    /// The keyed digest of a caller's address, as the ledger holds it.
+    pub fn origin(&self, address: IpAddr) -> [u8; 16] {
+        self.account.origin(address)
+    }
+
+    /// An idempotency key and its request's fingerprint, as keyed digests.
+    pub fn keyed(&self, who: &Principal, target: &Target, key: &str, body: &[&[u8]]) -> Keyed {
+        self.account.keyed(who, target, key, body)
+    }
+
+    fn snapshot(&self) -> Result<Arc<Snapshot>, Stopped> {
+        self.policy.now().map_err(|refused| {
+            self.metrics.count_fail_closed("policy-not-in-force");
+            Stopped::Refused(refused)
+        })
+    }
+
+    fn count_refused(&self, dataset: &str, refused: &Refused, records: u64) {
+        let code = refused.code.as_str();
+        self.metrics.count_record(dataset, FateLabel::Refused, code, records);
+    }
+
+    fn count_outcome(&self, dataset: &str, outcome: &Outcome) {
+        let placed = match outcome {
+            Outcome::Delivered(placed) => {
+                self.metrics.count_record(dataset, FateLabel::Delivered, "", 1);
+                placed
+            }
+            Outcome::Failed { error, placed, .. } => {
+                self.metrics.count_record(dataset, FateLabel::Failed, error.code(), 1);
+                placed
+            }
+            Outcome::Refused(_) => return,
+        };
+        for (region, _) in placed {
+            let region = region.to_string();
+            self.metrics.deliveries.get_or_create(&RegionLabel { region }).inc();
+        }
+    }
+}
+
+fn grant<'s>(
+    snapshot: &'s Snapshot,
+    who: &Principal,
+    target: &Target,
+    operation: Operation,
+) -> Result<Grant<'s>, Refused> {
+    snapshot
+        .table
+        .admit(&who.name, target.purpose.as_deref(), operation, &target.topic)
+        .map_err(|refusal| Refused::at(None, &refusal))
+}
+
+/// Decides over one record after the other, with one scratch buffer.
+struct Judge<'a> {
+    grant: &'a Grant<'a>,
+    snapshot: &'a Snapshot,
+    scratch: transform::Protected,
+}
+
+impl Judge<'_> {
+    fn fate(&mut self, record: Record) -> Judged {
+        match classify::classify(record, self.grant, &self.snapshot.table) {
+            Err(refused) => Judged { fate: Fate::Refuse(refused), source: Vec::new() },
+            Ok(classified) => {
+                let fate = self.copies(&classified).unwrap_or_else(Fate::Refuse);
+                Judged { fate, source: classified.source }
+            }
+        }
+    }
+
+    fn copies(&mut self, classified: &Classified) -> Result<Fate, Refused> {
+        let jurisdiction = classified.jurisdiction;
+        let route = self.grant.route(jurisdiction).map_err(|r| Refused::at(None, r))?;
+        let copies = route
+            .deliveries
+            .iter()
+            .map(|delivery| self.protect(&classified.record, delivery))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Fate::Deliver { jurisdiction, copies })
+    }
+
+    fn protect(&mut self, record: &Record, delivery: &Delivery) -> Result<Protected, Refused> {
+        let program = self.snapshot.program(delivery.plan_id).ok_or_else(|| refuse_lost_plan())?;
+        program.apply(transform::RecordRef::of(record), &mut self.scratch).map_err(|r| Refused {
+            code: r.code,
+            rule: r.rule,
+            detail: Arc::from(r.detail),
+            pointer: Some(r.pointer),
+            help: None,
+        })?;
+        Ok(self.scratch.take(delivery.region.clone(), record.value.is_none()))
+    }
+}
+
+/// INVARIANT: a snapshot has a program for each plan of its table. Where it is broken, refuse.
+fn refuse_lost_plan() -> Refused {
+    Refused {
+        code: sluicegate_policies::RefusalCode::PolicyNotInForce,
+        rule: None,
+        pointer: None,
+        detail: Arc::from("the policy's plan has no program"),
+        help: None,
+    }
+}
+
+fn lost_plan() -> Stopped {
+    Stopped::Refused(refuse_lost_plan())
+}
+
+fn landed(landings: Vec<Landing>) -> Outcome {
+    let mut placed = Vec::new();
+    let mut failed = None;
+    for landing in landings {
+        match landing.result {
+            Ok(at) => placed.push((landing.region, at)),
+            Err(error) => {
+                failed.get_or_insert((landing.region, error));
+            }
+        }
+    }
+    match failed {
+        Some((region, error)) => Outcome::Failed { region, error, placed },
+        None => Outcome::Delivered(placed),
+    }
+}
+
+fn landings_of(landings: &[Landing]) -> Vec<Landing> {
+    landings.to_vec()
+}

@@ -1,0 +1,149 @@
+//! Who is it? A client certificate or a bearer token becomes a [`Principal`], or nobody.
+//!
+//! Deny by default: no credential is no principal unless the configuration names an anonymous
+//! one. Why a login failed goes to the ledger and to the log, never to the caller: all failures
+//! read alike and take alike long.
+
+mod certificates;
+mod jwks;
+mod ring_jwt;
+mod tokens;
+
+use std::sync::Arc;
+
+use crate::{ambient::Clock, config::Identify};
+pub use certificates::CertificateNames;
+pub use jwks::RefreshError;
+pub(crate) use ring_jwt::supports as algorithm_supported;
+pub use ring_jwt::install as install_jwt_crypto;
+
+/// An authenticated name of the policy's vocabulary, and how it was proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub name: Arc<str>,
+    pub by: Method,
+}
+
+/// How a principal proved itself; stands in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Certificate,
+    Token,
+    Anonymous,
+}
+
+impl Method {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "mtls",
+            Self::Token => "jwt",
+            Self::Anonymous => "anonymous",
+        }
+    }
+}
+
+/// Why nobody was identified. For the ledger and the log; never for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("no credential was presented")]
+    NoCredential,
+    #[error("the client certificate matches no mapping rule")]
+    CertificateUnmapped,
+    #[error("the client certificate matches rules of different principals")]
+    CertificateAmbiguous,
+    #[error("the authorization header is not a bearer token")]
+    NotBearer,
+    #[error("the token is malformed")]
+    TokenMalformed,
+    #[error("the token's issuer is not configured")]
+    TokenIssuer,
+    #[error("the token's algorithm is not allowed")]
+    TokenAlgorithm,
+    #[error("no key of the issuer's set fits the token")]
+    TokenKey,
+    #[error("the token's signature is wrong")]
+    TokenSignature,
+    #[error("the token is for another audience")]
+    TokenAudience,
+    #[error("the token has expired, or has no expiry")]
+    TokenExpired,
+    #[error("the token is not valid yet")]
+    TokenNotYet,
+    #[error("the token's subject matches no principal")]
+    TokenUnmapped,
+}
+
+impl Failure {
+    /// A stable word for ledger and metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoCredential => "no-credential",
+            Self::CertificateUnmapped => "certificate-unmapped",
+            Self::CertificateAmbiguous => "certificate-ambiguous",
+            Self::NotBearer => "not-bearer",
+            Self::TokenMalformed => "token-malformed",
+            Self::TokenIssuer => "token-issuer",
+            Self::TokenAlgorithm => "token-algorithm",
+            Self::TokenKey => "token-key",
+            Self::TokenSignature => "token-signature",
+            Self::TokenAudience => "token-audience",
+            Self::TokenExpired => "token-expired",
+            Self::TokenNotYet => "token-not-yet",
+            Self::TokenUnmapped => "token-unmapped",
+        }
+    }
+}
+
+/// What a connection and a request present.
+pub struct Credentials<'a> {
+    /// Names in the verified client certificate, if there is one.
+    pub certificate: Option<&'a CertificateNames>,
+    /// The `Authorization` header's value, if there is one.
+    pub authorization: Option<&'a str>,
+}
+
+/// All ways to become a principal, as configured.
+pub struct Identifier {
+    certificates: certificates::Rules,
+    tokens: tokens::Issuers,
+    anonymous: Option<Arc<str>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Identifier {
+    pub fn new(config: &Identify, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            certificates: certificates::Rules::new(&config.certificates),
+            tokens: tokens::Issuers::new(&config.tokens),
+            anonymous: config.anonymous.as_deref().map(Arc::from),
+            clock,
+        }
+    }
+
+    /// A token outranks a certificate: a service mesh terminates the one, the caller holds the
+    /// other. A bad token is never rescued by a good certificate.
+    pub fn identify(&self, given: &Credentials<'_>) -> Result<Principal, Failure> {
+        if let Some(header) = given.authorization {
+            let name = self.tokens.verify(header, self.clock.now_us().div_euclid(1_000_000))?;
+            return Ok(Principal { name, by: Method::Token });
+        }
+        if let Some(names) = given.certificate {
+            let name = self.certificates.principal(names)?;
+            return Ok(Principal { name, by: Method::Certificate });
+        }
+        match &self.anonymous {
+            Some(name) => Ok(Principal { name: name.clone(), by: Method::Anonymous }),
+            None => Err(Failure::NoCredential),
+        }
+    }
+
+    /// Files whose change means new keys.
+    pub fn files(&self) -> Vec<std::path::PathBuf> {
+        self.tokens.files()
+    }
+
+    /// Reads key sets again, from file or URL. Errors keep the old keys.
+    pub async fn refresh(&self) -> Vec<RefreshError> {
+        self.tokens.refresh().await
+    }
+}

@@ -1,0 +1,163 @@
+//! The types a record passes through. Each stage consumes the one before; the fields that prove
+//! a stage are private to whoever may make them.
+//!
+//! INVARIANT: nothing in this file has `Debug`, `Display` or `Serialize` if it can hold a value
+//! of a record: what cannot be printed cannot leak into a log.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use sluicegate_audit::{Appended, Position};
+use sluicegate_policies::{JurisdictionId, RefusalCode, RuleName};
+
+use crate::deliver::Outbound;
+
+/// A request's id; with a record's number in it, it is the decision id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(pub [u8; 16]);
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One record as a publisher gave it.
+pub struct Record {
+    pub key: Option<Bytes>,
+    pub headers: Vec<(String, Bytes)>,
+    /// JSON text; `None` is a tombstone.
+    pub value: Option<Bytes>,
+}
+
+impl Record {
+    pub fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + headers
+    }
+}
+
+/// Records of one request, or of one stretch of a streamed one.
+pub struct Received {
+    pub request: RequestId,
+    /// Keyed digest of the caller's address.
+    pub origin: [u8; 16],
+    /// The number of the first record within its request.
+    pub first: u32,
+    pub records: Vec<Record>,
+}
+
+/// A record whose subject's jurisdiction and declared source are known.
+pub struct Classified {
+    pub record: Record,
+    pub jurisdiction: JurisdictionId,
+    pub source: Vec<(Arc<str>, String)>,
+}
+
+/// One copy of a record, protected for one region.
+pub struct Protected {
+    pub region: Arc<str>,
+    pub key: Option<Bytes>,
+    pub headers: Vec<(String, Bytes)>,
+    pub value: Option<Bytes>,
+    /// Tokens in this copy, for the ledger's keyed search digests.
+    pub tokens: Vec<String>,
+}
+
+/// Why a record was not let through: words of the policy, a place, never a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    pub code: RefusalCode,
+    pub rule: Option<RuleName>,
+    pub pointer: Option<String>,
+    pub detail: Arc<str>,
+    pub help: Option<Arc<str>>,
+}
+
+impl Refused {
+    pub fn at(pointer: Option<String>, refusal: &sluicegate_policies::Refusal) -> Self {
+        Self {
+            code: refusal.code,
+            rule: refusal.rule.clone(),
+            pointer,
+            detail: refusal.detail.clone(),
+            help: refusal.help.clone(),
+        }
+    }
+}
+
+/// The one fate of a record.
+pub enum Fate {
+    /// One copy a delivery of the route for this jurisdiction, in the route's order.
+    Deliver { jurisdiction: JurisdictionId, copies: Vec<Protected> },
+    Refuse(Refused),
+}
+
+/// A record with its fate, ready to be recorded.
+pub struct Judged {
+    pub fate: Fate,
+    pub source: Vec<(Arc<str>, String)>,
+}
+
+/// Records whose fate the ledger holds durably. Only an [`Appended`], which only the ledger
+/// makes, or the position of an earlier one, makes a `Recorded`.
+pub struct Recorded {
+    topic: Arc<str>,
+    first: Position,
+    judged: Vec<Judged>,
+}
+
+/// The copies for one region, in order.
+pub struct ToRegion {
+    pub region: Arc<str>,
+    pub outbound: Vec<Outbound>,
+}
+
+impl Recorded {
+    pub(crate) fn new(topic: Arc<str>, appended: &Appended, judged: Vec<Judged>) -> Self {
+        Self { topic, first: appended.first(), judged }
+    }
+
+    /// Records of an intent that is in the ledger already: a retried request resumes under the
+    /// positions that it had.
+    pub(crate) fn resumed(topic: Arc<str>, first: Position, judged: Vec<Judged>) -> Self {
+        Self { topic, first, judged }
+    }
+
+    pub fn first(&self) -> Position {
+        self.first
+    }
+
+    /// The position of the n-th record.
+    pub fn position(&self, n: usize) -> Position {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        Position { leaf: self.first.leaf.saturating_add(n), ..self.first }
+    }
+
+    pub fn judged(&self) -> &[Judged] {
+        &self.judged
+    }
+
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// The outbound copies, grouped by region, in record order. Cheap: bytes are shared.
+    pub fn by_region(&self) -> Vec<ToRegion> {
+        let mut regions: BTreeMap<&Arc<str>, Vec<Outbound>> = BTreeMap::new();
+        for (n, judged) in self.judged.iter().enumerate() {
+            let Fate::Deliver { copies, .. } = &judged.fate else { continue };
+            for copy in copies {
+                regions.entry(&copy.region).or_default().push(Outbound {
+                    position: self.position(n),
+                    topic: self.topic.clone(),
+                    key: copy.key.clone(),
+                    headers: copy.headers.clone(),
+                    value: copy.value.clone(),
+                });
+            }
+        }
+        let batch = |(region, outbound): (&Arc<str>, _)| ToRegion { region: region.clone(), outbound };
+        regions.into_iter().map(batch).collect()
+    }
+}

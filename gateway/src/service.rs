@@ -1,0 +1,290 @@
+//! The running gateway: what is started, in which order, and how it ends.
+//!
+//! Start: ledger, regions, reconciliation of what a crash left open, policy, listeners. A part
+//! that is away makes the gateway not ready instead of ending it, and it recovers by itself; only
+//! a configuration that can never work ends the start. Restart and normal running use the same
+//! commit path.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    account::Account,
+    admin::{self, Desk},
+    ambient::Ambient,
+    config::Config,
+    decide::Policy,
+    deliver::{Embedded, Kafka, Pipeline, Regions},
+    flow::Flow,
+    identify::Identifier,
+    lineage::Lineage,
+    listen::{
+        accept::Accept,
+        admission::Admission,
+        http::{self, Face},
+        tls::Tls,
+    },
+    telemetry::{Metrics, OutcomeLabel},
+    watch::Watch,
+};
+
+/// Key sets from a URL are read again this often.
+const KEY_SET_REFRESH: Duration = Duration::from_secs(300);
+/// Reconciliation that could not finish (a region is away) is tried again this often.
+const RECONCILE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Tls(#[from] crate::listen::tls::TlsError),
+    #[error("couldn't listen on {address}: {why}")]
+    Listen { address: SocketAddr, why: std::io::Error },
+    #[error("couldn't open the pipeline of region `{region}`: {why}")]
+    Region { region: String, why: String },
+    #[error(transparent)]
+    Ledger(#[from] crate::account::OpenError),
+    #[error(transparent)]
+    Chance(#[from] crate::ambient::NoChance),
+}
+
+/// What readiness depends on.
+pub struct Health {
+    policy: Arc<Policy>,
+    account: Arc<Account>,
+    regions: Regions,
+    identifier: Arc<Identifier>,
+    tls: [Arc<Tls>; 2],
+    metrics: Arc<Metrics>,
+    stopping: watch::Receiver<bool>,
+    reconciled: watch::Receiver<bool>,
+}
+
+impl Health {
+    /// The parts that cannot do their work now; empty when ready.
+    pub async fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        if *self.stopping.borrow() {
+            troubles.push("stopping".to_owned());
+        }
+        if !*self.reconciled.borrow() {
+            troubles.push("reconciliation".to_owned());
+        }
+        if self.policy.now().is_err() {
+            troubles.push("policy".to_owned());
+        }
+        if !self.account.is_healthy() {
+            troubles.push("ledger".to_owned());
+        }
+        for (region, pipeline) in self.regions.iter() {
+            if let Err(why) = pipeline.ready().await {
+                tracing::info!(event = "region-not-ready", %region, %why);
+                troubles.push(format!("region {region}"));
+            }
+        }
+        self.metrics.ready.set(i64::from(troubles.is_empty()));
+        troubles
+    }
+
+    /// Reads everything that can change again; what was not taken stays as it was, and is named.
+    pub async fn reload(&self) -> Vec<String> {
+        let mut errors = Vec::new();
+        for tls in &self.tls {
+            match tls.reload() {
+                Ok(true) => self.count("certificates", "taken"),
+                Ok(false) => {}
+                Err(error) => {
+                    self.count("certificates", "refused");
+                    errors.push(error.to_string());
+                }
+            }
+        }
+        match self.policy.reload() {
+            Ok(Some(activated)) => {
+                self.count("policy", "taken");
+                tracing::info!(event = "policy-activated", digest = %activated.digest);
+                self.account.activated(activated);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.count("policy", "refused");
+                errors.push(error.to_string());
+            }
+        }
+        errors.extend(self.identifier.refresh().await.iter().map(ToString::to_string));
+        for error in &errors {
+            tracing::error!(event = "reload-refused", %error);
+        }
+        errors
+    }
+
+    fn count(&self, what: &'static str, outcome: &'static str) {
+        self.metrics.reloads.get_or_create(&OutcomeLabel { what, outcome }).inc();
+    }
+}
+
+/// A started gateway.
+pub struct Service {
+    pub data: SocketAddr,
+    pub admin: SocketAddr,
+    pub health: Arc<Health>,
+    config: Config,
+    account: Arc<Account>,
+    regions: Regions,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    /// Asks for a reload, as SIGHUP does.
+    reload: Arc<tokio::sync::Notify>,
+}
+
+impl Service {
+    /// Starts everything; returns when both listeners accept.
+    pub async fn start(config: Config, ambient: Ambient) -> Result<Self, StartError> {
+        let tls = [Arc::new(Tls::load(&config.listen.tls)?), Arc::new(Tls::load(&config.admin.tls)?)];
+        let data = bind(config.listen.address).await?;
+        let admin_socket = bind(config.admin.address).await?;
+        let (data_at, admin_at) = (local(&data)?, local(&admin_socket)?);
+        let metrics = Arc::new(Metrics::default());
+        let policy = Arc::new(Policy::new(&config, ambient.clock.clone()));
+        let regions = open_regions(&config, &ambient).await?;
+        let account = Arc::new(Account::open(&config, &ambient, metrics.clone()).await?);
+        policy.has_passed(account.latest_us());
+        let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
+        let (stop, stopping) = watch::channel(false);
+        let (reconciled_sender, reconciled) = watch::channel(false);
+        let health = Arc::new(Health {
+            policy: policy.clone(),
+            account: account.clone(),
+            regions: regions.clone(),
+            identifier: identifier.clone(),
+            tls: tls.clone(),
+            metrics: metrics.clone(),
+            stopping: stopping.clone(),
+            reconciled,
+        });
+        health.reload().await;
+        let face = Arc::new(Face {
+            flow: Flow { policy, account: account.clone(), regions: regions.clone(), metrics: metrics.clone() },
+            identifier,
+            admission: Admission::new(&config.limits),
+            limits: config.limits.clone(),
+            ambient,
+            metrics,
+        });
+        let desk = Arc::new(Desk {
+            face: face.clone(),
+            roles: config.roles.clone(),
+            health: health.clone(),
+            lineage: Lineage::new(&config, account.search_key().clone()),
+        });
+        let mut tasks = JoinSet::new();
+        let reload = Arc::new(tokio::sync::Notify::new());
+        let [data_tls, admin_tls] = tls;
+        let faces = [
+            (data, data_tls, http::router(face).0),
+            (admin_socket, admin_tls, admin::router(desk).0),
+        ];
+        for (listener, tls, router) in faces {
+            let accept = Accept { listener, tls, router };
+            tasks.spawn(accept.run(config.limits.clone(), stopping.clone()));
+        }
+        tasks.spawn(reconcile(account.clone(), regions.clone(), reconciled_sender, stopping.clone()));
+        tasks.spawn(reloads(health.clone(), reload.clone(), stopping));
+        let (data, admin) = (data_at, admin_at);
+        Ok(Self { data, admin, health, config, account, regions, stop, tasks, reload })
+    }
+
+    /// Reads everything that can change again, soon.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Readiness off, listeners closed, requests in flight finished, ledger flushed.
+    pub async fn stop(mut self) {
+        let delay = Duration::from_millis(self.config.limits.shutdown_delay_ms);
+        self.stop.send_replace(true);
+        tokio::time::sleep(delay).await;
+        while self.tasks.join_next().await.is_some() {}
+        self.regions.close().await;
+        self.account.close().await;
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|why| StartError::Listen { address, why })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|why| StartError::Listen { address: unknown, why })
+}
+
+async fn open_regions(config: &Config, ambient: &Ambient) -> Result<Regions, StartError> {
+    let mut regions: Vec<(Arc<str>, Arc<dyn Pipeline>)> = Vec::new();
+    for (name, region) in &config.regions {
+        let pipeline: Arc<dyn Pipeline> = match (&region.embedded, &region.kafka) {
+            (Some(embedded), _) => {
+                let clock = ambient.clock.clone();
+                let opened = Embedded::open(&embedded.file, embedded.partitions, clock).await;
+                Arc::new(opened.map_err(|e| StartError::Region {
+                    region: name.clone(),
+                    why: e.to_string(),
+                })?)
+            }
+            (None, Some(kafka)) => {
+                let client_id = format!("sluicegate-{}", config.node);
+                Arc::new(Kafka::new(kafka.clone(), client_id))
+            }
+            (None, None) => continue,
+        };
+        regions.push((Arc::from(name.as_str()), pipeline));
+    }
+    Ok(Regions::new(regions))
+}
+
+/// Settles what a crash left open: intents without outcome are looked up in the pipelines.
+async fn reconcile(
+    account: Arc<Account>,
+    regions: Regions,
+    done: watch::Sender<bool>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    loop {
+        match account.reconcile(&regions).await {
+            Ok(settled) => {
+                tracing::info!(event = "reconciled", intents = settled);
+                done.send_replace(true);
+                return;
+            }
+            Err(why) => tracing::warn!(event = "reconciliation-waits", %why),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RECONCILE_PAUSE) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Reloads when files change, when asked to, and while something is wrong.
+async fn reloads(
+    health: Arc<Health>,
+    asked: Arc<tokio::sync::Notify>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut files = health.policy.files();
+    files.extend(health.tls.iter().flat_map(|tls| tls.files()));
+    files.extend(health.identifier.files());
+    let mut watch = Watch::new(&files);
+    let mut key_sets = tokio::time::interval(KEY_SET_REFRESH);
+    let mut in_trouble = health.policy.trouble().is_some();
+    loop {
+        tokio::select! {
+            () = watch.changed(in_trouble) => {}
+            () = asked.notified() => {}
+            _ = key_sets.tick() => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        in_trouble = !health.reload().await.is_empty();
+    }
+}
