@@ -124,19 +124,23 @@ impl<'a, 's> Scanner<'a, 's> {
         self.at
     }
 
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     pub fn name(&self, name: Name) -> &[u8] {
         self.names.bytes(name, self.text.as_bytes())
     }
 
+    #[inline]
     pub fn bytes(&self, start: usize, end: usize) -> &'a [u8] {
         self.text.as_bytes().get(start..end).unwrap_or_default()
     }
 
     /// The text of a scalar as it is written; of a string, what stands between the quotes.
+    #[inline]
     pub fn raw(&self, scalar: Scalar) -> &'a str {
         let (start, end) = match scalar.kind {
             Kind::Text { .. } => (scalar.start.saturating_add(1), scalar.end.saturating_sub(1)),
@@ -172,6 +176,7 @@ impl<'a, 's> Scanner<'a, 's> {
     }
 
     /// Stands on the member's value, or behind the `}`.
+    #[inline]
     pub fn next_member(&mut self, object: &mut Object) -> Result<Option<Member>, Malformed> {
         let Some(lead) = self.separator(object.fresh, b'}')? else {
             let Object { base, .. } = *object;
@@ -200,6 +205,7 @@ impl<'a, 's> Scanner<'a, 's> {
 
     /// Stands on the element, or behind the `]`. Answers with the place just behind the `[` or
     /// `,` before the element.
+    #[inline]
     pub fn next_element(&mut self, array: &mut Array) -> Result<Option<usize>, Malformed> {
         let lead = self.separator(array.fresh, b']')?;
         array.fresh = false;
@@ -207,6 +213,7 @@ impl<'a, 's> Scanner<'a, 's> {
     }
 
     /// Reads a string, number, boolean or null.
+    #[inline]
     pub fn scalar(&mut self) -> Result<Scalar, Malformed> {
         let start = self.at;
         let kind = match self.peek() {
@@ -231,6 +238,7 @@ impl<'a, 's> Scanner<'a, 's> {
     }
 
     /// Steps over what stands between two members or elements. `None`: the container is closed.
+    #[inline]
     fn separator(&mut self, fresh: bool, close: u8) -> Result<Option<usize>, Malformed> {
         let behind_open = self.at;
         self.space();
@@ -253,6 +261,7 @@ impl<'a, 's> Scanner<'a, 's> {
     }
 
     /// Stands behind the closing quote; answers whether there was an escape.
+    #[inline]
     fn string(&mut self) -> Result<bool, Malformed> {
         self.at += 1;
         let mut escaped = false;
@@ -275,6 +284,7 @@ impl<'a, 's> Scanner<'a, 's> {
         }
     }
 
+    #[inline]
     fn number(&mut self) -> Result<Kind, Malformed> {
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -299,6 +309,7 @@ impl<'a, 's> Scanner<'a, 's> {
     }
 
     /// One digit or more.
+    #[inline]
     fn digits(&mut self) -> Result<(), Malformed> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let count = rest.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -319,6 +330,7 @@ impl<'a, 's> Scanner<'a, 's> {
         Ok(kind)
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
         match self.peek() {
             Some(found) if found == byte => {
@@ -330,6 +342,7 @@ impl<'a, 's> Scanner<'a, 's> {
         }
     }
 
+    #[inline]
     fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;

@@ -37,6 +37,7 @@ impl Names {
     }
 
     /// `raw` is what stands between the quotes, from byte `start` of the text.
+    #[inline]
     pub(super) fn add(&mut self, raw: &str, start: usize, escaped: bool) -> Name {
         let name = if escaped {
             let start = self.unescaped.len();
@@ -76,6 +77,7 @@ impl Names {
         distinct
     }
 
+    #[inline]
     pub(super) fn bytes<'b>(&'b self, name: Name, text: &'b [u8]) -> &'b [u8] {
         name.bytes(text, self.unescaped.as_bytes())
     }
@@ -84,12 +86,14 @@ impl Names {
 impl Name {
     /// INVARIANT: the scanner takes no text over `u32::MAX` bytes, and unescaping never makes
     /// text longer, so that neither place saturates.
+    #[inline]
     fn new(bytes: &[u8], start: usize, unescaped: bool) -> Self {
         let place = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let end = place(start.saturating_add(bytes.len()));
         Self { hash: hash(bytes), start: place(start), end, unescaped }
     }
 
+    #[inline]
     fn bytes<'b>(&self, text: &'b [u8], unescaped: &'b [u8]) -> &'b [u8] {
         let source = if self.unescaped { unescaped } else { text };
         source.get(self.start as usize..self.end as usize).unwrap_or_default()
@@ -97,6 +101,7 @@ impl Name {
 }
 
 /// Fast and not keyed; see the module for what that demands of its users.
+#[inline]
 pub fn hash(bytes: &[u8]) -> u64 {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let step = |h: u64, word: u64| (h.rotate_left(23) ^ word).wrapping_mul(MIX);

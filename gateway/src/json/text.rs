@@ -10,6 +10,7 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// How many bytes from the start stand for themselves: neither quote, backslash nor control.
 /// Eight bytes a step; the lowest marked byte of a word is exact, which is all we ask.
+#[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (i, word) in words.iter().enumerate() {
@@ -86,6 +87,7 @@ fn code_point(escape: &[u8]) -> (char, usize) {
 }
 
 /// Appends `text` as a JSON string, quotes included.
+#[inline]
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();

@@ -120,6 +120,7 @@ impl Automaton {
     }
 
     /// The row of a member, and its name if a path contains it.
+    #[inline]
     pub(super) fn row(&self, name: &[u8], hash: u64) -> usize {
         let mask = self.slots.len().wrapping_sub(1);
         let mut at = hash as usize & mask;
@@ -139,6 +140,7 @@ impl Automaton {
     }
 
     /// Makes the set of `level + 1` from that of `level`.
+    #[inline]
     pub(super) fn step(&self, sets: &mut [u64], level: usize, row: usize) {
         let Some((above, below)) = sets.split_at_mut_checked((level + 1) * self.words) else {
             return;
@@ -160,6 +162,7 @@ impl Automaton {
     }
 
     /// The last of the plan's entries that match the place of this level.
+    #[inline]
     pub(super) fn matched(&self, sets: &[u64], level: usize) -> Option<usize> {
         let set = self.set_of(sets, level);
         let words = set.iter().zip(&self.accepts).enumerate().rev();
@@ -170,15 +173,18 @@ impl Automaton {
     }
 
     /// Whether an entry may match inside the object at this level.
+    #[inline]
     pub(super) fn enters_object(&self, sets: &[u64], level: usize) -> bool {
         self.set_of(sets, level).iter().zip(&self.into_object).any(|(s, m)| s & m != 0)
     }
 
     /// Whether an entry may match inside the array at this level.
+    #[inline]
     pub(super) fn enters_array(&self, sets: &[u64], level: usize) -> bool {
         self.set_of(sets, level).iter().zip(&self.into_array).any(|(s, m)| s & m != 0)
     }
 
+    #[inline]
     fn set_of<'s>(&self, sets: &'s [u64], level: usize) -> &'s [u64] {
         let start = level * self.words;
         sets.get(start..start + self.words).unwrap_or_default()
