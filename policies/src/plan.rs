@@ -100,7 +100,7 @@ pub struct FieldPath {
 }
 
 /// What happens to the fields of a record for one dataset, purpose, jurisdiction and region.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// Sorted so that of several entries that match one place, the **last** is the most
     /// protective, and is the one to apply. (Incomparable overlaps do not compile.)
@@ -121,7 +121,7 @@ pub enum Unlisted {
     Keep,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FieldPlan {
     pub path: FieldPath,
     pub category: Arc<str>,
@@ -147,7 +147,7 @@ pub struct Decimal {
     pub scale: u8,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Transform {
     /// Bytes stay as they are.
     Keep,
@@ -179,7 +179,7 @@ pub struct Mask {
     pub length: Option<u8>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Generalise {
     /// RFC 3339 date or date-time text, cut to the part; or epoch milliseconds, rounded down to
     /// its start (UTC).
@@ -325,6 +325,64 @@ impl RefusalCode {
             Self::NoRegion => "no-region",
             Self::InvalidValue => "invalid-value",
             Self::PolicyNotInForce => "policy-not-in-force",
+        }
+    }
+}
+
+impl Transform {
+    /// The word by which authors call it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Drop => "drop",
+            Self::Redact => "redact",
+            Self::Constant(_) => "constant",
+            Self::Mask(_) => "mask",
+            Self::Tokenize(_) => "tokenize",
+            Self::Generalise(_) => "generalise",
+            Self::Geo(_) => "geo",
+        }
+    }
+}
+
+/// The transform in the author's words: `tokenize (customer-email, purpose=analytics)`.
+impl fmt::Display for Transform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Self::Keep | Self::Drop | Self::Redact => Ok(()),
+            Self::Constant(json) => write!(f, " ({json})"),
+            Self::Mask(m) => write!(f, " (first {}, last {})", m.first, m.last),
+            Self::Tokenize(t) => write!(f, " ({}, {})", t.domain, t.scope),
+            Self::Generalise(g) => write!(f, " ({g})"),
+            Self::Geo(Geo::Decimals(n)) => write!(f, " ({n} decimals)"),
+            Self::Geo(Geo::Geohash(n)) => write!(f, " (geohash {n})"),
+        }
+    }
+}
+
+impl fmt::Display for Generalise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Date(part) => write!(f, "date to the {}", format!("{part:?}").to_lowercase()),
+            Self::Zip { keep } => write!(f, "zip, {keep} kept"),
+            Self::Ip { v4, v6 } => write!(f, "ip to /{v4} and /{v6}"),
+            Self::Bucket { width } => write!(f, "buckets of {width}"),
+            Self::Edges(edges) => write!(f, "{} ranges", edges.len() + 1),
+            Self::Bound { .. } => f.write_str("bound"),
+        }
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.digits < 0 { "-" } else { "" };
+        let digits = self.digits.unsigned_abs().to_string();
+        let scale = usize::from(self.scale);
+        let padded = format!("{digits:0>width$}", width = scale + 1);
+        match padded.split_at_checked(padded.len() - scale) {
+            Some((whole, fraction)) if scale > 0 => write!(f, "{sign}{whole}.{fraction}"),
+            _ => write!(f, "{sign}{padded}"),
         }
     }
 }

@@ -1,0 +1,105 @@
+//! A bundle: parse, look up, prove free of contradictions, and hand out tables.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    compile::{self, CELLS_MAX},
+    diagnostic::{Findings, Report},
+    digest::digest,
+    document::Document,
+    lint,
+    load::{Loaded, load},
+    model::{self, Model},
+    plan::{BundleDigest, UnixMillis},
+    source::{Source, Span},
+    table::Table,
+};
+
+/// A policy that compiles. Immutable; named by its digest.
+pub struct Bundle {
+    digest: BundleDigest,
+    model: Model,
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundle").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Bundle {
+    /// Compiles a bundle. Contradictions are looked for at all dates, so that a bundle that
+    /// compiles today cannot fail tomorrow.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes that were found.
+    pub fn compile(sources: &[Source]) -> Result<Self, Report> {
+        let mut findings = Findings::new(sources);
+        match analyse(&mut findings) {
+            Some((_, model)) if findings.errors() == 0 => {
+                Ok(Self { digest: digest(sources), model })
+            }
+            _ => Err(findings.into_report()),
+        }
+    }
+
+    /// BLAKE3 over the bundle's documents, wherever their files stand.
+    pub fn digest(&self) -> BundleDigest {
+        self.digest
+    }
+
+    /// The table of a time, with all dates resolved.
+    ///
+    /// # Errors
+    ///
+    /// None at present: a bundle that compiled has a table for every time. Callers must treat one
+    /// as a policy that is not in force.
+    pub fn table(&self, at: UnixMillis) -> Result<Arc<Table>, Report> {
+        Ok(Arc::new(compile::build(&self.model, self.digest, at)))
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+}
+
+/// Everything there is to say about a bundle: mistakes, and what someone should look at.
+pub fn check(sources: &[Source], at: UnixMillis) -> Report {
+    let mut findings = Findings::new(sources);
+    if let Some((documents, model)) = analyse(&mut findings)
+        && findings.errors() == 0
+    {
+        lint::lint(&documents, &model, at, &mut findings);
+    }
+    findings.into_report()
+}
+
+/// Documents and model, as far as they make sense.
+fn analyse(findings: &mut Findings<'_>) -> Option<(Vec<Document>, Model)> {
+    let Loaded { documents, terms_missing } = load(findings);
+    if terms_missing {
+        return None;
+    }
+    let model = model::resolve(&documents, findings);
+    if findings.errors() == 0 {
+        check_size(&model, findings);
+    }
+    if findings.errors() == 0 {
+        compile::report_conflicts(&model, findings);
+    }
+    Some((documents, model))
+}
+
+fn check_size(model: &Model, findings: &mut Findings<'_>) {
+    let sizes = [model.principals.len(), model.purposes.len(), 2, model.datasets.len()];
+    let cells = sizes.into_iter().fold(1_usize, usize::saturating_mul);
+    if cells > CELLS_MAX {
+        findings
+            .error(
+                Span::default(),
+                format!("principals × purposes × datasets are more than {}", CELLS_MAX / 2),
+            )
+            .help("let principals that may do the same be one principal, or split the bundle");
+    }
+}

@@ -1,0 +1,326 @@
+//! What rules speak of: words, purposes, datasets and token domains.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::source::{Located, Text};
+
+/// The words of the bundle. Whatever a rule names must be here; a bundle may have several
+/// vocabularies, which add up.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Vocabulary {
+    /// Kinds of personal data: `user.contact.email` lies under `user.contact`, and a rule that
+    /// names the parent covers the child.
+    #[serde(default)]
+    pub(crate) categories: Vec<Category>,
+    /// How grave a category is.
+    #[serde(default)]
+    pub(crate) sensitivities: Vec<Term>,
+    /// Whose data it is: `customer`, `employee`.
+    #[serde(default)]
+    pub(crate) subjects: Vec<Term>,
+    /// Who may receive data: teams of one's own, and others.
+    #[serde(default)]
+    pub(crate) recipients: Vec<Term>,
+    /// Services and people that publish or read.
+    #[serde(default)]
+    pub(crate) principals: Vec<Principal>,
+    /// Countries and areas of law.
+    #[serde(default)]
+    pub(crate) jurisdictions: Vec<Jurisdiction>,
+    /// Named lists of jurisdictions, each member with its own dates.
+    #[serde(default)]
+    pub(crate) groups: Vec<Group>,
+    /// Where pipelines stand.
+    #[serde(default)]
+    pub(crate) regions: Vec<Region>,
+}
+
+/// A word with its meaning.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Term {
+    /// The word that rules use.
+    pub(crate) id: Text,
+    /// A short title for people.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) title: Option<String>,
+    /// What it means.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) definition: Option<String>,
+}
+
+/// A kind of data.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Category {
+    /// The word that rules and datasets use: `user.contact.email`.
+    pub(crate) id: Text,
+    /// A short title for people.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) title: Option<String>,
+    /// What it means.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) definition: Option<String>,
+    /// The category above it, where the dots of the id do not say it.
+    pub(crate) parent: Option<Text>,
+    /// How grave it is: one of `sensitivities`.
+    pub(crate) sensitivity: Option<Text>,
+}
+
+/// A service or a person that publishes or reads.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Principal {
+    /// The name under which it is authenticated.
+    pub(crate) id: Text,
+    /// A short title for people.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) title: Option<String>,
+    /// The teams and recipients it belongs to.
+    #[serde(default)]
+    pub(crate) member_of: Vec<Text>,
+    /// Where it stands, for datasets whose jurisdiction is that of the principal.
+    pub(crate) jurisdiction: Option<Text>,
+}
+
+/// A country, by its ISO 3166 alpha-2 code.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Jurisdiction {
+    /// Two capital letters. Mind the quotes around `"NO"`.
+    pub(crate) code: Text,
+    /// The name, which is also understood in records.
+    pub(crate) name: Option<Text>,
+    /// Other spellings that are understood in records.
+    #[serde(default)]
+    pub(crate) aliases: Vec<Text>,
+}
+
+/// A named list of jurisdictions.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Group {
+    /// The word that rules use: `EEA`.
+    pub(crate) id: Text,
+    /// A short title for people.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) title: Option<String>,
+    /// The day on which someone last compared the list with its sources.
+    pub(crate) last_reviewed: Option<Text>,
+    /// Codes, or codes with dates.
+    pub(crate) members: Vec<Member>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Member {
+    /// The jurisdiction.
+    pub(crate) code: Text,
+    /// The first day of membership. Without it: always.
+    pub(crate) since: Option<Text>,
+    /// The first day after it. Without it: open.
+    pub(crate) until: Option<Text>,
+    /// What the membership is limited to, for people: `commercial organisations`.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) scope: Option<String>,
+    /// What it rests on: `eu:2021/1772`.
+    pub(crate) source: Option<String>,
+}
+
+/// A place where a pipeline stands.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Region {
+    /// The word that datasets use: `eu-central`.
+    pub(crate) id: Text,
+    /// A short title for people.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) title: Option<String>,
+    /// The law the machines stand under.
+    pub(crate) jurisdiction: Text,
+    /// Who operates the pipeline there.
+    pub(crate) recipient: Text,
+    /// Whose data is at home here: codes and groups. No border is crossed for them.
+    #[serde(default)]
+    pub(crate) home_of: Vec<Text>,
+}
+
+/// What data is used for.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Purpose {
+    /// The purpose above it. A rule that names the parent covers this one too.
+    pub(crate) parent: Option<Text>,
+    /// On what it rests, by regime: `{ gdpr: art-6-1-b }`.
+    #[serde(default)]
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) lawful_basis: BTreeMap<String, String>,
+    /// How long data may be kept for it, as an ISO 8601 period: `P90D`.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
+    pub(crate) retention_max: Option<String>,
+}
+
+/// What is in a topic: which field is which category, and where its records may go.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct DatasetSpec {
+    /// The topics whose records have this form. A topic belongs to one dataset.
+    #[schemars(length(min = 1))]
+    pub(crate) topics: Vec<Text>,
+    /// Whose data it is: words of the vocabulary's `subjects`.
+    #[serde(default)]
+    pub(crate) subjects: Vec<Text>,
+    /// Path to category: `customer.email: user.contact.email`.
+    #[serde(default)]
+    pub(crate) fields: BTreeMap<PathKey, Text>,
+    /// What happens to a field that is not listed. `keep` needs a `because`.
+    #[serde(default)]
+    pub(crate) unlisted: UnlistedWord,
+    /// How to find the subject's jurisdiction: exactly one of the four ways.
+    pub(crate) jurisdiction: Located<JurisdictionFrom>,
+    /// Where records go: `home` (the regions at home for the subject) and names of regions.
+    #[schemars(length(min = 1))]
+    pub(crate) deliver_to: Vec<Text>,
+    /// What happens when a rule forbids one of the places.
+    #[serde(default)]
+    pub(crate) if_blocked: IfBlocked,
+    /// Source metadata to search by later: a name, and the path it stands at.
+    #[serde(default)]
+    pub(crate) lineage: BTreeMap<String, Text>,
+    /// What happens to a value that does not fit its transform.
+    #[serde(default)]
+    pub(crate) on_invalid: OnInvalidWord,
+}
+
+/// A key of `fields` with its place.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct PathKey(pub(crate) Text);
+
+impl PartialEq for PathKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.value == other.0.value
+    }
+}
+
+impl Eq for PathKey {}
+
+impl PartialOrd for PathKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PathKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.value.cmp(&other.0.value)
+    }
+}
+
+/// What happens to fields that a dataset does not list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UnlistedWord {
+    /// They disappear.
+    #[default]
+    Drop,
+    /// The record is refused.
+    Refuse,
+    /// They stay: the author declares that they hold no personal data, and says why in `because`.
+    Keep,
+}
+
+/// What happens when a place of `deliver-to` is forbidden.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum IfBlocked {
+    /// The whole record is refused.
+    #[default]
+    Refuse,
+    /// The forbidden place is left out and the record goes to its home.
+    StayHome,
+}
+
+/// What happens to a value that does not fit its transform.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnInvalidWord {
+    /// It disappears.
+    #[default]
+    Drop,
+    /// The record is refused.
+    Refuse,
+}
+
+/// Where a subject's jurisdiction is read from: exactly one of the four.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct JurisdictionFrom {
+    /// A path into the record: `customer.country`, or `key:country`.
+    pub(crate) field: Option<Text>,
+    /// The name of a header.
+    pub(crate) header: Option<Text>,
+    /// `true`: where the publishing principal stands.
+    pub(crate) principal: Option<Located<bool>>,
+    /// The same for all records: a code.
+    pub(crate) fixed: Option<Text>,
+}
+
+/// A space of tokens: the same value in one domain and scope gives the same token.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct TokenDomain {
+    /// How a value is spelt before it becomes a token.
+    pub(crate) normalise: NormaliserWord,
+    /// Within what the same value gives the same token, unless a rule says otherwise.
+    pub(crate) scope: Scope,
+    /// The version of the key. A new epoch makes new tokens.
+    #[serde(default = "first_epoch")]
+    #[schemars(range(min = 1))]
+    pub(crate) epoch: u32,
+    /// The name of the master key in the keyring.
+    pub(crate) key: Text,
+}
+
+fn first_epoch() -> u32 {
+    1
+}
+
+/// How a value is spelt before it becomes a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NormaliserWord {
+    /// As it is.
+    Exact,
+    /// Surrounding white space off, the domain in lower case.
+    Email,
+    /// Digits, and a leading `+`.
+    Phone,
+    /// Digits only.
+    Digits,
+    /// White space and dashes off, capitals: IBAN, plates, document numbers.
+    Compact,
+    /// White space tidied, lower case.
+    Name,
+}
+
+/// Within what the same value gives the same token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Scope {
+    /// Everywhere. The weakest: everyone can join with everyone.
+    Global,
+    /// Within one purpose.
+    Purpose,
+    /// Within one recipient.
+    Recipient,
+    /// Within the subject's jurisdiction.
+    Jurisdiction,
+    /// Within one dataset.
+    Dataset,
+}

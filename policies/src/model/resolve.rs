@@ -1,0 +1,374 @@
+//! Looking up names: vocabularies first, then what refers to them. All mistakes are reported;
+//! what could be looked up goes on.
+
+use std::sync::Arc;
+
+use super::{
+    DatasetFacts, DomainFacts, FieldFacts, Forest, Id, JurisdictionFacts, Membership, Model,
+    PrincipalFacts, RegionFacts, Test,
+    domain::{check_name, moment, places, window},
+    resolve_rules,
+};
+use crate::{
+    diagnostic::Findings,
+    document::{
+        Category, DatasetSpec, Document, Group, JurisdictionFrom, NormaliserWord, OnInvalidWord,
+        Principal, Purpose, Region, Spec, TokenDomain, UnlistedWord, Vocabulary,
+    },
+    path,
+    plan::{FieldPath, Normaliser, OnInvalid, Part, Unlisted},
+    source::{Located, Text},
+};
+
+/// The word of `deliver-to` that means the subject's home.
+const HOME: &str = "home";
+
+/// Builds the model. It is usable only when no error was found.
+pub(crate) fn resolve(documents: &[Document], findings: &mut Findings<'_>) -> Model {
+    let mut model = Model::default();
+    let vocabularies: Vec<&Vocabulary> = documents
+        .iter()
+        .filter_map(|d| match &d.spec {
+            Spec::Vocabulary(v) => Some(&**v),
+            _ => None,
+        })
+        .collect();
+    words(&mut model, &vocabularies, findings);
+    purposes(&mut model, documents, findings);
+    let all = documents.iter();
+    for d in all.clone() {
+        check_name(&d.envelope.metadata.name, findings);
+        d.envelope.review_by.as_ref().map(|t| moment(t, findings));
+        if let Spec::TokenDomain(t) = &d.spec {
+            token_domain(&mut model, &d.envelope.metadata.name, t, findings);
+        }
+    }
+    for d in all.clone() {
+        if let Spec::Dataset(s) = &d.spec {
+            dataset(&mut model, d, s, findings);
+        }
+    }
+    all.clone().for_each(|d| resolve_rules::rule(&mut model, d, findings));
+    let mut names = super::Names::default();
+    for d in all {
+        if let Spec::Test(t) = &d.spec {
+            let name = &d.envelope.metadata.name;
+            names.declare(name, "test", findings);
+            let spec = Located { span: d.span, value: (**t).clone() };
+            model.tests.push(Test { name: name.value.as_str().into(), span: d.span, spec });
+        }
+    }
+    model
+}
+
+/// All vocabularies together, in the order in which words need each other.
+fn words(model: &mut Model, all: &[&Vocabulary], findings: &mut Findings<'_>) {
+    let categories: Vec<&Category> = all.iter().flat_map(|v| &v.categories).collect();
+    let mut sensitivities = super::Names::default();
+    for v in all {
+        v.sensitivities
+            .iter()
+            .for_each(|t| drop(sensitivities.declare(&t.id, "sensitivity", findings)));
+        v.subjects.iter().for_each(|t| drop(model.subjects.declare(&t.id, "subject", findings)));
+        v.recipients
+            .iter()
+            .for_each(|t| drop(model.recipients.declare(&t.id, "recipient", findings)));
+        for j in &v.jurisdictions {
+            jurisdiction(model, j, findings);
+        }
+    }
+    for c in &categories {
+        c.sensitivity.as_ref().map(|s| sensitivities.find(s, "sensitivity", findings));
+    }
+    category_tree(model, &categories, findings);
+    all.iter().flat_map(|v| &v.groups).for_each(|g| group(model, g, findings));
+    all.iter().flat_map(|v| &v.regions).for_each(|r| region(model, r, findings));
+    all.iter().flat_map(|v| &v.principals).for_each(|p| principal(model, p, findings));
+}
+
+/// Declared categories, and those that their dots imply.
+fn category_tree(model: &mut Model, all: &[&Category], findings: &mut Findings<'_>) {
+    for c in all {
+        check_name(&c.id, findings);
+        model.categories.declare(&c.id, "category", findings);
+    }
+    let mut parents: Vec<Option<Id>> = vec![None; model.categories.len()];
+    let declared = model.categories.len();
+    for id in 0..declared {
+        let (mut child, mut name) = (id, model.categories.name(id).to_string());
+        while let Some((upper, _)) = name.clone().rsplit_once('.') {
+            let known = model.categories.insert(upper, model.categories.span(id));
+            let up = known.or_else(|_| model.categories.id(upper).ok_or(())).unwrap_or(child);
+            parents.resize(model.categories.len(), None);
+            if let Some(slot) = parents.get_mut(child) {
+                *slot = Some(up);
+            }
+            (child, name) = (up, upper.to_owned());
+        }
+    }
+    for c in all {
+        let parent = c.parent.as_ref().and_then(|p| model.categories.find(p, "category", findings));
+        let slot = model.categories.id(&c.id.value).and_then(|id| parents.get_mut(id));
+        match (parent, slot) {
+            (Some(p), Some(slot)) if slot.is_none() => *slot = Some(p),
+            (Some(p), Some(slot)) if *slot != Some(p) => {
+                let span = c.parent.as_ref().map_or(c.id.span, |t| t.span);
+                findings
+                    .error(span, format!("the dots of `{}` already say another parent", c.id.value))
+                    .help("leave `parent` out, or choose an id without dots");
+            }
+            _ => {}
+        }
+    }
+    let (tree, circles) = Forest::new(&parents);
+    for id in circles {
+        let name = model.categories.name(id);
+        findings
+            .error(model.categories.span(id), format!("the category `{name}` is its own parent"));
+    }
+    model.category_tree = tree;
+}
+
+fn jurisdiction(model: &mut Model, j: &crate::document::Jurisdiction, findings: &mut Findings<'_>) {
+    let code = &j.code;
+    let capital = |c: char| c.is_ascii_uppercase();
+    if code.value.len() != 2 || !code.value.chars().all(capital) {
+        findings
+            .error(code.span, format!("`{}` is not a country code", code.value))
+            .help("use the two capital letters of ISO 3166, for example `DE`");
+    }
+    let Some(id) = model.jurisdictions.declare(code, "jurisdiction", findings) else { return };
+    for spelling in std::iter::once(code).chain(&j.name).chain(&j.aliases) {
+        let other = model.spellings.insert(spelling.value.to_lowercase(), id);
+        if let Some(other) = other.filter(|o| *o != id) {
+            let first = model.jurisdictions.span(other);
+            findings
+                .error(
+                    spelling.span,
+                    format!("`{}` already means another jurisdiction", spelling.value),
+                )
+                .related(first, format!("it means `{}`", model.jurisdictions.name(other)));
+        }
+    }
+}
+
+fn group(model: &mut Model, g: &Group, findings: &mut Findings<'_>) {
+    check_name(&g.id, findings);
+    g.last_reviewed.as_ref().map(|t| moment(t, findings));
+    if model.jurisdictions.id(&g.id.value).is_some() {
+        findings.error(g.id.span, format!("`{}` is a jurisdiction already", g.id.value));
+    }
+    let Some(_) = model.groups.declare(&g.id, "group", findings) else { return };
+    let members = g.members.iter().filter_map(|m| {
+        let window = window(m.since.as_ref(), m.until.as_ref(), findings);
+        let jurisdiction = model.jurisdictions.find(&m.code, "jurisdiction", findings)?;
+        Some(Membership { jurisdiction, window, source: m.source.as_deref().map(Arc::from) })
+    });
+    let members = members.collect();
+    model.members.push(members);
+}
+
+fn region(model: &mut Model, r: &Region, findings: &mut Findings<'_>) {
+    check_name(&r.id, findings);
+    if r.id.value == HOME {
+        findings
+            .error(r.id.span, "`home` cannot be the name of a region")
+            .help("in `deliver-to`, `home` means the regions that are home to the subject");
+    }
+    let jurisdiction = model.jurisdictions.find(&r.jurisdiction, "jurisdiction", findings);
+    let recipient = model.recipients.find(&r.recipient, "recipient", findings);
+    let home = places(model, &r.home_of, findings);
+    if let (Some(jurisdiction), Some(recipient)) = (jurisdiction, recipient)
+        && model.regions.declare(&r.id, "region", findings).is_some()
+    {
+        model.region_facts.push(RegionFacts { jurisdiction, recipient, home });
+    }
+}
+
+fn principal(model: &mut Model, p: &Principal, findings: &mut Findings<'_>) {
+    let member_of = model.recipients.find_all(&p.member_of, "recipient", findings);
+    let code = p.jurisdiction.as_ref();
+    let jurisdiction = code.and_then(|j| model.jurisdictions.find(j, "jurisdiction", findings));
+    if model.recipients.id(&p.id.value).is_some() {
+        findings
+            .error(p.id.span, format!("`{}` is a recipient already", p.id.value))
+            .help("a rule's `who` would not know which of the two is meant: rename one");
+    }
+    if model.principals.declare(&p.id, "principal", findings).is_some() {
+        model.principal_facts.push(PrincipalFacts { member_of, jurisdiction });
+    }
+}
+
+fn purposes(model: &mut Model, documents: &[Document], findings: &mut Findings<'_>) {
+    let mut named: Vec<(Id, &Purpose)> = Vec::new();
+    for d in documents {
+        if let Spec::Purpose(p) = &d.spec
+            && let Some(id) = model.purposes.declare(&d.envelope.metadata.name, "purpose", findings)
+        {
+            named.push((id, p));
+        }
+    }
+    let mut parents = vec![None; model.purposes.len()];
+    for (id, purpose) in named {
+        let parent = match &purpose.parent {
+            Some(p) => model.purposes.find(p, "purpose", findings),
+            None => upper_purpose(model, id),
+        };
+        if let Some(slot) = parents.get_mut(id) {
+            *slot = parent;
+        }
+    }
+    let (tree, circles) = Forest::new(&parents);
+    for id in circles {
+        let name = model.purposes.name(id);
+        findings.error(model.purposes.span(id), format!("the purpose `{name}` is its own parent"));
+    }
+    model.purpose_tree = tree;
+}
+
+/// The nearest declared purpose that the dots of a name point to.
+fn upper_purpose(model: &Model, id: Id) -> Option<Id> {
+    let name = model.purposes.name(id);
+    let mut upper = &*name;
+    while let Some((above, _)) = upper.rsplit_once('.') {
+        if let Some(id) = model.purposes.id(above) {
+            return Some(id);
+        }
+        upper = above;
+    }
+    None
+}
+
+fn token_domain(model: &mut Model, name: &Text, t: &TokenDomain, findings: &mut Findings<'_>) {
+    check_name(&t.key, findings);
+    if model.domains.declare(name, "token domain", findings).is_none() {
+        return;
+    }
+    let normaliser = match t.normalise {
+        NormaliserWord::Exact => Normaliser::ExactV1,
+        NormaliserWord::Email => Normaliser::EmailV1,
+        NormaliserWord::Phone => Normaliser::PhoneV1,
+        NormaliserWord::Digits => Normaliser::DigitsV1,
+        NormaliserWord::Compact => Normaliser::CompactV1,
+        NormaliserWord::Name => Normaliser::NameV1,
+    };
+    let key = t.key.value.as_str().into();
+    model.domain_facts.push(DomainFacts { normaliser, scope: t.scope, epoch: t.epoch, key });
+}
+
+fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Findings<'_>) {
+    let name = &d.envelope.metadata.name;
+    if s.unlisted == UnlistedWord::Keep && d.envelope.because.is_none() {
+        findings
+            .error(
+                name.span,
+                format!("the dataset `{}` keeps unlisted fields without saying why", name.value),
+            )
+            .help("add `because:`, or let `unlisted` be `drop`");
+    }
+    let subjects = model.subjects.find_all(&s.subjects, "subject", findings);
+    let fields = s.fields.iter().filter_map(|(path, category)| {
+        let read = field_path(&path.0, findings);
+        let category = model.categories.find(category, "category", findings);
+        Some(FieldFacts { path: read?, category: category?, span: path.0.span })
+    });
+    let fields = fields.collect();
+    let jurisdiction = jurisdiction_from(model, &s.jurisdiction, findings);
+    let deliver_to = s.deliver_to.iter().filter_map(|place| match place.value.as_str() {
+        HOME => Some(None),
+        _ => model.regions.find(place, "region", findings).map(Some),
+    });
+    let deliver_to = deliver_to.collect();
+    let lineage = s.lineage.iter();
+    let lineage =
+        lineage.filter_map(|(n, p)| Some((n.as_str().into(), lineage_path(p, findings)?)));
+    let lineage = lineage.collect();
+    let Some(id) = model.datasets.declare(name, "dataset", findings) else { return };
+    let topics = topics(model, id, &s.topics, findings);
+    model.dataset_facts.push(DatasetFacts {
+        topics,
+        subjects,
+        fields,
+        unlisted: match s.unlisted {
+            UnlistedWord::Drop => Unlisted::Drop,
+            UnlistedWord::Refuse => Unlisted::Refuse,
+            UnlistedWord::Keep => Unlisted::Keep,
+        },
+        // Without one there is an error already, and the model is not used.
+        jurisdiction: jurisdiction.unwrap_or(JurisdictionFacts::Principal),
+        deliver_to,
+        if_blocked: s.if_blocked,
+        lineage,
+        on_invalid: match s.on_invalid {
+            OnInvalidWord::Drop => OnInvalid::Drop,
+            OnInvalidWord::Refuse => OnInvalid::Refuse,
+        },
+    });
+}
+
+fn topics(model: &mut Model, id: Id, names: &[Text], findings: &mut Findings<'_>) -> Vec<Arc<str>> {
+    for topic in names {
+        let first = model.topics.insert(topic.value.as_str().into(), (id, topic.span));
+        if let Some((other, span)) = first {
+            let owner = model.datasets.name(other);
+            findings
+                .error(topic.span, format!("the topic `{}` belongs to two datasets", topic.value))
+                .help(
+                    "a topic belongs to one dataset: what its fields are must not depend on chance",
+                )
+                .related(span, format!("it belongs to `{owner}` already"));
+        }
+    }
+    names.iter().map(|t| t.value.as_str().into()).collect()
+}
+
+fn field_path(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPath> {
+    let read = path::parse(&text.value);
+    if let Err(why) = &read {
+        findings.error(text.span, why.clone()).help(path::HELP);
+    }
+    read.ok()
+}
+
+/// A path to exactly one place.
+fn single_path(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPath> {
+    let read = field_path(text, findings)?;
+    let single = read.steps.iter().all(|s| matches!(s, crate::plan::Step::Member(_)));
+    if !single {
+        findings
+            .error(text.span, format!("`{}` may stand for several places", text.value))
+            .help("the jurisdiction needs a path to one place, without `*` and `[]`");
+    }
+    single.then_some(read)
+}
+
+fn lineage_path(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPath> {
+    field_path(text, findings)
+}
+
+fn jurisdiction_from(
+    model: &Model,
+    from: &Located<JurisdictionFrom>,
+    findings: &mut Findings<'_>,
+) -> Option<JurisdictionFacts> {
+    let f = &from.value;
+    match (&f.field, &f.header, &f.principal, &f.fixed) {
+        (Some(path), None, None, None) => single_path(path, findings).map(JurisdictionFacts::Field),
+        (None, Some(name), None, None) => {
+            let path = Text { span: name.span, value: format!("header:{}", name.value) };
+            let read = field_path(&path, findings)?;
+            debug_assert!(matches!(read.part, Part::Header(_)), "the prefix makes it one");
+            Some(JurisdictionFacts::Field(read))
+        }
+        (None, None, Some(yes), None) if yes.value => Some(JurisdictionFacts::Principal),
+        (None, None, None, Some(code)) => {
+            model.jurisdictions.find(code, "jurisdiction", findings).map(JurisdictionFacts::Fixed)
+        }
+        _ => {
+            findings
+                .error(from.span, "the jurisdiction comes from exactly one place")
+                .help("write one of `field: path`, `header: name`, `principal: true`, `fixed: DE`");
+            None
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! From `as` and `with` to a transform: which settings fit which transform, and what they mean.
+
+use super::{Model, Template};
+use crate::{
+    diagnostic::Findings,
+    document::{DateWord, Number, Otherwise, Protect, TransformWord, With},
+    plan::{DatePart, Decimal, Generalise, Geo, Mask, Transform},
+    source::Span,
+};
+
+/// Characters of a mask without `fill`.
+const FILL: char = '*';
+/// Borders in one `edges`.
+const EDGES_MAX: usize = 256;
+
+pub(crate) fn otherwise(word: Otherwise) -> Template {
+    Template::Fixed(match word {
+        Otherwise::Drop => Transform::Drop,
+        Otherwise::Redact => Transform::Redact,
+    })
+}
+
+/// The transform of one entry; none when a mistake was reported.
+pub(crate) fn template(
+    model: &Model,
+    p: &Protect,
+    findings: &mut Findings<'_>,
+) -> Option<Template> {
+    let none = With::default();
+    let (with, span) = match &p.with {
+        Some(w) => (&w.value, w.span),
+        None => (&none, p.transform.span),
+    };
+    let word = p.transform.value;
+    let before = findings.errors();
+    check_settings(word, with, span, findings);
+    let fixed = match word {
+        TransformWord::Keep => Some(Transform::Keep),
+        TransformWord::Drop => Some(Transform::Drop),
+        TransformWord::Redact => Some(Transform::Redact),
+        TransformWord::Constant => constant(with, span, findings),
+        TransformWord::Mask => mask(with, findings).map(Transform::Mask),
+        TransformWord::Generalise => generalise(with, span, findings).map(Transform::Generalise),
+        TransformWord::Geo => geo(with, span, findings).map(Transform::Geo),
+        TransformWord::Tokenize => return tokenize(model, with, span, findings),
+    };
+    fixed.filter(|_| findings.errors() == before).map(Template::Fixed)
+}
+
+/// Refuses settings that the transform would silently ignore.
+fn check_settings(word: TransformWord, w: &With, span: Span, findings: &mut Findings<'_>) {
+    use TransformWord::{Constant, Generalise, Geo, Mask, Tokenize};
+    let settings = [
+        ("value", w.value.is_some(), Constant),
+        ("first", w.first.is_some(), Mask),
+        ("last", w.last.is_some(), Mask),
+        ("fill", w.fill.is_some(), Mask),
+        ("email", w.email.is_some(), Mask),
+        ("length", w.length.is_some(), Mask),
+        ("domain", w.domain.is_some(), Tokenize),
+        ("scope", w.scope.is_some(), Tokenize),
+        ("date", w.date.is_some(), Generalise),
+        ("zip", w.zip.is_some(), Generalise),
+        ("ip", w.ip.is_some(), Generalise),
+        ("bucket", w.bucket.is_some(), Generalise),
+        ("edges", w.edges.is_some(), Generalise),
+        ("bound", w.bound.is_some(), Generalise),
+        ("decimals", w.decimals.is_some(), Geo),
+        ("geohash", w.geohash.is_some(), Geo),
+    ];
+    for (key, given, owner) in settings {
+        if given && owner != word {
+            let (owner, word) = (transform_word(owner), transform_word(word));
+            findings
+                .error(span, format!("the setting `{key}` does not belong to `{word}`"))
+                .help(format!("`{key}` belongs to `{owner}`"));
+        }
+    }
+}
+
+/// The word for a transform, as authors write it.
+pub(crate) fn transform_word(word: TransformWord) -> &'static str {
+    match word {
+        TransformWord::Keep => "keep",
+        TransformWord::Drop => "drop",
+        TransformWord::Redact => "redact",
+        TransformWord::Constant => "constant",
+        TransformWord::Mask => "mask",
+        TransformWord::Tokenize => "tokenize",
+        TransformWord::Generalise => "generalise",
+        TransformWord::Geo => "geo",
+    }
+}
+
+fn constant(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Transform> {
+    let Some(value) = &w.value else {
+        findings.error(span, "`constant` needs a value").help("add `with: { value: \"…\" }`");
+        return None;
+    };
+    Some(Transform::Constant(value.0.to_string().into()))
+}
+
+fn mask(w: &With, findings: &mut Findings<'_>) -> Option<Mask> {
+    let with = match &w.fill {
+        None => FILL,
+        Some(fill) => {
+            let mut chars = fill.value.chars();
+            let one = chars.next().filter(|c| chars.next().is_none() && !c.is_control());
+            if one.is_none() {
+                findings.error(fill.span, format!("`{}` is not a single character", fill.value));
+            }
+            one?
+        }
+    };
+    Some(Mask {
+        first: w.first.unwrap_or(0),
+        last: w.last.unwrap_or(0),
+        with,
+        email: w.email.unwrap_or(false),
+        length: w.length,
+    })
+}
+
+fn tokenize(model: &Model, w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Template> {
+    let Some(name) = &w.domain else {
+        findings
+            .error(span, "`tokenize` needs a token domain")
+            .help("add `with: { domain: … }`, the name of a `TokenDomain`");
+        return None;
+    };
+    let domain = model.domains.find(name, "token domain", findings)?;
+    let own = model.domain_facts.get(domain)?.scope;
+    Some(Template::Tokenize { domain, scope: w.scope.unwrap_or(own) })
+}
+
+fn generalise(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Generalise> {
+    let given = [
+        w.date.is_some(),
+        w.zip.is_some(),
+        w.ip.is_some(),
+        w.bucket.is_some(),
+        w.edges.is_some(),
+        w.bound.is_some(),
+    ];
+    if given.iter().filter(|g| **g).count() != 1 {
+        findings
+            .error(span, "`generalise` needs exactly one way of being coarser")
+            .help("add one of `date`, `zip`, `ip`, `bucket`, `edges`, `bound` under `with`");
+        return None;
+    }
+    if let Some(part) = w.date {
+        return Some(Generalise::Date(date_part(part)));
+    }
+    if let Some(keep) = w.zip {
+        return Some(Generalise::Zip { keep });
+    }
+    if let Some(ip) = w.ip {
+        return Some(Generalise::Ip { v4: ip.v4.unwrap_or(24), v6: ip.v6.unwrap_or(48) });
+    }
+    if let Some(width) = &w.bucket {
+        return bucket(width, findings);
+    }
+    if let Some(edges) = &w.edges {
+        return self::edges(edges, span, findings);
+    }
+    bound(w, span, findings)
+}
+
+fn date_part(word: DateWord) -> DatePart {
+    match word {
+        DateWord::Year => DatePart::Year,
+        DateWord::Quarter => DatePart::Quarter,
+        DateWord::Month => DatePart::Month,
+        DateWord::Day => DatePart::Day,
+        DateWord::Hour => DatePart::Hour,
+    }
+}
+
+fn bucket(number: &Number, findings: &mut Findings<'_>) -> Option<Generalise> {
+    let width = decimal(number, findings)?;
+    if width.digits <= 0 {
+        findings.error(number.0.span, "the width of a bucket is more than zero");
+        return None;
+    }
+    Some(Generalise::Bucket { width })
+}
+
+fn edges(all: &[Number], span: Span, findings: &mut Findings<'_>) -> Option<Generalise> {
+    let read: Vec<Decimal> = all.iter().filter_map(|n| decimal(n, findings)).collect();
+    let ascending = read.is_sorted_by(|a, b| order(*a) < order(*b));
+    if read.is_empty() || !ascending || read.len() > EDGES_MAX {
+        findings
+            .error(span, "the borders of ranges do not ascend")
+            .help(format!("list 1 to {EDGES_MAX} numbers, each larger than the one before"));
+        return None;
+    }
+    (read.len() == all.len()).then(|| Generalise::Edges(read.into()))
+}
+
+fn bound(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Generalise> {
+    let b = w.bound.as_ref()?;
+    let bottom = b.bottom.as_ref().map(|n| decimal(n, findings));
+    let top = b.top.as_ref().map(|n| decimal(n, findings));
+    let (bottom, top) = (transpose(bottom)?, transpose(top)?);
+    let upside_down = matches!((bottom, top), (Some(x), Some(y)) if order(x) >= order(y));
+    if upside_down || (bottom.is_none() && top.is_none()) {
+        findings.error(span, "`bound` needs a `bottom`, a `top`, or a `bottom` below its `top`");
+        return None;
+    }
+    Some(Generalise::Bound { bottom, top })
+}
+
+/// Not given is fine; given and unreadable is not.
+#[expect(clippy::option_option, reason = "not given, unreadable and read are three things")]
+fn transpose(given: Option<Option<Decimal>>) -> Option<Option<Decimal>> {
+    match given {
+        None => Some(None),
+        Some(read) => read.map(Some),
+    }
+}
+
+fn geo(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Geo> {
+    match (w.decimals, w.geohash) {
+        (Some(n), None) => Some(Geo::Decimals(n)),
+        (None, Some(n)) => Some(Geo::Geohash(n)),
+        _ => {
+            findings
+                .error(span, "`geo` needs exactly one of `decimals` and `geohash`")
+                .help("two decimals are about a kilometre, five geohash characters about five");
+            None
+        }
+    }
+}
+
+/// Most decimal places of a number in a policy, so that two of them can be compared exactly.
+const SCALE_MAX: usize = 9;
+
+fn decimal(number: &Number, findings: &mut Findings<'_>) -> Option<Decimal> {
+    let text = &number.0.value;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let dotted_well = !text.contains('.') || !fraction.is_empty();
+    let unsigned = whole.strip_prefix('-').unwrap_or(whole);
+    let plain = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    let fits = dotted_well && !unsigned.is_empty() && plain(unsigned) && plain(fraction);
+    let fits = fits && fraction.len() <= SCALE_MAX;
+    let digits = fits.then(|| format!("{whole}{fraction}").parse::<i64>().ok()).flatten();
+    let (Some(digits), Ok(scale)) = (digits, u8::try_from(fraction.len())) else {
+        findings
+            .error(number.0.span, format!("`{text}` is not a number that fits here"))
+            .help("write a number such as `10`, `2.5` or `-40`");
+        return None;
+    };
+    Some(Decimal { digits, scale })
+}
+
+/// The number in units of the smallest scale, for exact comparison.
+pub(crate) fn order(d: Decimal) -> i128 {
+    let missing = u32::try_from(SCALE_MAX).unwrap_or(9).saturating_sub(u32::from(d.scale));
+    i128::from(d.digits).saturating_mul(10_i128.saturating_pow(missing))
+}

@@ -1,0 +1,323 @@
+//! The compiled policy of one span of time. A decision is a few lookups and no more: everything
+//! in here was decided when the bundle was compiled.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    intern::Index,
+    plan::{
+        BundleDigest, Dataset, JurisdictionId, Operation, Plan, Refusal, RefusalCode, Route,
+        RuleName, TokenUse, Transform, UnixMillis,
+    },
+};
+
+/// Spellings of a jurisdiction longer than this are not looked up.
+const SPELLING_BYTES_MAX: usize = 128;
+
+/// Immutable, content-addressed, valid between two moments.
+#[derive(Debug)]
+pub struct Table {
+    pub(crate) digest: BundleDigest,
+    pub(crate) valid_from: UnixMillis,
+    pub(crate) valid_until: UnixMillis,
+    pub(crate) principals: Index,
+    pub(crate) principal_facts: Vec<PrincipalRow>,
+    pub(crate) purposes: Index,
+    pub(crate) topics: Index,
+    /// The dataset of each topic.
+    pub(crate) topic_datasets: Vec<usize>,
+    pub(crate) datasets: Vec<Dataset>,
+    pub(crate) spellings: Index,
+    /// The jurisdiction of each spelling.
+    pub(crate) spelt: Vec<JurisdictionId>,
+    pub(crate) codes: Vec<Arc<str>>,
+    pub(crate) regions: Vec<RegionRow>,
+    pub(crate) plans: Vec<Arc<Plan>>,
+    /// By principal, purpose, operation and dataset: an index into `outcomes`.
+    pub(crate) cells: Vec<u32>,
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) routes: Vec<Routes>,
+    /// By principal, operation and dataset: the purpose of a request that names none.
+    pub(crate) only_purpose: Vec<Only>,
+    pub(crate) rules: BTreeMap<RuleName, RuleRow>,
+    /// By dataset and field: every form in which it can be stored.
+    pub(crate) stored_forms: Vec<BTreeMap<Arc<str>, Vec<Transform>>>,
+    pub(crate) misuse: Refusal,
+    pub(crate) unknown_jurisdiction: Refusal,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PrincipalRow {
+    pub(crate) jurisdiction: Option<JurisdictionId>,
+    pub(crate) teams: Vec<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct RegionRow {
+    pub(crate) name: Arc<str>,
+    pub(crate) recipient: Arc<str>,
+}
+
+/// What people want to know of a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct RuleRow {
+    pub(crate) title: Option<Arc<str>>,
+    pub(crate) because: Arc<str>,
+}
+
+/// By jurisdiction.
+pub(crate) type Routes = Box<[Result<Route, Refusal>]>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    Refuse(Refusal),
+    Publish { rules: Box<[RuleName]>, routes: u32 },
+    Read { rules: Box<[RuleName]>, plan: u32 },
+}
+
+/// The purpose of a request that names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Only {
+    None,
+    One(u32),
+    Several,
+}
+
+impl Table {
+    /// The bundle this table was compiled from.
+    pub fn digest(&self) -> BundleDigest {
+        self.digest
+    }
+
+    /// The first moment this table is right for. Before it, refuse: the clock is behind.
+    pub fn valid_from(&self) -> UnixMillis {
+        self.valid_from
+    }
+
+    /// The first moment at which something changes: ask the bundle for a new table.
+    pub fn valid_until(&self) -> UnixMillis {
+        self.valid_until
+    }
+
+    /// Every plan of this table; a plan's id indexes it.
+    pub fn plans(&self) -> &[Arc<Plan>] {
+        &self.plans
+    }
+
+    /// Every token use of some plan, once each, sorted by domain and scope: what keys are needed.
+    pub fn token_uses(&self) -> impl Iterator<Item = &TokenUse> {
+        let fields = self.plans.iter().flat_map(|p| p.fields.iter());
+        let uses = fields.filter_map(|f| match &f.transform {
+            Transform::Tokenize(t) => Some(t),
+            _ => None,
+        });
+        let once: BTreeMap<_, _> =
+            uses.map(|t| ((&t.domain, &t.scope, t.epoch, t.normaliser, &t.key), t)).collect();
+        once.into_values()
+    }
+
+    /// The names of all regions.
+    pub fn regions(&self) -> impl Iterator<Item = &str> {
+        self.regions.iter().map(|r| &*r.name)
+    }
+
+    /// All datasets.
+    pub fn datasets(&self) -> &[Dataset] {
+        &self.datasets
+    }
+
+    /// The dataset a topic belongs to.
+    pub fn dataset_of_topic(&self, topic: &str) -> Option<&Dataset> {
+        self.datasets.get(*self.topic_datasets.get(self.topics.get(topic)?)?)
+    }
+
+    /// The jurisdiction that a text in a record means: code, name or alias, in any case.
+    pub fn jurisdiction(&self, text: &str) -> Option<JurisdictionId> {
+        if text.len() > SPELLING_BYTES_MAX {
+            return None;
+        }
+        let known = self.spellings.get(text);
+        let known = known.or_else(|| self.spellings.get(&text.trim().to_lowercase()));
+        self.spelt.get(known?).copied()
+    }
+
+    /// The code of a jurisdiction of this table.
+    pub fn jurisdiction_code(&self, id: JurisdictionId) -> &str {
+        self.codes.get(usize::from(id.0)).map_or("", |c| c)
+    }
+
+    /// Whether a principal may do something with a topic for a purpose. What no rule allows is
+    /// refused. Without a purpose, the principal's single permitted purpose counts.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, with the rule that forbids, if one does.
+    pub fn admit(
+        &self,
+        principal: &str,
+        purpose: Option<&str>,
+        op: Operation,
+        topic: &str,
+    ) -> Result<Grant<'_>, Refusal> {
+        let Some(p) = self.principals.get(principal) else {
+            return Err(unknown(RefusalCode::UnknownPrincipal, "the principal", principal));
+        };
+        let dataset = self.topics.get(topic).and_then(|t| self.topic_datasets.get(t).copied());
+        let Some(d) = dataset else {
+            return Err(unknown(RefusalCode::UnknownTopic, "the topic", topic));
+        };
+        let u = match purpose {
+            Some(name) => self
+                .purposes
+                .get(name)
+                .ok_or_else(|| unknown(RefusalCode::UnknownPurpose, "the purpose", name))?,
+            None => self.only_purpose(p, op, d)?,
+        };
+        self.grant(p, u, op, d)
+    }
+
+    fn grant(&self, p: usize, u: usize, op: Operation, d: usize) -> Result<Grant<'_>, Refusal> {
+        let cell = self.cell(p, u, op, d);
+        let outcome = self.cells.get(cell).and_then(|i| self.outcomes.get(*i as usize));
+        match (outcome, self.datasets.get(d)) {
+            (Some(Outcome::Refuse(refusal)), _) => Err(refusal.clone()),
+            (Some(outcome), Some(dataset)) => {
+                Ok(Grant { table: self, dataset, principal: p, purpose: u, outcome })
+            }
+            _ => Err(self.misuse.clone()),
+        }
+    }
+
+    fn cell(&self, p: usize, u: usize, op: Operation, d: usize) -> usize {
+        ((p * self.purposes.len() + u) * 2 + op_index(op)) * self.datasets.len() + d
+    }
+
+    fn only_purpose(&self, p: usize, op: Operation, d: usize) -> Result<usize, Refusal> {
+        let at = (p * 2 + op_index(op)) * self.datasets.len() + d;
+        let (detail, help) = match self.only_purpose.get(at) {
+            Some(Only::One(purpose)) => return Ok(*purpose as usize),
+            Some(Only::Several) => (
+                "the principal has several purposes here, and the request names none",
+                "name the purpose",
+            ),
+            _ => ("the principal has no purpose here", "an `AccessRule` has to allow it"),
+        };
+        let code = RefusalCode::NotPermitted;
+        Err(Refusal { code, rule: None, detail: detail.into(), help: Some(help.into()) })
+    }
+
+    pub(crate) fn purpose_name(&self, id: usize) -> &Arc<str> {
+        self.purposes.name(id)
+    }
+
+    /// Every grant of the table, with the names of principal and topic's dataset.
+    pub(crate) fn grants(&self) -> impl Iterator<Item = Grant<'_>> {
+        let (ps, us, ds) = (self.principals.len(), self.purposes.len(), self.datasets.len());
+        let all = (0..ps).flat_map(move |p| (0..us).map(move |u| (p, u)));
+        let all = all.flat_map(move |(p, u)| (0..ds).map(move |d| (p, u, d)));
+        all.flat_map(move |(p, u, d)| {
+            let ops = [Operation::Publish, Operation::Read];
+            ops.into_iter().filter_map(move |op| self.grant(p, u, op, d).ok())
+        })
+    }
+}
+
+pub(crate) fn op_index(op: Operation) -> usize {
+    match op {
+        Operation::Publish => 0,
+        Operation::Read => 1,
+    }
+}
+
+fn unknown(code: RefusalCode, what: &str, name: &str) -> Refusal {
+    let shown: String = name.chars().take(SPELLING_BYTES_MAX).collect();
+    let detail = format!("{what} `{shown}` is not in the policy").into();
+    Refusal { code, rule: None, detail, help: None }
+}
+
+/// A permission: one principal, one purpose, one operation, one dataset.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant<'t> {
+    table: &'t Table,
+    dataset: &'t Dataset,
+    principal: usize,
+    purpose: usize,
+    outcome: &'t Outcome,
+}
+
+impl<'t> Grant<'t> {
+    /// The dataset of the topic.
+    pub fn dataset(&self) -> &'t Dataset {
+        self.dataset
+    }
+
+    /// The purpose: the one asserted, or the principal's only one.
+    pub fn purpose(&self) -> &'t Arc<str> {
+        self.table.purposes.name(self.purpose)
+    }
+
+    /// What is permitted.
+    pub fn operation(&self) -> Operation {
+        match self.outcome {
+            Outcome::Read { .. } => Operation::Read,
+            _ => Operation::Publish,
+        }
+    }
+
+    /// The access rules that allow it, sorted.
+    pub fn rules(&self) -> &'t [RuleName] {
+        match self.outcome {
+            Outcome::Publish { rules, .. } | Outcome::Read { rules, .. } => rules,
+            Outcome::Refuse(_) => &[],
+        }
+    }
+
+    /// Where the principal stands, for datasets whose jurisdiction is the principal's.
+    pub fn principal_jurisdiction(&self) -> Option<JurisdictionId> {
+        self.table.principal_facts.get(self.principal)?.jurisdiction
+    }
+
+    /// Publishing: where a record goes whose subject is in a jurisdiction.
+    ///
+    /// # Errors
+    ///
+    /// Why it goes nowhere. A grant to read has no routes.
+    pub fn route(&self, jurisdiction: JurisdictionId) -> Result<&'t Route, &'t Refusal> {
+        let Outcome::Publish { routes, .. } = self.outcome else { return Err(&self.table.misuse) };
+        let routes = self.table.routes.get(*routes as usize);
+        match routes.and_then(|r| r.get(usize::from(jurisdiction.0))) {
+            Some(route) => route.as_ref(),
+            None => Err(&self.table.unknown_jurisdiction),
+        }
+    }
+
+    /// Reading: which fields are shown. A grant to publish shows nothing: its view is the plan
+    /// that drops everything.
+    pub fn view(&self) -> (u32, &'t Arc<Plan>) {
+        let id = match self.outcome {
+            Outcome::Read { plan, .. } => *plan,
+            _ => 0,
+        };
+        // INVARIANT: plan 0 exists and drops everything; see `compile::route::Plans::new`.
+        static NOTHING: std::sync::LazyLock<Arc<Plan>> = std::sync::LazyLock::new(|| {
+            let (fields, rules) = (Box::default(), Box::default());
+            Arc::new(Plan { fields, unlisted: crate::plan::Unlisted::Drop, rules })
+        });
+        self.table.plans.get(id as usize).map_or((0, &*NOTHING), |p| (id, p))
+    }
+
+    pub(crate) fn principal(&self) -> &'t Arc<str> {
+        self.table.principals.name(self.principal)
+    }
+
+    pub(crate) fn teams(&self) -> &'t [Arc<str>] {
+        self.table.principal_facts.get(self.principal).map_or(&[], |f| &f.teams)
+    }
+
+    pub(crate) fn routes(&self) -> Option<&'t Routes> {
+        match self.outcome {
+            Outcome::Publish { routes, .. } => self.table.routes.get(*routes as usize),
+            _ => None,
+        }
+    }
+}
