@@ -2,6 +2,11 @@
 //! parsing and writing the same record with serde_json in the same run.
 //!
 //! Targets: token at most 250 ns, record at most 2 µs.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark says what it measured, and may stop where a service may not"
+)]
 
 use std::{hint::black_box, time::Instant};
 

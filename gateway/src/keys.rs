@@ -170,3 +170,57 @@ fn check_name(name: &str) -> Result<(), KeyError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use ring::rand::SystemRandom;
+
+    use super::*;
+
+    const A: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    #[test]
+    fn a_generated_keyring_parses_and_derives() {
+        let text = FileKeyring::generate(["main", "123", "no"], &SystemRandom::new()).unwrap();
+        let keys = FileKeyring::parse(&text).unwrap();
+        assert_eq!(keys.ids(), ["123", "main", "no"]);
+        let derive = |name, info| *keys.derive(name, info).ok().unwrap().bytes();
+        assert_eq!(derive("main", b"a"), derive("main", b"a"));
+        assert_ne!(derive("main", b"a"), derive("main", b"b"));
+        assert_ne!(derive("main", b"a"), derive("no", b"a"));
+    }
+
+    #[test]
+    fn json_is_a_keyring_too() {
+        let keys = FileKeyring::parse(&format!(r#"{{"keys": {{"main": "{A}"}}}}"#)).unwrap();
+        assert_eq!(keys.ids(), ["main"]);
+        let missing = keys.derive("gone", b"").err().unwrap();
+        assert_eq!(missing, KeyError::Missing { name: "gone".into() });
+    }
+
+    #[test]
+    fn what_is_no_keyring_is_refused_without_a_byte_of_it() {
+        for text in [
+            format!("keys: {{main: {A}, main: {A}}}"),
+            format!("keys: {{main: {A}}}\nkeys: {{}}"),
+            format!("keys: {{main: {A}}}\nother: 1"),
+            format!("keys: {{main: {A}A}}"),
+            format!("keys: {{main: {}}}", A.replace("BgcI", "")),
+            format!("keys: {{'{A}': main}}"),
+            format!("keys: [{A}]"),
+            format!("{A}: {{"),
+            String::new(),
+        ] {
+            let error = FileKeyring::parse(&text).err().map(|e| e.to_string());
+            let error = error.unwrap_or_else(|| panic!("accepted {text}"));
+            assert!(!error.contains("AAEC") && error.contains("help: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn parts_cannot_be_shifted() {
+        assert_ne!(info(&[b"ab", b"c"]), info(&[b"a", b"bc"]));
+        assert_ne!(info(&[b"a", b""]), info(&[b"", b"a"]));
+        assert_ne!(info(&[b"a"]), info(&[b"a", b""]));
+    }
+}

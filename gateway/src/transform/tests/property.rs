@@ -150,12 +150,15 @@ fn scalar(spelt: &str, field: &FieldPlan) -> Result<Option<Doc>, ()> {
             let tokenizer = tokenizer(token_use, "acme", &keyring()).unwrap();
             string(tokenizer.token(&text, 0, &mut String::new()).unwrap().as_str())
         }
-        Transform::Mask(mask) if mask.email => match text.strip_suffix("@example.com") {
-            Some(local) if !local.is_empty() => {
-                string(&format!("{}@example.com", "*".repeat(local.chars().count())))
+        Transform::Mask(mask) if mask.email => {
+            let (local, domain) = text.rsplit_once('@').unwrap_or_default();
+            let odd = domain.contains(|c: char| !c.is_alphanumeric() && c != '.' && c != '-');
+            let hole = format!(".{domain}.").contains("..");
+            if local.is_empty() || odd || hole || domain.len() > 253 {
+                return invalid(field);
             }
-            _ => invalid(field),
-        },
+            string(&format!("{}@{domain}", "*".repeat(local.chars().count())))
+        }
         Transform::Mask(_) => {
             let mut chars: Vec<char> = text.chars().collect();
             let shown = if chars.len() > 2 { 1 } else { 0 };
@@ -184,7 +187,7 @@ fn spell(text: &str, escaped: &[bool]) -> String {
             }
         } else {
             let plain = serde_json::to_string(&c.to_string()).unwrap();
-            spelt.push_str(&plain[1..plain.len() - 1]);
+            spelt.push_str(plain.strip_prefix('"').unwrap().strip_suffix('"').unwrap());
         }
     }
     spelt + "\""

@@ -1,0 +1,89 @@
+//! Any bytes as a record's value, key and header, under one of a few plans: no panic, nothing
+//! accepted that serde_json refuses, nothing written that is not JSON, and a second application
+//! of a plan that only tokenises changes nothing.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use sluicegate_gateway::{
+    json,
+    keys::FileKeyring,
+    transform::{Program, Protected, RecordRef},
+};
+use sluicegate_policies::{
+    FieldPath, FieldPlan, Mask, Normaliser, OnInvalid, Part, Plan, Step, TokenUse, Transform,
+    Unlisted,
+};
+
+const KEYRING: &str = "keys: {main: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=}";
+
+static PROGRAMS: LazyLock<Vec<Program>> = LazyLock::new(|| {
+    let keys = FileKeyring::parse(KEYRING).expect("a keyring");
+    let plans = [Unlisted::Drop, Unlisted::Keep, Unlisted::Refuse].map(mixed);
+    let all = plans.into_iter().chain([tokens_only()]);
+    all.map(|plan| Program::compile(&plan, "fuzz", &keys).expect("has the key")).collect()
+});
+
+fuzz_target!(|data: &[u8]| {
+    let Some((choice, bytes)) = data.split_first() else { return };
+    let choice = usize::from(*choice) % PROGRAMS.len();
+    let Some(program) = PROGRAMS.get(choice) else { return };
+    let headers = [("x".to_owned(), bytes.to_vec())];
+    let record = RecordRef { key: Some(bytes), headers: &headers, value: bytes };
+    let mut out = Protected::default();
+    if program.apply(record, &mut out).is_err() {
+        assert!(out.value.is_empty() && out.key.is_none() && out.headers.is_empty());
+        return;
+    }
+    if bytes.is_empty() {
+        return;
+    }
+    assert!(serde_json::from_slice::<serde_json::Value>(bytes).is_ok());
+    assert!(json::validate(&out.value).is_ok());
+    assert!(serde_json::from_slice::<serde_json::Value>(&out.value).is_ok());
+    if choice + 1 == PROGRAMS.len() {
+        let once = out.value.clone();
+        let again = RecordRef { key: None, headers: &[], value: &once };
+        assert!(program.apply(again, &mut out).is_ok() && out.value == once);
+    }
+});
+
+fn mixed(unlisted: Unlisted) -> Plan {
+    let member = |name: &str| Step::Member(name.into());
+    let mask = Mask { first: 1, last: 1, with: '*', email: false, length: Some(3) };
+    let fields = [
+        entry(&[member("a"), Step::AnyDepth], Transform::Keep),
+        entry(&[Step::Each, Step::AnyMember], Transform::Keep),
+        entry(&[Step::AnyDepth, member("b")], Transform::Mask(mask)),
+        entry(&[Step::AnyDepth, member("c"), Step::Each], Transform::Tokenize(token_use())),
+        entry(&[member("d"), Step::AnyMember, member("e")], Transform::Redact),
+        entry(&[Step::AnyDepth, member("f")], Transform::Drop),
+    ];
+    Plan { fields: fields.into(), unlisted, rules: Box::default() }
+}
+
+fn tokens_only() -> Plan {
+    let all = entry(&[Step::AnyDepth], Transform::Tokenize(token_use()));
+    Plan { fields: [all].into(), unlisted: Unlisted::Drop, rules: Box::default() }
+}
+
+fn entry(steps: &[Step], transform: Transform) -> FieldPlan {
+    FieldPlan {
+        path: FieldPath { part: Part::Value, steps: steps.into(), written: "".into() },
+        category: "any".into(),
+        transform,
+        on_invalid: OnInvalid::Drop,
+        rules: Box::default(),
+    }
+}
+
+fn token_use() -> TokenUse {
+    TokenUse {
+        domain: "d".into(),
+        scope: "global".into(),
+        epoch: 1,
+        normaliser: Normaliser::ExactV1,
+        key: "main".into(),
+    }
+}
