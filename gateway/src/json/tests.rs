@@ -160,6 +160,10 @@ fn nearly_json() -> impl Strategy<Value = Vec<u8>> {
         b"[1,2]",
         b"{\"a\":1}",
         b"{\"a\":1,",
+        b"{\"a\":1,",
+        b"\"a\":1}",
+        b"\"\\u0061\":2}",
+        b"\"b\":1}",
     ];
     vec(select(pieces), 0..14).prop_map(|pieces| pieces.concat())
 }
