@@ -169,6 +169,9 @@ impl Program {
         match form {
             Some(Form::Same) => to.extend_from_slice(bytes),
             Some(Form::Text | Form::Literal) => to.extend_from_slice(draft.as_bytes()),
+            Some(Form::Token) => {
+                to.extend_from_slice(tokens.last().map_or(&[], Token::as_bytes));
+            }
             None => return field.invalid(),
         }
         Ok(Fate::Kept)

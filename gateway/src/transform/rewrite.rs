@@ -50,6 +50,8 @@ pub(super) enum Form {
     Text,
     /// A JSON text.
     Literal,
+    /// Nothing: the new last of the tokens is the content of a string. It needs no escapes.
+    Token,
 }
 
 impl Form {
@@ -106,9 +108,8 @@ impl Action {
             Self::Mask(mask) => mask::mask(*mask, input.text, draft),
             Self::Token(tokenizer) => {
                 let token = tokenizer.token(input.text, field, normal)?;
-                draft.push_str(token.as_str());
                 tokens.push(token);
-                Some(Form::Text)
+                Some(Form::Token)
             }
             Self::Generalise(how) => generalise::generalise(how, input, draft),
             Self::Geo(geo) => number::geo(*geo, input, draft),

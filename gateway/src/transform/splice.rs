@@ -246,6 +246,13 @@ impl<'p> Splice<'p, '_, '_> {
                 write_string(self.draft, self.out);
                 self.copied = scalar.end;
             }
+            Some(Form::Token) => {
+                self.copy_to(scalar.start);
+                self.out.push(b'"');
+                self.out.extend_from_slice(self.tokens.last().map_or(&[], Token::as_bytes));
+                self.out.push(b'"');
+                self.copied = scalar.end;
+            }
             Some(Form::Literal) => {
                 self.copy_to(scalar.start);
                 self.out.extend_from_slice(self.draft.as_bytes());

@@ -46,8 +46,11 @@ pub struct Token {
 impl Token {
     pub fn as_str(&self) -> &str {
         // INVARIANT: a token is ASCII, so that this is never the empty text.
-        let text = self.text.get(..usize::from(self.len)).unwrap_or_default();
-        std::str::from_utf8(text).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// The place in the plan's `fields`.
