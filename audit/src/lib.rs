@@ -1,4 +1,3 @@
-// NOTE to the author of this crate: read audit/README-FOR-THE-AUTHOR.md first.
 //! A hash-chained ledger with lineage that a stranger can verify.
 //!
 //! One row a flush: the canonical bytes of a row are stored verbatim and chained by BLAKE3 to the
@@ -20,7 +19,7 @@ pub mod verify;
 pub use entry::*;
 pub use export::{Exported, Reader as ExportReader, write as write_export};
 pub use filter::Filter;
-pub use id::{Position, WriterId};
+pub use id::{NotAPosition, Position, WriterId, hex};
 pub use row::{Link, MAGIC, ROW_BYTES_MAX, Row, RowError, detail_digest, genesis, link_of};
 pub use tree::{empty_root, leaf_hash, root};
 

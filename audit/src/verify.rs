@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     Entry, Event, Fate, Link, Row, WriterId,
+    id::hex,
     row::{self, decode_leaf, decode_manifest, detail_digest_of, genesis, link_of, manifest_root},
 };
 
@@ -144,11 +145,6 @@ impl fmt::Display for Verdict {
         }
         Ok(())
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct Chain {

@@ -65,7 +65,7 @@ fn source(record: &Record, dataset: &Dataset) -> Result<Vec<(Arc<str>, String)>,
 }
 
 fn find<'a>(path: &FieldPath, record: &'a Record) -> Result<Option<Cow<'a, str>>, Refused> {
-    transform::find(path, transform::RecordRef::of(record))
+    transform::find(path, crate::flow::record_ref(record))
         .map_err(|malformed| invalid(None, &malformed.to_string()))
 }
 

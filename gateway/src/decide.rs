@@ -173,7 +173,7 @@ impl Policy {
         keyring: &FileKeyring,
         now: UnixMillis,
     ) -> Result<Arc<Snapshot>, ReloadError> {
-        let table = bundle.table(now).map_err(|r| ReloadError::Policy(r.to_string()))?;
+        let table = bundle.table(now).map_err(|r| ReloadError::Policy(r.render(&[])))?;
         if let Some(unknown) = table.regions().find(|r| !self.regions.iter().any(|k| k == r)) {
             return Err(ReloadError::Region(unknown.to_owned()));
         }
@@ -207,13 +207,7 @@ fn not_in_force(detail: &str) -> Refused {
 }
 
 fn policy_error(report: &Report, sources: &[Source]) -> ReloadError {
-    let rendered: Vec<String> = report
-        .diagnostics
-        .iter()
-        .filter(|d| d.is_error())
-        .map(|d| d.render(sources))
-        .collect();
-    ReloadError::Policy(rendered.join("\n"))
+    ReloadError::Policy(report.render(sources))
 }
 
 fn fingerprint(sources: &[Source], keyring: &str) -> blake3::Hash {

@@ -11,6 +11,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use bytes::Bytes;
 use sluicegate_audit::Position;
 use sluicegate_policies::{Delivery, Grant, Operation};
 
@@ -93,8 +94,8 @@ impl Flow {
             Ok(_) => Ok(()),
             Err(refused) => {
                 self.count_refused("", &refused, 1);
-                let digest = snapshot.table.digest();
-                self.account.refused_request(who, target, digest, &refused).await?;
+                let table = &snapshot.table;
+                self.account.refused_request(who, target, "publish", table, &refused).await?;
                 Err(Stopped::Refused(refused))
             }
         }
@@ -109,12 +110,13 @@ impl Flow {
     ) -> Result<Vec<Report>, Stopped> {
         let snapshot = self.snapshot()?;
         let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
-        let (head, records) = self.account.head(who, target, &grant, &snapshot.table, received);
+        let (head, records) = self.account.head(who, target, &snapshot.table, received);
         let judged = self.judge(records, &grant, &snapshot);
-        let recorded = self.account.record(&head, &grant, judged, None).await?;
-        let landings = deliver::deliver(&recorded, &self.regions).await;
+        let table = &snapshot.table;
+        let recorded = self.account.record(&head, &grant, table, judged, None).await?;
+        let landings = deliver::deliver(recorded.by_region(), &self.regions).await;
         self.account.settle(&recorded, &landings, None);
-        Ok(self.reports(head.first, grant.dataset().name.as_ref(), &recorded, landings))
+        Ok(self.reports(head.first, &grant.dataset().name, &recorded, landings))
     }
 
     /// The same for a request with an idempotency key. `render` makes the answer that a
@@ -138,14 +140,18 @@ impl Flow {
         let snapshot = self.snapshot()?;
         let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
         let request = received.request;
-        let (head, records) = self.account.head(who, target, &grant, &snapshot.table, received);
+        let (head, records) = self.account.head(who, target, &snapshot.table, received);
         let judged = self.judge(records, &grant, &snapshot);
         let (recorded, landed) = match earlier {
-            None => (self.account.record(&head, &grant, judged, Some(&keyed)).await?, Vec::new()),
+            None => {
+                let table = &snapshot.table;
+                let fresh = self.account.record(&head, &grant, table, judged, Some(&keyed)).await?;
+                (fresh, Vec::new())
+            }
             Some(claimed) => self.resume(&head, claimed, judged).await?,
         };
-        let missing = recorded.without(&landed);
-        let mut landings = deliver::deliver(&missing, &self.regions).await;
+        let missing = recorded.outbound_without(&landed);
+        let mut landings = deliver::deliver(missing, &self.regions).await;
         landings.extend(landed);
         let retriable = |l: &Landing| l.result.as_ref().is_err_and(DeliverError::is_retriable);
         if let Some(Landing { result: Err(error), region, .. }) =
@@ -158,7 +164,7 @@ impl Flow {
             return Err(Stopped::Unavailable { code, detail });
         }
         let dataset = grant.dataset().name.clone();
-        let reports = self.reports(head.first, dataset.as_ref(), &recorded, landings_of(&landings));
+        let reports = self.reports(head.first, &dataset, &recorded, landings.clone());
         let answer = render(request, &reports);
         self.account.settle(&recorded, &landings, Some((&keyed, answer.clone())));
         Ok(answer)
@@ -249,8 +255,8 @@ impl Flow {
         let grant = match grant(&snapshot, who, &wanted.target, Operation::Read) {
             Ok(grant) => grant,
             Err(refused) => {
-                let digest = snapshot.table.digest();
-                self.account.refused_request(who, &wanted.target, digest, &refused).await?;
+                let table = &snapshot.table;
+                self.account.refused_request(who, &wanted.target, "read", table, &refused).await?;
                 return Err(Stopped::Refused(refused));
             }
         };
@@ -263,18 +269,22 @@ impl Flow {
                 DeliverError::UnknownTopic => Stopped::NoPartition,
                 other => Stopped::Unavailable { code: other.code(), detail: other.to_string() },
             })?;
-        let (plan_id, plan) = grant.view();
+        let (plan_id, _) = grant.view();
         let program = snapshot.program(plan_id).ok_or_else(lost_plan)?;
         let mut lines = Vec::new();
         let mut scratch = transform::Protected::default();
         for stored in &page.records {
             // A record that the view cannot be applied to is left out, never shown as it is.
-            let record = transform::RecordRef::stored(stored);
+            let record = transform::RecordRef {
+                key: stored.key.as_deref(),
+                headers: &stored.headers,
+                value: stored.value.as_deref().unwrap_or_default(),
+            };
             if program.apply(record, &mut scratch).is_ok() {
                 render_line(&mut lines, wanted.partition, stored, &scratch);
             }
         }
-        self.account.read(who, &wanted, &region, &grant, plan, &snapshot.table, &page).await?;
+        self.account.read(who, &wanted, &region, &grant, &snapshot.table, &page).await?;
         Ok(lines)
     }
 
@@ -382,14 +392,15 @@ impl Judge<'_> {
 
     fn protect(&mut self, record: &Record, delivery: &Delivery) -> Result<Protected, Refused> {
         let program = self.snapshot.program(delivery.plan_id).ok_or_else(|| refuse_lost_plan())?;
-        program.apply(transform::RecordRef::of(record), &mut self.scratch).map_err(|r| Refused {
-            code: r.code,
-            rule: r.rule,
-            detail: Arc::from(r.detail),
-            pointer: Some(r.pointer),
-            help: None,
-        })?;
-        Ok(self.scratch.take(delivery.region.clone(), record.value.is_none()))
+        program.apply(record_ref(record), &mut self.scratch).map_err(refused_by_plan)?;
+        let out = &mut self.scratch;
+        Ok(Protected {
+            region: delivery.region.clone(),
+            key: out.key.take().map(Bytes::from),
+            headers: std::mem::take(&mut out.headers),
+            value: record.value.is_some().then(|| Bytes::copy_from_slice(&out.value)),
+            tokens: out.tokens.clone(),
+        })
     }
 }
 
@@ -425,6 +436,60 @@ fn landed(landings: Vec<Landing>) -> Outcome {
     }
 }
 
-fn landings_of(landings: &[Landing]) -> Vec<Landing> {
-    landings.to_vec()
+/// A record as the transform engine sees it; a tombstone has an empty value.
+pub(crate) fn record_ref(record: &Record) -> transform::RecordRef<'_> {
+    transform::RecordRef {
+        key: record.key.as_deref(),
+        headers: &record.headers,
+        value: record.value.as_deref().unwrap_or_default(),
+    }
+}
+
+fn refused_by_plan(refused: transform::Refused) -> Refused {
+    let detail = match (&refused.malformed, &refused.rule) {
+        (Some(malformed), _) => malformed.to_string(),
+        (None, Some(_)) => "the value does not fit what the rule does with it".to_owned(),
+        (None, None) => "the dataset does not list this field".to_owned(),
+    };
+    Refused {
+        code: refused.code,
+        rule: refused.rule,
+        pointer: Some(refused.pointer),
+        detail: Arc::from(detail),
+        help: None,
+    }
+}
+
+/// One line of a read: value and key as JSON where they are JSON, as text else.
+fn render_line(
+    lines: &mut Vec<u8>,
+    partition: u32,
+    stored: &deliver::Stored,
+    shown: &transform::Protected,
+) {
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        serde_json::to_string(&text).unwrap_or_default()
+    };
+    let json = |bytes: &[u8]| match crate::json::validate(bytes) {
+        Ok(()) => String::from_utf8_lossy(bytes).into_owned(),
+        Err(_) => text(bytes),
+    };
+    let key = shown.key.as_deref().map_or_else(|| "null".to_owned(), json);
+    let value = match stored.value {
+        Some(_) => json(&shown.value),
+        None => "null".to_owned(),
+    };
+    let headers: Vec<String> = shown
+        .headers
+        .iter()
+        .map(|(name, value)| format!("[{},{}]", text(name.as_bytes()), text(value)))
+        .collect();
+    let line = format!(
+        "{{\"partition\":{partition},\"offset\":{},\"timestamp_ms\":{},\"key\":{key},\"headers\":[{}],\"value\":{value}}}\n",
+        stored.offset,
+        stored.timestamp_ms,
+        headers.join(",")
+    );
+    lines.extend_from_slice(line.as_bytes());
 }

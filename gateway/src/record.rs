@@ -4,13 +4,19 @@
 //! INVARIANT: nothing in this file has `Debug`, `Display` or `Serialize` if it can hold a value
 //! of a record: what cannot be printed cannot leak into a log.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use sluicegate_audit::{Appended, Position};
 use sluicegate_policies::{JurisdictionId, RefusalCode, RuleName};
 
-use crate::deliver::Outbound;
+use crate::{
+    deliver::{Landing, Outbound},
+    transform::Token,
+};
 
 /// A request's id; with a record's number in it, it is the decision id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +31,7 @@ impl std::fmt::Display for RequestId {
 /// One record as a publisher gave it.
 pub struct Record {
     pub key: Option<Bytes>,
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<(String, Vec<u8>)>,
     /// JSON text; `None` is a tombstone.
     pub value: Option<Bytes>,
 }
@@ -58,10 +64,10 @@ pub struct Classified {
 pub struct Protected {
     pub region: Arc<str>,
     pub key: Option<Bytes>,
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<(String, Vec<u8>)>,
     pub value: Option<Bytes>,
     /// Tokens in this copy, for the ledger's keyed search digests.
-    pub tokens: Vec<String>,
+    pub tokens: Vec<Token>,
 }
 
 /// Why a record was not let through: words of the policy, a place, never a value.
@@ -107,6 +113,10 @@ pub struct Recorded {
     judged: Vec<Judged>,
 }
 
+/// Proof that an outbound copy comes out of a [`Recorded`].
+#[derive(Clone, Copy)]
+pub struct IsRecorded(());
+
 /// The copies for one region, in order.
 pub struct ToRegion {
     pub region: Arc<str>,
@@ -122,6 +132,17 @@ impl Recorded {
     /// positions that it had.
     pub(crate) fn resumed(topic: Arc<str>, first: Position, judged: Vec<Judged>) -> Self {
         Self { topic, first, judged }
+    }
+
+    /// What is left to deliver when these copies have landed.
+    pub fn outbound_without(&self, landed: &[Landing]) -> Vec<ToRegion> {
+        let landed: HashSet<(u32, &Arc<str>)> =
+            landed.iter().map(|landing| (landing.leaf, &landing.region)).collect();
+        let mut batches = self.by_region();
+        for batch in &mut batches {
+            batch.outbound.retain(|o| !landed.contains(&(o.position.leaf, &batch.region)));
+        }
+        batches
     }
 
     pub fn first(&self) -> Position {
@@ -154,6 +175,7 @@ impl Recorded {
                     key: copy.key.clone(),
                     headers: copy.headers.clone(),
                     value: copy.value.clone(),
+                    proof: IsRecorded(()),
                 });
             }
         }

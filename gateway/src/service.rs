@@ -44,7 +44,7 @@ pub enum StartError {
     #[error("couldn't open the pipeline of region `{region}`: {why}")]
     Region { region: String, why: String },
     #[error(transparent)]
-    Ledger(#[from] crate::account::OpenError),
+    Account(#[from] crate::account::OpenError),
     #[error(transparent)]
     Chance(#[from] crate::ambient::NoChance),
 }
@@ -148,8 +148,7 @@ impl Service {
         let metrics = Arc::new(Metrics::default());
         let policy = Arc::new(Policy::new(&config, ambient.clock.clone()));
         let regions = open_regions(&config, &ambient).await?;
-        let account = Arc::new(Account::open(&config, &ambient, metrics.clone()).await?);
-        policy.has_passed(account.latest_us());
+        let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);
         let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
         let (stop, stopping) = watch::channel(false);
         let (reconciled_sender, reconciled) = watch::channel(false);
@@ -176,7 +175,7 @@ impl Service {
             face: face.clone(),
             roles: config.roles.clone(),
             health: health.clone(),
-            lineage: Lineage::new(&config, account.search_key().clone()),
+            lineage: Lineage::of(&config)?,
         });
         let mut tasks = JoinSet::new();
         let reload = Arc::new(tokio::sync::Notify::new());
@@ -189,7 +188,8 @@ impl Service {
             let accept = Accept { listener, tls, router };
             tasks.spawn(accept.run(config.limits.clone(), stopping.clone()));
         }
-        tasks.spawn(reconcile(account.clone(), regions.clone(), reconciled_sender, stopping.clone()));
+        let settle = Reconcile { account: account.clone(), regions: regions.clone(), policy: health.policy.clone() };
+        tasks.spawn(settle.run(reconciled_sender, stopping.clone()));
         tasks.spawn(reloads(health.clone(), reload.clone(), stopping));
         let (data, admin) = (data_at, admin_at);
         Ok(Self { data, admin, health, config, account, regions, stop, tasks, reload })
@@ -243,25 +243,30 @@ async fn open_regions(config: &Config, ambient: &Ambient) -> Result<Regions, Sta
     Ok(Regions::new(regions))
 }
 
-/// Settles what a crash left open: intents without outcome are looked up in the pipelines.
-async fn reconcile(
+/// Opens the ledger and settles what a crash left open: intents without outcome are looked up in
+/// the pipelines. Tried until it works; until then the gateway is not ready.
+struct Reconcile {
     account: Arc<Account>,
     regions: Regions,
-    done: watch::Sender<bool>,
-    mut stopping: watch::Receiver<bool>,
-) {
-    loop {
-        match account.reconcile(&regions).await {
-            Ok(settled) => {
-                tracing::info!(event = "reconciled", intents = settled);
-                done.send_replace(true);
-                return;
+    policy: Arc<Policy>,
+}
+
+impl Reconcile {
+    async fn run(self, done: watch::Sender<bool>, mut stopping: watch::Receiver<bool>) {
+        loop {
+            match self.account.reconcile(&self.regions).await {
+                Ok((settled, latest_us)) => {
+                    self.policy.has_passed(latest_us);
+                    tracing::info!(event = "reconciled", intents = settled);
+                    done.send_replace(true);
+                    return;
+                }
+                Err(why) => tracing::warn!(event = "reconciliation-waits", %why),
             }
-            Err(why) => tracing::warn!(event = "reconciliation-waits", %why),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(RECONCILE_PAUSE) => {}
-            _ = stopping.wait_for(|stop| *stop) => return,
+            tokio::select! {
+                () = tokio::time::sleep(RECONCILE_PAUSE) => {}
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
         }
     }
 }

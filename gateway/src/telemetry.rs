@@ -2,7 +2,7 @@
 //! words of the policy, of the configuration or of this program; a record's values have no way in.
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
     metrics::{
         counter::Counter, family::Family, gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
@@ -11,14 +11,22 @@ use prometheus_client::{
 };
 
 /// Where a record ended; a metric label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FateLabel {
-    #[prometheus(rename = "delivered")]
     Delivered,
-    #[prometheus(rename = "refused")]
     Refused,
-    #[prometheus(rename = "failed")]
     Failed,
+}
+
+impl EncodeLabelValue for FateLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            Self::Delivered => "delivered",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        };
+        word.encode(encoder)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

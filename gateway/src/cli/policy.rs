@@ -36,6 +36,9 @@ pub(super) enum Verb {
         /// Only this region
         #[arg(long)]
         region: Option<String>,
+        /// Only subjects of this jurisdiction
+        #[arg(long)]
+        jurisdiction: Option<String>,
     },
     /// Run the tests that stand among the policies, and name rules that no test exercises
     Test {
@@ -52,13 +55,14 @@ pub(super) enum Verb {
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
     match verb {
         Verb::Check { dir } => check(dir, output),
-        Verb::Explain { dir, principal, purpose, dataset, field, region } => {
+        Verb::Explain { dir, principal, purpose, dataset, field, region, jurisdiction } => {
             let question = policies::Question {
                 principal: principal.clone(),
-                purpose: purpose.clone(),
+                purpose: Some(purpose.clone()),
                 dataset: dataset.clone(),
                 field: field.clone(),
                 region: region.clone(),
+                jurisdiction: jurisdiction.clone(),
             };
             explain(dir, &question, output)
         }
@@ -99,7 +103,8 @@ fn print_report(report: &policies::Report, sources: &[policies::Source], output:
     for diagnostic in &report.diagnostics {
         say(diagnostic.render(sources));
     }
-    let errors = report.diagnostics.iter().filter(|d| d.is_error()).count();
+    let is_error = |d: &&policies::Diagnostic| d.severity == policies::Severity::Error;
+    let errors = report.diagnostics.iter().filter(is_error).count();
     let warnings = report.diagnostics.len() - errors;
     say(format!("{} file(s), {errors} error(s), {warnings} warning(s)", sources.len()));
 }
@@ -116,7 +121,7 @@ fn explain(dir: &Path, question: &policies::Question, output: Output) -> Exit {
     let explained = read(dir).and_then(|sources| {
         let bundle = compile(&sources, output)?;
         let table = bundle.table(SystemClock.now_ms()).map_err(|error| {
-            complain(error);
+            complain(error.render(&sources));
             Exit::CheckFailed
         })?;
         Ok(policies::explain(&table, question))
@@ -154,7 +159,7 @@ fn test(dir: &Path, junit: Option<&Path>, output: Output) -> Exit {
         complain(format!("couldn't write `{}`: {error}", file.display()));
         return Exit::Usage;
     }
-    match (report.failed() == 0, report.unexercised.is_empty()) {
+    match (report.failures() == 0, report.unexercised.is_empty()) {
         (false, _) => Exit::CheckFailed,
         (true, false) => Exit::Lint,
         (true, true) => Exit::Ok,

@@ -385,7 +385,7 @@ async fn load(
 }
 
 /// Headers as `name length (u32 BE), name, value length (u32 BE), value` each.
-fn pack(headers: &[(String, Bytes)]) -> Vec<u8> {
+fn pack(headers: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut packed = Vec::new();
     for (name, value) in headers {
         for bytes in [name.as_bytes(), value] {
@@ -396,7 +396,7 @@ fn pack(headers: &[(String, Bytes)]) -> Vec<u8> {
     packed
 }
 
-fn unpack(mut packed: &[u8]) -> Vec<(String, Bytes)> {
+fn unpack(mut packed: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut take = || -> Option<Vec<u8>> {
         let (length, rest) = packed.split_first_chunk::<4>()?;
         let (bytes, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
@@ -405,7 +405,7 @@ fn unpack(mut packed: &[u8]) -> Vec<(String, Bytes)> {
     };
     let mut headers = Vec::new();
     while let (Some(name), Some(value)) = (take(), take()) {
-        headers.push((String::from_utf8_lossy(&name).into_owned(), Bytes::from(value)));
+        headers.push((String::from_utf8_lossy(&name).into_owned(), value));
     }
     headers
 }

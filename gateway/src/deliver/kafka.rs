@@ -343,7 +343,7 @@ fn into_record(outbound: Outbound) -> Record {
     };
     record.key = outbound.key;
     record.headers =
-        outbound.headers.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        outbound.headers.into_iter().map(|(name, value)| (name, Some(value.into()))).collect();
     record.headers.push((POSITION_HEADER.to_owned(), Some(position)));
     record
 }
@@ -362,7 +362,7 @@ fn stored(record: &ConsumerRecord) -> Stored {
             .headers
             .iter()
             .filter(|(name, _)| name != POSITION_HEADER)
-            .map(|(name, value)| (name.clone(), value.clone().unwrap_or_default()))
+            .map(|(name, value)| (name.clone(), value.as_deref().unwrap_or_default().to_vec()))
             .collect(),
         value: record.value.clone(),
     }

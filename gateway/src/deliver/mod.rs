@@ -1,7 +1,8 @@
 //! The way out. One trait, two engines; [`deliver`] accepts only what the ledger has recorded.
 //!
-//! INVARIANT: an [`Outbound`] is made from a [`Recorded`] and from nothing else, so a record that
-//! was not decided, protected and recorded cannot leave.
+//! INVARIANT: an [`Outbound`] is made from a [`crate::record::Recorded`] and from nothing else
+//! (its field `proof` has no other maker), so a record that was not decided, protected and
+//! recorded cannot leave.
 
 mod embedded;
 mod kafka;
@@ -19,7 +20,7 @@ use sluicegate_audit::Position;
 pub use embedded::Embedded;
 pub use kafka::Kafka;
 
-use crate::record::{Recorded, ToRegion};
+use crate::record::ToRegion;
 
 /// The header that ties a delivered record to its ledger entry: a [`Position`] in 28 bytes.
 pub const POSITION_HEADER: &str = "sluicegate-position";
@@ -35,9 +36,11 @@ pub struct Outbound {
     pub position: Position,
     pub topic: Arc<str>,
     pub key: Option<Bytes>,
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<(String, Vec<u8>)>,
     /// `None` is a tombstone.
     pub value: Option<Bytes>,
+    /// Made by [`crate::record::Recorded`] alone.
+    pub proof: crate::record::IsRecorded,
 }
 
 /// Where a record stands in a region's topic.
@@ -87,7 +90,7 @@ pub struct Stored {
     pub offset: i64,
     pub timestamp_ms: i64,
     pub key: Option<Bytes>,
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<(String, Vec<u8>)>,
     pub value: Option<Bytes>,
 }
 
@@ -154,6 +157,7 @@ impl Regions {
 }
 
 /// What became of one copy of one record.
+#[derive(Clone)]
 pub struct Landing {
     pub leaf: u32,
     pub region: Arc<str>,
@@ -162,8 +166,8 @@ pub struct Landing {
 
 /// Sends each copy of each recorded record to its region, regions side by side, and waits for
 /// all of them. Only copies whose ledger intent is durable exist here.
-pub async fn deliver(recorded: &Recorded, regions: &Regions) -> Vec<Landing> {
-    let per_region = recorded.by_region().into_iter().map(|batch| one_region(batch, regions));
+pub async fn deliver(batches: Vec<ToRegion>, regions: &Regions) -> Vec<Landing> {
+    let per_region = batches.into_iter().map(|batch| one_region(batch, regions));
     futures_util::future::join_all(per_region).await.into_iter().flatten().collect()
 }
 

@@ -177,7 +177,7 @@ fn record(body: &Bytes, text: &str) -> Result<Record, Unreadable> {
     })
 }
 
-fn headers(given: Vec<(String, String)>) -> Result<Vec<(String, Bytes)>, Unreadable> {
+fn headers(given: Vec<(String, String)>) -> Result<Vec<(String, Vec<u8>)>, Unreadable> {
     if given.len() > HEADERS_MAX {
         return Err(unreadable(format!("more than {HEADERS_MAX} headers")));
     }
@@ -189,7 +189,7 @@ fn headers(given: Vec<(String, String)>) -> Result<Vec<(String, Bytes)>, Unreada
         let what = format!("header names that begin with `{RESERVED_HEADER_PREFIX}` are reserved");
         return Err(unreadable(what));
     }
-    Ok(given.into_iter().map(|(name, value)| (name, Bytes::from(value))).collect())
+    Ok(given.into_iter().map(|(name, value)| (name, value.into_bytes())).collect())
 }
 
 /// The bytes of a JSON value within the body, shared, not copied. `null` is a tombstone.

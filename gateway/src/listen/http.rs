@@ -78,7 +78,11 @@ impl utoipa::Modify for SecuritySchemes {
         let components = api.components.get_or_insert_default();
         let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.add_security_scheme("bearer", bearer);
-        let mutual = SecurityScheme::MutualTls { description: None, extensions: None };
+        let mutual = SecurityScheme::MutualTls {
+            description: None,
+            deprecated: None,
+            extensions: None,
+        };
         components.add_security_scheme("mutual-tls", mutual);
     }
 }

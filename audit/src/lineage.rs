@@ -1,0 +1,466 @@
+//! Where did it come from, where did it go? Questions over the rows, their manifests and the
+//! offset projection. An answer is read from rows, never from a projection alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::{
+    Digest16, Entry, Event, Fate, Filter, Intent, Outcome, Position, Row, SearchDigest, Treatment,
+    WriterId,
+    id::hex,
+    row::{self, RowError},
+    store::{Store, StoreError, Url, read_only},
+};
+
+/// Deliveries that one answer lists; more are counted, not listed.
+pub const FOUND_MAX: usize = 10_000;
+
+/// One event and all that the ledger holds of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    pub position: Position,
+    pub t_us: i64,
+    pub request: [u8; 16],
+    pub seq: u32,
+    pub actor: crate::Actor,
+    pub purpose: String,
+    pub dataset: String,
+    pub topic: String,
+    pub policy: [u8; 32],
+    pub admitted_by: Vec<String>,
+    pub fate: Fate,
+    pub treatments: Vec<Treatment>,
+    pub places: Vec<Place>,
+}
+
+/// Where one copy of an event stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub region: String,
+    pub topic: String,
+    pub partition: u32,
+    pub offset: i64,
+}
+
+/// An answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    pub found: Vec<Found>,
+    /// Events that matched beyond [`FOUND_MAX`].
+    pub more: u64,
+}
+
+/// Asks a store, without a running writer and without write access.
+pub struct Lineage {
+    store: Box<dyn Store>,
+}
+
+fn corrupt(error: RowError) -> StoreError {
+    StoreError::Corrupt(error.to_string())
+}
+
+impl Lineage {
+    /// Opens a store for reading.
+    pub async fn open(url: &Url) -> Result<Self, StoreError> {
+        Ok(Self { store: read_only(url).await? })
+    }
+
+    /// The event at a place; in one region, or in each that has the topic.
+    pub async fn record(
+        &self,
+        region: Option<&str>,
+        topic: &str,
+        partition: u32,
+        offset: i64,
+    ) -> Result<Answer, StoreError> {
+        let mut wanted = BTreeSet::new();
+        for edge in self.store.edges(region, topic, partition, offset).await? {
+            let Some(row) = self.row(edge.writer, edge.wseq).await? else { continue };
+            for outcome in outcomes(&row.0) {
+                for placement in &outcome.placed {
+                    let here = placement.region == edge.region
+                        && placement.topic == topic
+                        && placement.partition == partition;
+                    let at = placement.at.iter().find(|at| here && at.offset == offset);
+                    wanted.extend(at.map(|at| Position { leaf: at.leaf, ..outcome.of }));
+                }
+            }
+        }
+        let mut answer = Answer::default();
+        for position in wanted {
+            self.events(position.writer, position.wseq, &mut answer, |leaf, _| {
+                leaf == position.leaf
+            })
+            .await?;
+        }
+        Ok(answer)
+    }
+
+    /// Events that carry a token, by its keyed digest.
+    pub async fn token(&self, digest: SearchDigest) -> Result<Answer, StoreError> {
+        self.search(i64::MIN, i64::MAX, digest, |event| &event.tokens).await
+    }
+
+    /// Events that came from a declared source between two moments (`from <= t < to`).
+    pub async fn affected(
+        &self,
+        source: SearchDigest,
+        from_us: i64,
+        to_us: i64,
+    ) -> Result<Answer, StoreError> {
+        self.search(from_us, to_us, source, |event| &event.source).await
+    }
+
+    /// Filters say which flushes may hold it; the leaves say which events do.
+    async fn search(
+        &self,
+        from_us: i64,
+        to_us: i64,
+        digest: SearchDigest,
+        digests: impl Fn(&Event) -> &Vec<Digest16> + Copy,
+    ) -> Result<Answer, StoreError> {
+        let mut answer = Answer::default();
+        let mut after = None;
+        loop {
+            let page = self.store.filters(from_us, to_us, after).await?;
+            let Some((writer, wseq, _)) = page.last() else { return Ok(answer) };
+            after = Some((*writer, *wseq));
+            for (writer, wseq, filter) in page {
+                if Filter::from_bytes(filter).may_hold(&digest) {
+                    self.events(writer, wseq, &mut answer, |_, event| {
+                        digests(event).iter().any(|d| d.0 == digest)
+                    })
+                    .await?;
+                }
+            }
+        }
+    }
+
+    async fn row(
+        &self,
+        writer: WriterId,
+        wseq: u64,
+    ) -> Result<Option<(Row, Option<Vec<u8>>)>, StoreError> {
+        let Some(stored) = self.store.row(writer, wseq).await? else { return Ok(None) };
+        Ok(Some((Row::decode(&stored.bytes).map_err(corrupt)?, stored.manifest)))
+    }
+
+    /// Adds those events of a row that are wanted.
+    async fn events(
+        &self,
+        writer: WriterId,
+        wseq: u64,
+        answer: &mut Answer,
+        wanted: impl Fn(u32, &Event) -> bool,
+    ) -> Result<(), StoreError> {
+        let Some((row, Some(manifest))) = self.row(writer, wseq).await? else { return Ok(()) };
+        let leaves = row::decode_manifest(&manifest).map_err(corrupt)?;
+        let mut places: Option<BTreeMap<u32, Vec<Place>>> = None;
+        for entry in &row.entries {
+            let Entry::Intent(intent) = entry else { continue };
+            let mine = leaves.iter().zip(0_u32..);
+            let mine = mine.skip(intent.first_leaf as usize).take(intent.events as usize);
+            for (bytes, leaf) in mine {
+                let event = row::decode_leaf(bytes).map_err(corrupt)?;
+                if !wanted(leaf, &event) {
+                    continue;
+                }
+                if answer.found.len() >= FOUND_MAX {
+                    answer.more += 1;
+                    continue;
+                }
+                if places.is_none() {
+                    places = Some(self.places(writer, wseq).await?);
+                }
+                let position = Position { writer, wseq, leaf };
+                let at = places.as_ref().and_then(|p| p.get(&leaf)).cloned().unwrap_or_default();
+                answer.found.push(self.found(position, row.t_us, intent, event, at).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn places(
+        &self,
+        writer: WriterId,
+        wseq: u64,
+    ) -> Result<BTreeMap<u32, Vec<Place>>, StoreError> {
+        let mut places: BTreeMap<u32, BTreeSet<Place>> = BTreeMap::new();
+        for (by, at) in self.store.outcomes(writer, wseq).await? {
+            let Some((row, _)) = self.row(by, at).await? else { continue };
+            let ours = |o: &&Outcome| o.of.writer == writer && o.of.wseq == wseq;
+            for placement in outcomes(&row).filter(ours).flat_map(|o| &o.placed) {
+                for at in &placement.at {
+                    places.entry(at.leaf).or_default().insert(Place {
+                        region: placement.region.clone(),
+                        topic: placement.topic.clone(),
+                        partition: placement.partition,
+                        offset: at.offset,
+                    });
+                }
+            }
+        }
+        Ok(places.into_iter().map(|(leaf, at)| (leaf, at.into_iter().collect())).collect())
+    }
+
+    async fn found(
+        &self,
+        position: Position,
+        t_us: i64,
+        intent: &Intent,
+        event: Event,
+        places: Vec<Place>,
+    ) -> Result<Found, StoreError> {
+        let mut treatments = Vec::new();
+        if let Fate::Deliver(used) = &event.fate {
+            for n in used {
+                let Some(digest) = intent.treatments.get(*n as usize) else { continue };
+                let detail = self.store.detail(&digest.0).await?;
+                treatments.extend(detail.and_then(|d| minicbor::decode::<Treatment>(&d).ok()));
+            }
+        }
+        Ok(Found {
+            position,
+            t_us,
+            request: intent.request,
+            seq: event.seq,
+            actor: intent.actor.clone(),
+            purpose: intent.purpose.clone(),
+            dataset: intent.dataset.clone(),
+            topic: intent.topic.clone(),
+            policy: intent.policy,
+            admitted_by: intent.rules.clone(),
+            fate: event.fate,
+            treatments,
+            places,
+        })
+    }
+
+    /// Lets go of the store.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+fn outcomes(row: &Row) -> impl Iterator<Item = &Outcome> {
+    row.entries.iter().filter_map(|entry| match entry {
+        Entry::Outcome(outcome) => Some(outcome),
+        _ => None,
+    })
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.found.is_empty() {
+            return writeln!(f, "nothing in the ledger fits");
+        }
+        for found in &self.found {
+            writeln!(f, "{found}")?;
+        }
+        if self.more > 0 {
+            writeln!(f, "and {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "event {}", self.position)?;
+        writeln!(f, "  recorded   {}", utc(self.t_us))?;
+        writeln!(f, "  request    {}-{}", hex(&self.request), self.seq)?;
+        writeln!(f, "  by         {} ({})", self.actor.id, self.actor.by)?;
+        writeln!(f, "  purpose    {}", self.purpose)?;
+        writeln!(f, "  dataset    {} (topic {})", self.dataset, self.topic)?;
+        writeln!(f, "  policy     b3:{}", hex(&self.policy))?;
+        writeln!(f, "  let in by  {}", self.admitted_by.join(", "))?;
+        match &self.fate {
+            Fate::Deliver(_) => {}
+            Fate::Refuse(code, rule) => writeln!(f, "  REFUSED    {code} {rule}")?,
+            Fate::Quarantine(code) => writeln!(f, "  SET ASIDE  {code}")?,
+            Fate::Aggregate => writeln!(f, "  counted into a release")?,
+        }
+        for treatment in &self.treatments {
+            treatment_text(f, treatment)?;
+        }
+        for place in &self.places {
+            let Place { region, topic, partition, offset } = place;
+            writeln!(f, "  stands at  {region}: {topic}/{partition}/{offset}")?;
+        }
+        Ok(())
+    }
+}
+
+fn treatment_text(f: &mut fmt::Formatter<'_>, t: &Treatment) -> fmt::Result {
+    writeln!(f, "  to region  {} (subject of {})", t.region, t.jurisdiction)?;
+    for field in &t.transforms {
+        let by = field.rules.join(", ");
+        writeln!(f, "    {:<24} {} [{}] by {by}", field.field, field.transform, field.category)?;
+    }
+    for key in &t.keys {
+        let crate::KeyUse { key, domain, scope, epoch } = key;
+        writeln!(f, "    key {key}, domain {domain}, scope {scope}, epoch {epoch}")?;
+    }
+    for c in &t.transfer {
+        writeln!(f, "    LEAVES {} for {} ({}): {}, by {}", c.from, c.to, c.recipient, c.mechanism, c.rule)?;
+    }
+    for w in &t.withheld {
+        writeln!(f, "    withheld from {}: {} {}", w.region, w.code, w.rule)?;
+    }
+    Ok(())
+}
+
+/// RFC 3339, UTC, microseconds. Days to civil date after Howard Hinnant's `civil_from_days`.
+pub fn utc(us: i64) -> String {
+    let days = us.div_euclid(86_400_000_000);
+    let rest = us.rem_euclid(86_400_000_000);
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    let (s, micros) = (rest / 1_000_000, rest % 1_000_000);
+    let (hour, minute, second) = (s / 3_600, s / 60 % 60, s % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+impl Answer {
+    /// As JSON, for programs. Every text in it is a word of the configuration or the policy.
+    pub fn json(&self) -> String {
+        let found = list(self.found.iter().map(Found::json));
+        format!(r#"{{"found":{found},"more":{}}}"#, self.more)
+    }
+}
+
+impl Found {
+    fn json(&self) -> String {
+        let fate = match &self.fate {
+            Fate::Deliver(_) => r#"{"fate":"deliver"}"#.to_owned(),
+            Fate::Refuse(code, rule) => object(&[
+                ("fate", text("refuse")),
+                ("code", text(code)),
+                ("rule", text(rule)),
+            ]),
+            Fate::Quarantine(code) => object(&[("fate", text("quarantine")), ("code", text(code))]),
+            Fate::Aggregate => r#"{"fate":"aggregate"}"#.to_owned(),
+        };
+        let place = |p: &Place| {
+            object(&[
+                ("region", text(&p.region)),
+                ("topic", text(&p.topic)),
+                ("partition", p.partition.to_string()),
+                ("offset", p.offset.to_string()),
+            ])
+        };
+        object(&[
+            ("position", text(&self.position.to_string())),
+            ("recorded", text(&utc(self.t_us))),
+            ("request", text(&hex(&self.request))),
+            ("index", self.seq.to_string()),
+            ("principal", text(&self.actor.id)),
+            ("authenticated_by", text(&self.actor.by)),
+            ("purpose", text(&self.purpose)),
+            ("dataset", text(&self.dataset)),
+            ("topic", text(&self.topic)),
+            ("policy", text(&format!("b3:{}", hex(&self.policy)))),
+            ("let_in_by", texts(&self.admitted_by)),
+            ("fate", fate),
+            ("treatments", list(self.treatments.iter().map(treatment_json))),
+            ("places", list(self.places.iter().map(place))),
+        ])
+    }
+}
+
+fn treatment_json(t: &Treatment) -> String {
+    let transform = |f: &crate::FieldTransform| {
+        object(&[
+            ("field", text(&f.field)),
+            ("category", text(&f.category)),
+            ("transform", text(&f.transform)),
+            ("rules", texts(&f.rules)),
+        ])
+    };
+    let key = |k: &crate::KeyUse| {
+        object(&[
+            ("key", text(&k.key)),
+            ("domain", text(&k.domain)),
+            ("scope", text(&k.scope)),
+            ("epoch", k.epoch.to_string()),
+        ])
+    };
+    let crossing = |c: &crate::Crossing| {
+        object(&[
+            ("rule", text(&c.rule)),
+            ("from", text(&c.from)),
+            ("to", text(&c.to)),
+            ("recipient", text(&c.recipient)),
+            ("mechanism", text(&c.mechanism)),
+            ("categories", texts(&c.categories)),
+        ])
+    };
+    let withheld = |w: &crate::Withheld| {
+        object(&[("region", text(&w.region)), ("code", text(&w.code)), ("rule", text(&w.rule))])
+    };
+    object(&[
+        ("region", text(&t.region)),
+        ("jurisdiction", text(&t.jurisdiction)),
+        ("rules", texts(&t.rules)),
+        ("transforms", list(t.transforms.iter().map(transform))),
+        ("keys", list(t.keys.iter().map(key))),
+        ("transfer", list(t.transfer.iter().map(crossing))),
+        ("withheld", list(t.withheld.iter().map(withheld))),
+    ])
+}
+
+fn object(members: &[(&str, String)]) -> String {
+    let members: Vec<String> =
+        members.iter().map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(","))
+}
+
+fn texts(items: &[String]) -> String {
+    list(items.iter().map(|item| text(item)))
+}
+
+/// A JSON string (RFC 8259 section 7).
+fn text(plain: &str) -> String {
+    let mut quoted = String::with_capacity(plain.len() + 2);
+    quoted.push('"');
+    for c in plain.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            c if (c as u32) < 0x20 => quoted.push_str(&format!("\\u{:04x}", c as u32)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_in_utc() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(utc(1_709_164_800_000_001), "2024-02-29T00:00:00.000001Z");
+        assert_eq!(utc(-1), "1969-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn json_texts_are_escaped() {
+        assert_eq!(text("a\"b\\\n"), "\"a\\\"b\\\\\\u000a\"");
+    }
+}

@@ -1,0 +1,746 @@
+//! The ledger side of the flow: the only place that knows both policy words and ledger words.
+//!
+//! It turns decisions into entries, keyed digests included, and hands out the proof that they are
+//! durable. A value of a record goes in here as a keyed digest or not at all.
+
+mod digests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+
+use arc_swap::ArcSwapOption;
+use sluicegate_audit as audit;
+use sluicegate_audit::{Appended, Digest16, Digest32, Entry, Position};
+use sluicegate_policies::{
+    BundleDigest, Delivery, Grant, JurisdictionId, Plan, RefusalCode, Route, Table, Transform,
+};
+
+pub use digests::{Digests, SEARCH_KEY};
+
+use crate::{
+    ambient::{Ambient, Clock},
+    config::Config,
+    decide::Activated,
+    deliver::{DeliverError, Landing, Page, Placed, Regions},
+    flow::{Target, Wanted},
+    identify::{Failure, Principal},
+    lineage::Question,
+    record::{Fate, Judged, Received, Record, Recorded, Refused},
+    telemetry::Metrics,
+};
+
+/// A claim of another node that is younger than this may still be running there.
+const LEASE_US: i64 = 180_000_000;
+/// Treatments that are kept in encoded form.
+const TREATMENTS_MAX: usize = 10_000;
+/// Events that one reconciliation asks a pipeline about at a time.
+const RECONCILE_EVENTS: usize = 10_000;
+
+/// Why something could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error(transparent)]
+    Append(#[from] audit::AppendError),
+    #[error(transparent)]
+    Store(#[from] audit::StoreError),
+    #[error("the ledger is not open yet")]
+    NotOpen,
+}
+
+/// Why the account could not be set up: mistakes of the set-up, not outages.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("couldn't read the ledger's `store-file` `{file}`: {why}")]
+    StoreFile { file: String, why: String },
+    #[error(transparent)]
+    Url(audit::StoreError),
+    #[error(transparent)]
+    Keyring(#[from] crate::decide::ReloadError),
+    #[error(transparent)]
+    Key(#[from] crate::keys::KeyError),
+}
+
+/// What all records of a batch have in common in the ledger.
+pub struct Head {
+    pub topic: Arc<str>,
+    pub first: u32,
+    request: [u8; 16],
+    origin: [u8; 16],
+    actor: audit::Actor,
+    policy: [u8; 32],
+    table: TableKey,
+}
+
+/// Treatments of one table are not those of another.
+type TableKey = (BundleDigest, i64);
+
+/// An idempotency key and the fingerprint of its request, as keyed digests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Keyed {
+    key: [u8; 32],
+    fingerprint: [u8; 32],
+}
+
+/// What the ledger knows of an idempotency key.
+pub enum ClaimFound {
+    New,
+    Reused,
+    Done(Vec<u8>),
+    ElsewhereRunning,
+    Interrupted(Claimed),
+}
+
+/// A request that has an intent and no answer.
+pub struct Claimed {
+    pub first: Position,
+    pub at_us: i64,
+}
+
+/// Held while a keyed request runs here.
+pub struct Running {
+    key: [u8; 32],
+    keys: Arc<Mutex<HashSet<[u8; 32]>>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.keys.lock().unwrap_or_else(|e| e.into_inner()).remove(&self.key);
+    }
+}
+
+type TreatmentKey = (TableKey, Arc<str>, Arc<str>, JurisdictionId, usize);
+
+/// The account.
+pub struct Account {
+    url: audit::Url,
+    origin: String,
+    node: String,
+    ambient: Ambient,
+    digests: Digests,
+    claim_us: i64,
+    ledger: ArcSwapOption<audit::Ledger>,
+    running: Arc<Mutex<HashSet<[u8; 32]>>>,
+    treatments: Mutex<HashMap<TreatmentKey, (Digest32, Arc<[u8]>)>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Account {
+    /// Reads what is needed; the store itself is opened by [`Account::reconcile`], which is tried
+    /// until it works.
+    pub fn new(config: &Config, ambient: &Ambient, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
+        Ok(Self {
+            url: store_url(config)?,
+            origin: config.ledger.origin.clone(),
+            node: config.node.clone(),
+            ambient: ambient.clone(),
+            digests: Digests::of(config)?,
+            claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
+            ledger: ArcSwapOption::empty(),
+            running: Arc::default(),
+            treatments: Mutex::default(),
+            metrics,
+        })
+    }
+
+    fn ledger(&self) -> Result<Arc<audit::Ledger>, AccountError> {
+        self.ledger.load_full().ok_or_else(|| {
+            self.metrics.count_fail_closed("ledger-unavailable");
+            AccountError::NotOpen
+        })
+    }
+
+    pub fn is_healthy(&self) -> bool {
+        self.ledger.load().as_ref().is_some_and(|ledger| ledger.is_healthy())
+    }
+
+    pub fn digests(&self) -> &Digests {
+        &self.digests
+    }
+
+    /// Opens the store if it is not open, and settles what former runs left open: their intents
+    /// are looked up in the pipelines. Returns the newest time in the ledger.
+    pub async fn reconcile(&self, regions: &Regions) -> Result<(usize, i64), String> {
+        let ledger = match self.ledger.load_full() {
+            Some(ledger) => ledger,
+            None => Arc::new(self.open().await?),
+        };
+        // Not before this: a retry must not race the look-up of what it retries.
+        let open = ledger.open_intents().await.map_err(|e| e.to_string())?;
+        let settled = open.len();
+        for some in in_groups(open) {
+            self.settle_group(&ledger, &some, regions).await?;
+        }
+        let latest_us = ledger.latest_us();
+        self.ledger.store(Some(ledger));
+        Ok((settled, latest_us))
+    }
+
+    async fn open(&self) -> Result<audit::Ledger, String> {
+        let options = audit::Options {
+            origin: self.origin.clone(),
+            writer: audit::WriterId(self.ambient.id().map_err(|e| e.to_string())?),
+            node: self.node.clone(),
+            software: concat!("sluicegate ", env!("CARGO_PKG_VERSION")).to_owned(),
+            clock: Arc::new(LedgerClock(self.ambient.clock.clone())),
+        };
+        audit::Ledger::open(&self.url, options).await.map_err(|e| e.to_string())
+    }
+
+    /// One look-up a region and topic for many intents.
+    async fn settle_group(
+        &self,
+        ledger: &audit::Ledger,
+        open: &[audit::OpenIntent],
+        regions: &Regions,
+    ) -> Result<(), String> {
+        let mut wanted: BTreeMap<(&str, &str), BTreeSet<Position>> = BTreeMap::new();
+        let mut since_us = i64::MAX;
+        for intent in open {
+            since_us = since_us.min(intent.t_us);
+            for (position, to) in &intent.events {
+                for region in to {
+                    let key = (region.as_str(), intent.intent.topic.as_str());
+                    wanted.entry(key).or_default().insert(*position);
+                }
+            }
+        }
+        let mut found: BTreeMap<(Arc<str>, Position), Placed> = BTreeMap::new();
+        for ((region, topic), positions) in &wanted {
+            let Some(pipeline) = regions.get(region) else { continue };
+            let some = pipeline.find(topic, positions, since_us.div_euclid(1_000)).await;
+            let some = match some {
+                Err(DeliverError::UnknownTopic) => BTreeMap::new(),
+                other => other.map_err(|e| format!("region `{region}`: {e}"))?,
+            };
+            let region: Arc<str> = Arc::from(*region);
+            found.extend(some.into_iter().map(|(p, placed)| ((region.clone(), p), placed)));
+        }
+        for intent in open {
+            let landings = intent.events.iter().flat_map(|(position, to)| {
+                to.iter().map(|region| {
+                    let region: Arc<str> = Arc::from(region.as_str());
+                    let placed = found.get(&(region.clone(), *position)).copied();
+                    let never = || DeliverError::Unavailable("not sent before a restart".to_owned());
+                    Landing { leaf: position.leaf, region, result: placed.ok_or_else(never) }
+                })
+            });
+            let outcome =
+                outcome(intent.first, &intent.intent.topic, landings.collect::<Vec<_>>().iter());
+            ledger.settle_now(outcome).await.map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// What the records of a batch have in common, and the records.
+    pub fn head(
+        &self,
+        who: &Principal,
+        target: &Target,
+        table: &Table,
+        received: Received,
+    ) -> (Head, Vec<Record>) {
+        let head = Head {
+            topic: Arc::from(target.topic.as_str()),
+            first: received.first,
+            request: received.request.0,
+            origin: received.origin,
+            actor: actor(who),
+            policy: table.digest().0,
+            table: (table.digest(), table.valid_from().0),
+        };
+        (head, received.records)
+    }
+
+    /// Makes the fates durable. What comes back is the proof that delivery asks for.
+    pub async fn record(
+        &self,
+        head: &Head,
+        grant: &Grant<'_>,
+        table: &Table,
+        judged: Vec<Judged>,
+        keyed: Option<&Keyed>,
+    ) -> Result<Recorded, AccountError> {
+        let started = tokio::time::Instant::now();
+        let ledger = self.ledger()?;
+        let mut used = Used::default();
+        let events: Vec<audit::Event> = judged
+            .iter()
+            .zip(head.first..)
+            .map(|(judged, seq)| self.event(head, grant, table, judged, seq, &mut used))
+            .collect();
+        let intent = audit::Intent {
+            request: head.request,
+            actor: head.actor.clone(),
+            origin: head.origin,
+            purpose: grant.purpose().to_string(),
+            dataset: grant.dataset().name.to_string(),
+            topic: head.topic.to_string(),
+            policy: head.policy,
+            rules: grant.rules().iter().map(ToString::to_string).collect(),
+            treatments: used.digests,
+            first_leaf: 0,
+            events: u32::try_from(events.len()).unwrap_or(u32::MAX),
+        };
+        let transfers = used.transfers.into_iter().map(|(treatment, crossing, events)| {
+            Entry::Transfer(audit::Transfer { request: head.request, treatment, crossing, events })
+        });
+        let claim = keyed.map(|keyed| audit::Claim {
+            key: keyed.key,
+            fingerprint: keyed.fingerprint,
+            expires_us: self.ambient.clock.now_us().saturating_add(self.claim_us),
+        });
+        let appended: Appended = ledger
+            .intend(intent, events, used.details, transfers.collect(), claim)
+            .await
+            .inspect_err(|_| self.metrics.count_fail_closed("ledger-unavailable"))?;
+        self.metrics.ledger_seconds.observe(started.elapsed().as_secs_f64());
+        Ok(Recorded::new(head.topic.clone(), &appended, judged))
+    }
+
+    fn event(
+        &self,
+        head: &Head,
+        grant: &Grant<'_>,
+        table: &Table,
+        judged: &Judged,
+        seq: u32,
+        used: &mut Used,
+    ) -> audit::Event {
+        let mut tokens = Vec::new();
+        let fate = match &judged.fate {
+            Fate::Refuse(refused) => audit::Fate::Refuse(
+                refused.code.as_str().to_owned(),
+                refused.rule.as_deref().unwrap_or_default().to_owned(),
+            ),
+            Fate::Deliver { jurisdiction, copies } => {
+                for token in copies.iter().flat_map(|copy| &copy.tokens) {
+                    let digest = Digest16(self.digests.token(token.as_str()));
+                    if !tokens.contains(&digest) {
+                        tokens.push(digest);
+                    }
+                }
+                let numbers = (0..copies.len())
+                    .map(|n| self.treatment(head, grant, table, *jurisdiction, n, used));
+                audit::Fate::Deliver(numbers.collect())
+            }
+        };
+        let source =
+            judged.source.iter().map(|(name, value)| Digest16(self.digests.source(name, value)));
+        audit::Event { seq, fate, source: source.collect(), tokens }
+    }
+
+    /// The number of a treatment within the intent; made, and encoded, the first time it is used.
+    fn treatment(
+        &self,
+        head: &Head,
+        grant: &Grant<'_>,
+        table: &Table,
+        jurisdiction: JurisdictionId,
+        n: usize,
+        used: &mut Used,
+    ) -> u32 {
+        let delivery =
+            grant.route(jurisdiction).ok().and_then(|r| r.deliveries.get(n).map(|d| (r, d)));
+        let number = match used.numbers.get(&(jurisdiction, n)) {
+            Some(number) => *number,
+            None => {
+                let (digest, bytes) = self.encoded(head, grant, table, jurisdiction, n, delivery);
+                let number = u32::try_from(used.digests.len()).unwrap_or(u32::MAX);
+                used.digests.push(digest);
+                used.details.push((digest.0, bytes.to_vec()));
+                used.numbers.insert((jurisdiction, n), number);
+                number
+            }
+        };
+        if let Some((_, Delivery { transfer: Some(transfer), .. })) = delivery {
+            used.count_transfer(number, || crossing(transfer));
+        }
+        number
+    }
+
+    fn encoded(
+        &self,
+        head: &Head,
+        grant: &Grant<'_>,
+        table: &Table,
+        jurisdiction: JurisdictionId,
+        n: usize,
+        delivery: Option<(&Route, &Delivery)>,
+    ) -> (Digest32, Arc<[u8]>) {
+        let dataset = grant.dataset().name.clone();
+        let key = (head.table, dataset, grant.purpose().clone(), jurisdiction, n);
+        let mut treatments = self.treatments.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((digest, bytes)) = treatments.get(&key) {
+            return (*digest, bytes.clone());
+        }
+        let made = delivery.map(|(route, delivery)| {
+            treatment(route, delivery, table.jurisdiction_code(jurisdiction))
+        });
+        let made = made.unwrap_or_else(empty_treatment);
+        let (digest, bytes) = audit::detail_digest(&made);
+        if treatments.len() >= TREATMENTS_MAX {
+            treatments.clear();
+        }
+        let entry = (Digest32(digest), Arc::from(bytes));
+        treatments.insert(key, entry.clone());
+        entry
+    }
+
+    /// Queues where the records ended; it rides the next flush. When even the queue is full the
+    /// intent stays open, and the next start looks it up.
+    pub fn settle(
+        &self,
+        recorded: &Recorded,
+        landings: &[Landing],
+        answered: Option<(&Keyed, Vec<u8>)>,
+    ) {
+        let outcome = outcome(recorded.first(), recorded.topic(), landings.iter());
+        let done = answered.map(|(keyed, answer)| (keyed.key, answer));
+        let settled = self.ledger().and_then(|ledger| Ok(ledger.settle(outcome, done)?));
+        if let Err(error) = settled {
+            tracing::warn!(event = "outcome-not-recorded", %error);
+        }
+    }
+
+    /// A request that was refused before its records were looked at.
+    pub async fn refused_request(
+        &self,
+        who: &Principal,
+        target: &Target,
+        action: &str,
+        table: &Table,
+        refused: &Refused,
+    ) -> Result<(), AccountError> {
+        // A stranger's words are not kept: only topics that the policy knows.
+        let object = table.dataset_of_topic(&target.topic).map_or("", |_| target.topic.as_str());
+        let entry = Entry::RequestRefused(audit::RequestRefused {
+            actor: actor(who),
+            action: action.to_owned(),
+            object: object.to_owned(),
+            code: refused.code.as_str().to_owned(),
+            rule: refused.rule.as_deref().unwrap_or_default().to_owned(),
+            policy: table.digest().0,
+        });
+        self.ledger()?.append(entry).await?;
+        Ok(())
+    }
+
+    /// Somebody was shown records; durable before they are.
+    pub async fn read(
+        &self,
+        who: &Principal,
+        wanted: &Wanted,
+        region: &str,
+        grant: &Grant<'_>,
+        table: &Table,
+        page: &Page,
+    ) -> Result<(), AccountError> {
+        let entry = Entry::Read(audit::ReadAccess {
+            actor: actor(who),
+            origin: wanted.origin,
+            purpose: grant.purpose().to_string(),
+            dataset: grant.dataset().name.to_string(),
+            region: region.to_owned(),
+            topic: wanted.target.topic.clone(),
+            partition: wanted.partition,
+            offset_from: page.records.first().map_or(wanted.offset, |r| r.offset),
+            records: u32::try_from(page.records.len()).unwrap_or(u32::MAX),
+            policy: table.digest().0,
+            rules: grant.rules().iter().map(ToString::to_string).collect(),
+        });
+        self.ledger()?.append(entry).await?;
+        Ok(())
+    }
+
+    /// A retried request goes on where it was interrupted.
+    pub async fn resumed(&self, head: &Head, claimed: &Claimed) -> Result<(), AccountError> {
+        let about = claimed.first.to_string();
+        let entry = admin(head.actor.clone(), "resume", "ok", about);
+        self.ledger()?.append(entry).await?;
+        Ok(())
+    }
+
+    pub fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
+        let origin = address.map_or([0; 16], |address| self.digests.address(address));
+        let entry = audit::AuthFailure { code: failure.code().to_owned(), origin };
+        self.note(Entry::AuthFailure(entry));
+    }
+
+    pub fn wrong_role(&self, who: &Principal, role: &str) {
+        self.note(admin(actor(who), "ask", "wrong-role", role.to_owned()));
+    }
+
+    pub fn activated(&self, activated: Activated) {
+        self.note(Entry::PolicyActivated(audit::PolicyActivated {
+            digest: activated.digest.0,
+            previous: activated.previous.map_or([0; 32], |digest| digest.0),
+        }));
+    }
+
+    fn note(&self, entry: Entry) {
+        let noted = self.ledger().and_then(|ledger| Ok(ledger.submit(entry)?));
+        if let Err(error) = noted {
+            tracing::warn!(event = "note-not-recorded", %error);
+        }
+    }
+
+    pub async fn admin(&self, who: &Principal, action: &str) -> Result<(), AccountError> {
+        self.ledger()?.append(admin(actor(who), action, "ok", String::new())).await?;
+        Ok(())
+    }
+
+    /// Who asked the ledger what; durable before the answer.
+    pub async fn asked(&self, who: &Principal, question: &Question) -> Result<(), AccountError> {
+        self.asked_as(actor(who), question).await
+    }
+
+    /// The same for whoever has a shell on the machine and the keyring: the operator.
+    pub async fn asked_by_operator(&self, question: &Question) -> Result<(), AccountError> {
+        let actor = audit::Actor { id: "operator".to_owned(), by: "shell".to_owned() };
+        self.asked_as(actor, question).await
+    }
+
+    async fn asked_as(&self, actor: audit::Actor, question: &Question) -> Result<(), AccountError> {
+        let entry = Entry::LedgerAccess(audit::LedgerAccess {
+            actor,
+            question: question.kind().to_owned(),
+            digest: self.digests.question(&question.words()),
+        });
+        self.ledger()?.append(entry).await?;
+        Ok(())
+    }
+
+    /// Marks a keyed request as running here; `None` if it does already.
+    pub fn running(&self, keyed: &Keyed) -> Option<Running> {
+        let mut keys = self.running.lock().unwrap_or_else(|e| e.into_inner());
+        keys.insert(keyed.key).then(|| Running { key: keyed.key, keys: self.running.clone() })
+    }
+
+    pub async fn claim(&self, keyed: &Keyed) -> Result<ClaimFound, AccountError> {
+        let ledger = self.ledger()?;
+        let now_us = self.ambient.clock.now_us();
+        let Some(state) = ledger.claim(&keyed.key, now_us).await? else {
+            return Ok(ClaimFound::New);
+        };
+        if state.fingerprint != keyed.fingerprint {
+            return Ok(ClaimFound::Reused);
+        }
+        if !ledger.is_ours(&state) && now_us.saturating_sub(state.at_us) < LEASE_US {
+            return Ok(match state.answer {
+                Some(answer) => ClaimFound::Done(answer),
+                None => ClaimFound::ElsewhereRunning,
+            });
+        }
+        Ok(match state.answer {
+            Some(answer) => ClaimFound::Done(answer),
+            None => ClaimFound::Interrupted(Claimed { first: state.first, at_us: state.at_us }),
+        })
+    }
+
+    /// The principal is part of the key: two callers cannot meet in one.
+    pub fn keyed(&self, who: &Principal, target: &Target, key: &str, body: &[&[u8]]) -> Keyed {
+        let purpose = target.purpose.as_deref().unwrap_or_default();
+        let parts =
+            [who.name.as_bytes(), target.topic.as_bytes(), purpose.as_bytes(), key.as_bytes()];
+        Keyed {
+            key: self.digests.claim(&parts),
+            fingerprint: self.digests.fingerprint(body),
+        }
+    }
+
+    pub fn origin(&self, address: IpAddr) -> [u8; 16] {
+        self.digests.address(address)
+    }
+
+    /// Flushes, and ends the chain in order.
+    pub async fn close(&self) {
+        if let Some(ledger) = self.ledger.swap(None)
+            && let Err(error) = ledger.close().await
+        {
+            tracing::warn!(event = "ledger-not-closed", %error);
+        }
+    }
+}
+
+struct LedgerClock(Arc<dyn Clock>);
+
+impl audit::Clock for LedgerClock {
+    fn now(&self) -> audit::Time {
+        audit::Time { us: self.0.now_us(), err_us: 0, source: "system" }
+    }
+}
+
+/// The ledger's store as configured; a URL with a password stands in a file of its own.
+pub fn store_url(config: &Config) -> Result<audit::Url, OpenError> {
+    let text = match (&config.ledger.store, &config.ledger.store_file) {
+        (Some(store), _) => store.clone(),
+        (None, Some(file)) => std::fs::read_to_string(file).map_err(|e| OpenError::StoreFile {
+            file: file.display().to_string(),
+            why: e.kind().to_string(),
+        })?,
+        (None, None) => String::new(),
+    };
+    text.trim().parse().map_err(OpenError::Url)
+}
+
+/// What an intent has used so far.
+#[derive(Default)]
+struct Used {
+    digests: Vec<Digest32>,
+    details: Vec<([u8; 32], Vec<u8>)>,
+    numbers: HashMap<(JurisdictionId, usize), u32>,
+    transfers: Vec<(Digest32, audit::Crossing, u32)>,
+    transfer_of: HashMap<u32, usize>,
+}
+
+impl Used {
+    fn count_transfer(&mut self, number: u32, crossing: impl FnOnce() -> audit::Crossing) {
+        let Some(digest) = self.digests.get(number as usize).copied() else { return };
+        let at = *self.transfer_of.entry(number).or_insert_with(|| {
+            self.transfers.push((digest, crossing(), 0));
+            self.transfers.len() - 1
+        });
+        if let Some((_, _, events)) = self.transfers.get_mut(at) {
+            *events += 1;
+        }
+    }
+}
+
+fn actor(who: &Principal) -> audit::Actor {
+    audit::Actor { id: who.name.to_string(), by: who.by.as_str().to_owned() }
+}
+
+fn admin(actor: audit::Actor, action: &str, result: &str, about: String) -> Entry {
+    Entry::Admin(audit::Admin { actor, action: action.to_owned(), result: result.to_owned(), about })
+}
+
+fn texts(names: &[Arc<str>]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn crossing(transfer: &sluicegate_policies::Transfer) -> audit::Crossing {
+    audit::Crossing {
+        rule: transfer.rule.to_string(),
+        from: transfer.from.to_string(),
+        to: transfer.to.to_string(),
+        recipient: transfer.recipient.to_string(),
+        mechanism: transfer.mechanism.to_string(),
+        categories: texts(&transfer.categories),
+    }
+}
+
+fn treatment(route: &Route, delivery: &Delivery, jurisdiction: &str) -> audit::Treatment {
+    let plan = &delivery.plan;
+    let mut rules: BTreeSet<String> = plan.rules.iter().map(ToString::to_string).collect();
+    rules.extend(delivery.transfer.iter().map(|t| t.rule.to_string()));
+    rules.extend(route.shadow.iter().map(|rule| format!("shadow:{rule}")));
+    let withheld = |w: &sluicegate_policies::Withheld| audit::Withheld {
+        region: w.region.to_string(),
+        code: w.why.code.as_str().to_owned(),
+        rule: w.why.rule.as_deref().unwrap_or_default().to_owned(),
+    };
+    audit::Treatment {
+        region: delivery.region.to_string(),
+        jurisdiction: jurisdiction.to_owned(),
+        rules: rules.into_iter().collect(),
+        transforms: transforms(plan),
+        keys: keys(plan),
+        transfer: delivery.transfer.iter().map(crossing).collect(),
+        withheld: route.withheld.iter().map(withheld).collect(),
+    }
+}
+
+fn transforms(plan: &Plan) -> Vec<audit::FieldTransform> {
+    plan.fields
+        .iter()
+        .map(|field| audit::FieldTransform {
+            field: field.path.written.to_string(),
+            category: field.category.to_string(),
+            transform: field.transform.to_string(),
+            rules: texts(&field.rules),
+        })
+        .collect()
+}
+
+fn keys(plan: &Plan) -> Vec<audit::KeyUse> {
+    let mut keys: Vec<audit::KeyUse> = Vec::new();
+    for field in &plan.fields {
+        let Transform::Tokenize(token) = &field.transform else { continue };
+        let used = audit::KeyUse {
+            key: token.key.to_string(),
+            domain: token.domain.to_string(),
+            scope: token.scope.to_string(),
+            epoch: token.epoch,
+        };
+        if !keys.contains(&used) {
+            keys.push(used);
+        }
+    }
+    keys
+}
+
+fn empty_treatment() -> audit::Treatment {
+    audit::Treatment {
+        region: String::new(),
+        jurisdiction: String::new(),
+        rules: vec![RefusalCode::NoRegion.as_str().to_owned()],
+        transforms: vec![],
+        keys: vec![],
+        transfer: vec![],
+        withheld: vec![],
+    }
+}
+
+/// Landings as the ledger says them. An intent with an unknown landing stays open.
+fn outcome<'a>(
+    first: Position,
+    topic: &str,
+    landings: impl Iterator<Item = &'a Landing>,
+) -> audit::Outcome {
+    let mut placed: BTreeMap<(Arc<str>, u32), Vec<audit::At>> = BTreeMap::new();
+    let mut failed: BTreeMap<(Arc<str>, &'static str), Vec<u32>> = BTreeMap::new();
+    let mut complete = true;
+    for landing in landings {
+        let region = landing.region.clone();
+        match &landing.result {
+            Ok(at) => placed
+                .entry((region, at.partition))
+                .or_default()
+                .push(audit::At { offset: at.offset, leaf: landing.leaf }),
+            Err(error) => {
+                complete &= !matches!(error, DeliverError::Unknown(_));
+                failed.entry((region, error.code())).or_default().push(landing.leaf);
+            }
+        }
+    }
+    let placed = placed.into_iter().map(|((region, partition), mut at)| {
+        at.sort_unstable();
+        audit::Placement { region: region.to_string(), topic: topic.to_owned(), partition, at }
+    });
+    let failed = failed.into_iter().map(|((region, code), leaves)| audit::Failed {
+        region: region.to_string(),
+        code: code.to_owned(),
+        leaves,
+    });
+    audit::Outcome { of: first, placed: placed.collect(), failed: failed.collect(), complete }
+}
+
+fn in_groups(open: Vec<audit::OpenIntent>) -> Vec<Vec<audit::OpenIntent>> {
+    let mut groups: Vec<Vec<audit::OpenIntent>> = Vec::new();
+    let mut room = 0;
+    for intent in open {
+        let size = intent.events.len().max(1);
+        match groups.last_mut() {
+            Some(group) if size <= room => group.push(intent),
+            _ => {
+                room = RECONCILE_EVENTS;
+                groups.push(vec![intent]);
+            }
+        }
+        room = room.saturating_sub(size);
+    }
+    groups
+}
