@@ -13,7 +13,9 @@ pub(crate) fn digest(sources: &[Source]) -> BundleDigest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(DOMAIN);
     hasher.update(&(texts.len() as u64).to_le_bytes());
-    texts.iter().for_each(|t| drop(hasher.update(t)));
+    for text in &texts {
+        hasher.update(text);
+    }
     BundleDigest(*hasher.finalize().as_bytes())
 }
 

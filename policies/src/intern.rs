@@ -30,10 +30,6 @@ impl Index {
     pub(crate) fn len(&self) -> usize {
         self.names.len()
     }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.names.iter()
-    }
 }
 
 impl FromIterator<Arc<str>> for Index {
@@ -50,9 +46,10 @@ struct Fold(u64);
 
 impl Fold {
     fn mix(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word) * 0x9E37_79B9_7F4A_7C15_F39C_u128;
+        // Two factors below 2^64 cannot overflow 128 bits.
+        let product = u128::from(self.0 ^ word) * u128::from(0x9E37_79B9_7F4A_7C15_u64);
         let (low, high) = (product & u128::from(u64::MAX), product >> 64);
-        self.0 = u64::try_from(low ^ (high & u128::from(u64::MAX))).unwrap_or(0);
+        self.0 = u64::try_from(low ^ high).unwrap_or(0);
     }
 }
 
@@ -62,7 +59,7 @@ impl Hasher for Fold {
         words.iter().for_each(|w| self.mix(u64::from_le_bytes(*w).wrapping_add(0x51)));
         let mut last = [0; 8];
         last.iter_mut().zip(rest).for_each(|(slot, b)| *slot = *b);
-        self.mix(u64::from_le_bytes(last) ^ (bytes.len() as u64) << 56 ^ 0x2D35_8DCC);
+        self.mix(u64::from_le_bytes(last) ^ ((bytes.len() as u64) << 56) ^ 0x2D35_8DCC);
     }
 
     fn write_u8(&mut self, byte: u8) {

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     diagnostic::Findings,
-    document::{API_VERSION, Document, Envelope, Schemas, Spec},
+    document::{API_VERSION, Document, Schemas, Spec},
     source::Span,
     yaml::{self, Content, Node, Shape},
 };

@@ -61,7 +61,6 @@ pub(crate) struct RegionRow {
 /// What people want to know of a rule.
 #[derive(Clone, Debug)]
 pub(crate) struct RuleRow {
-    pub(crate) title: Option<Arc<str>>,
     pub(crate) because: Arc<str>,
 }
 
@@ -204,10 +203,6 @@ impl Table {
         };
         let code = RefusalCode::NotPermitted;
         Err(Refusal { code, rule: None, detail: detail.into(), help: Some(help.into()) })
-    }
-
-    pub(crate) fn purpose_name(&self, id: usize) -> &Arc<str> {
-        self.purposes.name(id)
     }
 
     /// Every grant of the table, with the names of principal and topic's dataset.

@@ -8,9 +8,6 @@ mod route;
 mod table;
 
 pub(crate) use conflicts::report_conflicts;
-pub(crate) use order::at_least;
-pub(crate) use protect::Context;
-pub(crate) use route::home_regions;
 pub(crate) use table::{CELLS_MAX, build};
 
 use crate::{

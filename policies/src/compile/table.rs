@@ -383,7 +383,6 @@ fn datasets(model: &Model) -> Vec<Dataset> {
 
 fn rules(model: &Model) -> BTreeMap<RuleName, RuleRow> {
     let heads = model.heads.iter();
-    let row =
-        |h: &crate::model::Head| RuleRow { title: h.title.clone(), because: h.because.clone() };
+    let row = |h: &crate::model::Head| RuleRow { because: h.because.clone() };
     heads.map(|h| (h.name.clone(), row(h))).collect()
 }

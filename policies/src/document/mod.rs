@@ -53,6 +53,7 @@ pub(crate) struct Metadata {
     /// `.`, `-` and `_`.
     pub(crate) name: Text,
     /// A short title for people.
+    #[expect(dead_code, reason = "for people; read from the YAML")]
     pub(crate) title: Option<String>,
     /// Who answers for it.
     #[expect(dead_code, reason = "for people; read from the YAML")]

@@ -1,9 +1,12 @@
 //! What rules speak of: words, purposes, datasets and token domains.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use crate::source::{Located, Text};
 
@@ -112,10 +115,45 @@ pub(crate) struct Group {
     /// The day on which someone last compared the list with its sources.
     pub(crate) last_reviewed: Option<Text>,
     /// Codes, or codes with dates.
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Vec<Located<MemberForm>>,
 }
 
-/// A member of a group.
+/// A member of a group: `DE`, or `{ code: DE, since: 2020-01-01 }`.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(untagged)]
+pub(crate) enum MemberForm {
+    /// A jurisdiction that is a member at all times.
+    Code(String),
+    /// A jurisdiction with its dates.
+    Dated(Box<Member>),
+}
+
+impl<'de> Deserialize<'de> for MemberForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = MemberForm;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a code, or a code with dates")
+            }
+
+            fn visit_str<E: de::Error>(self, code: &str) -> Result<MemberForm, E> {
+                Ok(MemberForm::Code(code.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MemberForm, A::Error> {
+                Member::deserialize(MapAccessDeserializer::new(map))
+                    .map(|m| MemberForm::Dated(Box::new(m)))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A member of a group, with its dates.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Member {

@@ -1,7 +1,5 @@
 //! Small readings that several kinds share: dates, windows, places, envelopes.
 
-use std::sync::Arc;
-
 use super::{Head, Id, Membership, Model, Places, Window};
 use crate::{
     date,
@@ -73,7 +71,6 @@ pub(crate) fn head(
     model.heads.push(Head {
         name: model.rules.name(id),
         span: name.span,
-        title: envelope.metadata.title.as_deref().map(Arc::from),
         because: because.map_or("", |b| b.value.trim()).into(),
         window,
         mode: envelope.mode.unwrap_or_default(),

@@ -5,6 +5,7 @@ mod domain;
 mod names;
 mod resolve;
 mod resolve_rules;
+mod resolve_tests;
 mod resolve_transform;
 
 pub(crate) use resolve_transform::{order, transform_word};
@@ -121,7 +122,6 @@ pub(crate) enum JurisdictionFacts {
 pub(crate) struct Head {
     pub(crate) name: RuleName,
     pub(crate) span: Span,
-    pub(crate) title: Option<Arc<str>>,
     pub(crate) because: Arc<str>,
     pub(crate) window: Window,
     pub(crate) mode: Mode,

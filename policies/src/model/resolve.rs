@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::{
     DatasetFacts, DomainFacts, FieldFacts, Forest, Id, JurisdictionFacts, Membership, Model,
-    PrincipalFacts, RegionFacts, Test,
+    PrincipalFacts, RegionFacts, Test, Window,
     domain::{check_name, moment, places, window},
-    resolve_rules,
+    resolve_rules, resolve_tests,
 };
 use crate::{
     diagnostic::Findings,
     document::{
-        Category, DatasetSpec, Document, Group, JurisdictionFrom, NormaliserWord, OnInvalidWord,
-        Principal, Purpose, Region, Spec, TokenDomain, UnlistedWord, Vocabulary,
+        Category, DatasetSpec, Document, Group, JurisdictionFrom, MemberForm, NormaliserWord,
+        OnInvalidWord, Principal, Purpose, Region, Spec, TokenDomain, UnlistedWord, Vocabulary,
     },
     path,
     plan::{FieldPath, Normaliser, OnInvalid, Part, Unlisted},
@@ -54,6 +54,7 @@ pub(crate) fn resolve(documents: &[Document], findings: &mut Findings<'_>) -> Mo
         if let Spec::Test(t) = &d.spec {
             let name = &d.envelope.metadata.name;
             names.declare(name, "test", findings);
+            resolve_tests::check_test(&model, d.span, t, findings);
             let spec = Located { span: d.span, value: (**t).clone() };
             model.tests.push(Test { name: name.value.as_str().into(), span: d.span, spec });
         }
@@ -66,13 +67,16 @@ fn words(model: &mut Model, all: &[&Vocabulary], findings: &mut Findings<'_>) {
     let categories: Vec<&Category> = all.iter().flat_map(|v| &v.categories).collect();
     let mut sensitivities = super::Names::default();
     for v in all {
-        v.sensitivities
-            .iter()
-            .for_each(|t| drop(sensitivities.declare(&t.id, "sensitivity", findings)));
-        v.subjects.iter().for_each(|t| drop(model.subjects.declare(&t.id, "subject", findings)));
-        v.recipients
-            .iter()
-            .for_each(|t| drop(model.recipients.declare(&t.id, "recipient", findings)));
+        for (terms, names, what) in [
+            (&v.sensitivities, &mut sensitivities, "sensitivity"),
+            (&v.subjects, &mut model.subjects, "subject"),
+            (&v.recipients, &mut model.recipients, "recipient"),
+        ] {
+            for term in terms {
+                check_name(&term.id, findings);
+                names.declare(&term.id, what, findings);
+            }
+        }
         for j in &v.jurisdictions {
             jurisdiction(model, j, findings);
         }
@@ -159,13 +163,27 @@ fn group(model: &mut Model, g: &Group, findings: &mut Findings<'_>) {
         findings.error(g.id.span, format!("`{}` is a jurisdiction already", g.id.value));
     }
     let Some(_) = model.groups.declare(&g.id, "group", findings) else { return };
-    let members = g.members.iter().filter_map(|m| {
-        let window = window(m.since.as_ref(), m.until.as_ref(), findings);
-        let jurisdiction = model.jurisdictions.find(&m.code, "jurisdiction", findings)?;
-        Some(Membership { jurisdiction, window, source: m.source.as_deref().map(Arc::from) })
-    });
+    let members = g.members.iter().filter_map(|m| member(model, m, findings));
     let members = members.collect();
     model.members.push(members);
+}
+
+fn member(
+    model: &Model,
+    m: &Located<MemberForm>,
+    findings: &mut Findings<'_>,
+) -> Option<Membership> {
+    let m = match &m.value {
+        MemberForm::Dated(m) => m,
+        MemberForm::Code(code) => {
+            let code = Text { span: m.span, value: code.clone() };
+            let jurisdiction = model.jurisdictions.find(&code, "jurisdiction", findings)?;
+            return Some(Membership { jurisdiction, window: Window::ALWAYS, source: None });
+        }
+    };
+    let window = window(m.since.as_ref(), m.until.as_ref(), findings);
+    let jurisdiction = model.jurisdictions.find(&m.code, "jurisdiction", findings)?;
+    Some(Membership { jurisdiction, window, source: m.source.as_deref().map(Arc::from) })
 }
 
 fn region(model: &mut Model, r: &Region, findings: &mut Findings<'_>) {

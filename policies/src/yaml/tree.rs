@@ -1,6 +1,8 @@
 //! From text to located nodes. Everything of YAML that could surprise an author, or blow up in a
 //! reader, ends here: anchors, aliases, tags, directives, duplicate keys, depth and size.
 
+use std::collections::BTreeMap;
+
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, options};
 
 use crate::{
@@ -166,7 +168,7 @@ impl Builder<'_> {
 
     fn end(&mut self, findings: &mut Findings<'_>) {
         let Some(Open { mut node, .. }) = self.open.pop() else { return };
-        if let Content::Mapping(entries) = &node.content {
+        if let Content::Mapping(entries) = &mut node.content {
             refuse_duplicates(entries, findings);
         }
         // A block has no brackets to underline: its first word stands for it.
@@ -216,19 +218,25 @@ fn refuse_anchor(span: Span, findings: &mut Findings<'_>) {
         .help("write the value out, or name it in a `Vocabulary`");
 }
 
-fn refuse_duplicates(entries: &[(Node, Node)], findings: &mut Findings<'_>) {
-    let mut seen = std::collections::BTreeMap::new();
-    for (key, _) in entries {
+/// Reports keys that stand twice; the first is kept, so that one mistake is told once.
+fn refuse_duplicates(entries: &mut Vec<(Node, Node)>, findings: &mut Findings<'_>) {
+    let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+    entries.retain(|(key, _)| {
         let Some(text) = key.scalar() else {
             findings.error(key.span, "a key must be a single word or text");
-            continue;
+            return false;
         };
         if text == "<<" {
             findings.error(key.span, "merge keys (`<<`) are not part of the policy language");
-        } else if let Some(first) = seen.insert(text, key.span) {
+            return false;
+        }
+        let first = seen.get(text).copied();
+        if let Some(first) = first {
             findings
                 .error(key.span, format!("the key `{text}` stands here twice"))
                 .related(first, "it stands here already");
         }
-    }
+        seen.entry(text.to_owned()).or_insert(key.span);
+        first.is_none()
+    });
 }

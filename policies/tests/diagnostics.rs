@@ -1,0 +1,224 @@
+//! What authors are told: the message, the underlined text and the help, word by word.
+
+use sluicegate_policies::{Severity, Source, UnixMillis, check};
+
+const NOW: UnixMillis = UnixMillis(1_795_392_000_000); // 2026-11-23
+
+const WORDS: &str = "\
+apiVersion: sluicegate/v1
+kind: Vocabulary
+metadata: { name: words }
+categories: [{ id: user.email }, { id: user.name }]
+recipients: [{ id: team.a }, { id: eu }]
+principals: [{ id: app, member-of: [team.a] }]
+jurisdictions: [{ code: DE }, { code: US }]
+regions: [{ id: fra, jurisdiction: DE, recipient: eu }]
+---
+apiVersion: sluicegate/v1
+kind: Purpose
+metadata: { name: service }
+---
+apiVersion: sluicegate/v1
+kind: TokenDomain
+metadata: { name: mail }
+normalise: email
+scope: global
+key: k
+---
+apiVersion: sluicegate/v1
+kind: Dataset
+metadata: { name: people }
+topics: [people]
+fields: { email: user.email, name: user.name }
+jurisdiction: { fixed: DE }
+deliver-to: [home]
+---
+apiVersion: sluicegate/v1
+kind: AccessRule
+metadata: { name: app-publishes, citations: [x] }
+because: it must
+who: [app]
+may: [publish]
+datasets: [people]
+purposes: [service]
+";
+
+fn sources(more: &str) -> Vec<Source> {
+    vec![Source::new("words.yaml", WORDS), Source::new("more.yaml", more)]
+}
+
+/// Every finding of one severity as `line: underlined: message / help`.
+fn findings(more: &str, severity: Severity) -> Vec<String> {
+    let report = check(&sources(more), NOW);
+    let of = report.diagnostics.iter().filter(|d| d.severity == severity);
+    of.map(|d| {
+        let help = d.help.as_deref().unwrap_or("-");
+        format!("{}: {}: {} / {help}", d.line, d.text, d.message)
+    })
+    .collect()
+}
+
+fn errors(more: &str, expected: &[&str]) {
+    assert_eq!(findings(more, Severity::Error), expected);
+}
+
+fn rule(kind: &str, body: &str) -> String {
+    format!(
+        "apiVersion: sluicegate/v1\nkind: {kind}\nmetadata: {{ name: r, citations: [x] }}\nbecause: it must\n{body}"
+    )
+}
+
+#[test]
+fn the_base_has_nothing_to_say() {
+    let report = check(&[Source::new("words.yaml", WORDS)], NOW);
+    assert!(report.diagnostics.is_empty(), "{report}");
+}
+
+#[test]
+fn unknown_words_get_a_suggestion_and_all_mistakes_come_at_once() {
+    errors(
+        &rule(
+            "AccessRule",
+            "who: [ap, team.a]\nmay: [reed]\ndataset: [people]\npurposes: [service]\n",
+        ),
+        &[
+            "6: reed: `reed` is not a word for this place / did you mean `read`?",
+            "7: dataset: the key `dataset` is not known here / did you mean `datasets`?",
+        ],
+    );
+    errors(
+        &rule(
+            "AccessRule",
+            "who: [ap, team.a]\nmay: [read]\ndatasets: [peple]\npurposes: [servise]\n",
+        ),
+        &[
+            "5: ap: `ap` is neither a principal nor a team / did you mean `app`?",
+            "7: peple: the dataset `peple` is not declared / did you mean `people`?",
+            "8: servise: the purpose `servise` is not declared / did you mean `service`?",
+        ],
+    );
+}
+
+#[test]
+fn the_traps_of_yaml_are_caught() {
+    let vocabulary = "apiVersion: sluicegate/v1\nkind: Vocabulary\nmetadata: { name: more }\n";
+    errors(
+        &format!("{vocabulary}jurisdictions: [{{ code: NO }}]\n"),
+        &[
+            "4: NO: `NO` without quotes means yes, no or nothing to many YAML tools / put it in quotes: `\"NO\"`",
+        ],
+    );
+    errors(
+        &format!("{vocabulary}subjects: [{{ id: 010 }}]\n"),
+        &[
+            "4: 010: `010` without quotes is a number to many YAML tools / put it in quotes: `\"010\"`",
+        ],
+    );
+    errors(
+        &format!("{vocabulary}subjects: []\nsubjects: []\n"),
+        &["5: subjects: the key `subjects` stands here twice / -"],
+    );
+    errors(
+        "apiVersion: sluicegate/v1\nkind: TokenDomain\nmetadata: { name: t }\nnormalise: email\nscope: global\nkey: k\nepoch: 010\n",
+        &[
+            "7: 010: `010` is read as different numbers by different tools / write the number without leading zeros, underscores or colons",
+        ],
+    );
+    errors(
+        &format!("{vocabulary}subjects:\n\t- id: x\n"),
+        &["5: : a tab cannot indent YAML / indent with spaces"],
+    );
+    let dataset = "apiVersion: sluicegate/v1\nkind: Dataset\nmetadata: { name: d }\ntopics: [t]\njurisdiction: { fixed: DE }\ndeliver-to: [fra]\nfields:\n";
+    errors(
+        &format!("{dataset}  **.email: user.email\n"),
+        &[
+            "8: **.email: `**.email` is a YAML alias, which the policy language leaves out / a path that starts with `*` stands in quotes: `\"**.email\"`",
+        ],
+    );
+    errors(
+        &format!("{dataset}  a: &x user.email\n"),
+        &[
+            "8: user.email: YAML anchors (`&`) are not part of the policy language / write the value out, or name it in a `Vocabulary`",
+        ],
+    );
+}
+
+#[test]
+fn a_document_must_say_what_it_is() {
+    errors(
+        "kind: Dataset\n",
+        &["1: kind: the key `apiVersion` is missing / start with `apiVersion: sluicegate/v1`"],
+    );
+    errors(
+        "apiVersion: v2\nkind: Dataset\n",
+        &[
+            "1: v2: `v2` is not a version of the language that is known here / write `apiVersion: sluicegate/v1`",
+        ],
+    );
+    errors(
+        "apiVersion: sluicegate/v1\nkind: Datset\n",
+        &["2: Datset: `Datset` is not a kind of document / did you mean `Dataset`?"],
+    );
+    errors(
+        "apiVersion: sluicegate/v1\nkind: TransferRule\nmetadata: { name: x }\nfrom: [DE]\nto: [US]\ndeny: {}\n",
+        &[
+            "1: apiVersion: the key `because` is missing / `because`: Why this document exists, in a sentence that an auditor can read",
+        ],
+    );
+}
+
+#[test]
+fn rules_that_contradict_each_other_are_both_named() {
+    let a = rule(
+        "ProtectionRule",
+        "applies-to: { categories: [user] }\nprotect: [{ as: tokenize, with: { domain: mail } }]\n",
+    );
+    let b = a
+        .replace("name: r", "name: s")
+        .replace("tokenize, with: { domain: mail }", "mask, with: { last: 2 }");
+    let s = sources(&format!("{a}---\n{b}"));
+    let report = check(&s, NOW);
+    assert_eq!(report.diagnostics.len(), 2, "{}", report.render(&s));
+    let d = &report.diagnostics[0];
+    assert_eq!(d.message, "the rules `r` and `s` contradict each other on the field `email`");
+    assert_eq!((d.line, d.text.as_str()), (13, "mask"));
+    assert_eq!(d.related[0].message, "the rule `r` asks for tokenize (mail, global)");
+    assert_eq!((d.related[0].line, d.related[0].text.as_str()), (6, "tokenize"));
+}
+
+#[test]
+fn paths_that_can_meet_must_not_contradict_either() {
+    let dataset = "apiVersion: sluicegate/v1\nkind: Dataset\nmetadata: { name: d }\ntopics: [t]\njurisdiction: { fixed: DE }\ndeliver-to: [fra]\nfields: { \"**.x\": user.email, a.x: user.name }\n---\n";
+    let access =
+        rule("AccessRule", "who: [app]\nmay: [publish]\ndatasets: [d]\npurposes: [service]\n---\n");
+    let a = rule("ProtectionRule", "applies-to: { categories: [user.email] }\nprotect: [{ as: tokenize, with: { domain: mail } }]\n---\n").replace("name: r", "name: p");
+    let b = rule(
+        "ProtectionRule",
+        "applies-to: { categories: [user.name] }\nprotect: [{ as: mask }]\n",
+    )
+    .replace("name: r", "name: q");
+    errors(
+        &format!("{dataset}{access}{a}{b}"),
+        &[
+            "7: a.x: the paths `\"**.x\"` and `a.x` can mean the same place, and the rules `p` and `q` contradict each other there / make one path narrower, or give both the same category",
+        ],
+    );
+}
+
+#[test]
+fn what_compiles_but_needs_a_look_is_a_warning() {
+    let late = "apiVersion: sluicegate/v1\nkind: Purpose\nmetadata: { name: old }\nreview-by: 2026-01-01\n---\n";
+    let transfer = rule(
+        "TransferRule",
+        "from: [DE]\nto: [US]\nallow:\n  categories: [user]\n  recipients: [eu]\n  mechanism: { type: dpf, importer: X, expires: 2026-12-01 }\n",
+    );
+    assert_eq!(
+        findings(&format!("{late}{}", transfer.replace(", citations: [x]", "")), Severity::Warning),
+        [
+            "4: 2026-01-01: `old` was to be reviewed by `2026-01-01` / review it, and set a new `review-by`",
+            "8: r: the rule `r` can never apply: no region stands in its `to` / delete it, or declare the region",
+            "8: r: the rule `r` cites nothing it rests on / add `citations: […]` to its `metadata`, for example `gdpr:5(1)(c)`",
+            "15: type: the mechanism of `r` expires on 2026-12-01 / from that day records of this corridor stay home or are refused",
+        ]
+    );
+}
