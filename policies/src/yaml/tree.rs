@@ -71,8 +71,14 @@ pub(crate) fn documents(file: u32, source: &Source, findings: &mut Findings<'_>)
             .help("split it: a bundle may have many files");
         return Vec::new();
     }
-    let mut builder =
-        Builder { file, text: &source.text, open: Vec::new(), done: Vec::new(), nodes: 0 };
+    let mut builder = Builder {
+        file,
+        text: &source.text,
+        open: Vec::new(),
+        done: Vec::new(),
+        nodes: 0,
+        broken_by_alias: false,
+    };
     builder.read(findings);
     builder.done
 }
@@ -89,6 +95,8 @@ struct Builder<'s> {
     open: Vec<Open>,
     done: Vec<Node>,
     nodes: usize,
+    /// What comes after is no mistake of its own.
+    broken_by_alias: bool,
 }
 
 impl Builder<'_> {
@@ -103,6 +111,7 @@ impl Builder<'_> {
         for next in Parser::new_from_str_with_options(self.text, options) {
             let (event, span) = match next {
                 Ok((event, span)) => (event, self.span(span.byte_range())),
+                Err(_) if self.broken_by_alias => return,
                 Err(e) => return self.unreadable(&e, findings),
             };
             self.event(event, span, findings);
@@ -148,18 +157,20 @@ impl Builder<'_> {
         }
     }
 
-    fn alias(&mut self, span: Span, findings: &mut Findings<'_>) {
-        let written = self.text.get(span.start as usize..span.end as usize).unwrap_or("*");
+    fn alias(&mut self, mut span: Span, findings: &mut Findings<'_>) {
+        let token = self.text.get(span.start as usize..span.end as usize).unwrap_or("*");
+        // To YAML the colon after a key belongs to the alias, and the rest of the file breaks.
+        let written = token.trim_end_matches(':');
+        span.end -= u32::from(token.len() > written.len());
+        self.broken_by_alias |= token.len() > written.len();
         findings
             .error(
                 span,
                 format!("`{written}` is a YAML alias, which the policy language leaves out"),
             )
             .help(format!("a path that starts with `*` stands in quotes: `\"{written}\"`"));
-        self.put(Node {
-            span,
-            content: Content::Scalar { text: written.to_owned(), plain: false },
-        });
+        let content = Content::Scalar { text: written.to_owned(), plain: false };
+        self.put(Node { span, content });
     }
 
     fn start(&mut self, span: Span, content: Content) {

@@ -7,72 +7,72 @@
 
 use std::fmt::Write as _;
 
-pub const PRINCIPALS: [&str; 3] = ["p0", "p1", "p2"];
+pub(crate) const PRINCIPALS: [&str; 3] = ["p0", "p1", "p2"];
 /// `p0` is in `t0`, `p1` in `t0` and `t1`, `p2` in none.
-pub const TEAMS_OF: [&[usize]; 3] = [&[0], &[0, 1], &[]];
+pub(crate) const TEAMS_OF: [&[usize]; 3] = [&[0], &[0, 1], &[]];
 /// `u1` lies under `u0`.
-pub const PURPOSES: [&str; 3] = ["u0", "u0.u1", "u2"];
-pub const DATASETS: [&str; 2] = ["d0", "d1"];
+pub(crate) const PURPOSES: [&str; 3] = ["u0", "u0.u1", "u2"];
+pub(crate) const DATASETS: [&str; 2] = ["d0", "d1"];
 /// Fields `f0`… of each dataset, by index into `CATEGORIES`.
-pub const FIELDS: [&[usize]; 2] = [&[1, 2], &[2, 3]];
+pub(crate) const FIELDS: [&[usize]; 2] = [&[1, 2], &[2, 3]];
 /// `c.a` and `c.b` lie under `c`.
-pub const CATEGORIES: [&str; 4] = ["c", "c.a", "c.b", "e"];
-pub const JURISDICTIONS: [&str; 3] = ["DE", "FR", "US"];
+pub(crate) const CATEGORIES: [&str; 4] = ["c", "c.a", "c.b", "e"];
+pub(crate) const JURISDICTIONS: [&str; 3] = ["DE", "FR", "US"];
 /// Region `r0` stands in DE and is home of DE and FR; `r1` stands in US.
-pub const REGIONS: [&str; 2] = ["r0", "r1"];
-pub const HOME_OF: [&[usize]; 2] = [&[0, 1], &[2]];
-pub const DAYS: i64 = 20;
-pub const DAY_MS: i64 = 86_400_000;
+pub(crate) const REGIONS: [&str; 2] = ["r0", "r1"];
+pub(crate) const HOME_OF: [&[usize]; 2] = [&[0, 1], &[2]];
+pub(crate) const DAYS: i64 = 20;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 #[derive(Clone, Debug)]
-pub struct Access {
-    pub allows: bool,
-    pub who: Who,
-    pub read: bool,
-    pub dataset: usize,
-    pub purpose: usize,
-    pub from: Option<i64>,
-    pub until: Option<i64>,
+pub(crate) struct Access {
+    pub(crate) allows: bool,
+    pub(crate) who: Who,
+    pub(crate) read: bool,
+    pub(crate) dataset: usize,
+    pub(crate) purpose: usize,
+    pub(crate) from: Option<i64>,
+    pub(crate) until: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Who {
+pub(crate) enum Who {
     Principal(usize),
     Team(usize),
 }
 
 #[derive(Clone, Debug)]
-pub struct Protection {
-    pub category: usize,
-    pub purpose: Option<usize>,
-    pub subject: Option<usize>,
+pub(crate) struct Protection {
+    pub(crate) category: usize,
+    pub(crate) purpose: Option<usize>,
+    pub(crate) subject: Option<usize>,
     /// Strength: 0 keep, 1 mask showing two, 2 mask showing none, 3 redact, 4 drop.
-    pub strength: u8,
-    pub from: Option<i64>,
+    pub(crate) strength: u8,
+    pub(crate) from: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Transfer {
-    pub allows: bool,
-    pub from: usize,
-    pub category: usize,
-    pub expires: Option<i64>,
+pub(crate) struct Transfer {
+    pub(crate) allows: bool,
+    pub(crate) from: usize,
+    pub(crate) category: usize,
+    pub(crate) expires: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Policy {
-    pub access: Vec<Access>,
-    pub protection: Vec<Protection>,
-    pub transfer: Vec<Transfer>,
-    pub stay_home: bool,
+pub(crate) struct Policy {
+    pub(crate) access: Vec<Access>,
+    pub(crate) protection: Vec<Protection>,
+    pub(crate) transfer: Vec<Transfer>,
+    pub(crate) stay_home: bool,
 }
 
 /// What one question comes to: refused, or the strength of each field by region.
-pub type Answer = Option<Vec<(String, Vec<u8>)>>;
+pub(crate) type Answer = Option<Vec<(String, Vec<u8>)>>;
 
 /// Ways of being wrong, to show that the comparison notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
+pub(crate) enum Mutant {
     None,
     AllowOverridesDeny,
     ExpiredMechanismHolds,
@@ -91,7 +91,15 @@ fn holds(from: Option<i64>, until: Option<i64>, day: i64) -> bool {
 
 impl Policy {
     /// Whether a principal may: a ban beats every allowance.
-    pub fn may(&self, p: usize, u: usize, read: bool, d: usize, day: i64, m: Mutant) -> bool {
+    pub(crate) fn may(
+        &self,
+        p: usize,
+        u: usize,
+        read: bool,
+        d: usize,
+        day: i64,
+        m: Mutant,
+    ) -> bool {
         let applies = |a: &&Access| {
             let who = match a.who {
                 Who::Principal(x) => x == p,
@@ -106,7 +114,7 @@ impl Policy {
     }
 
     /// The strength with which a category is protected; no rule: dropped.
-    pub fn strength(&self, c: usize, u: usize, j: usize, day: i64, m: Mutant) -> u8 {
+    pub(crate) fn strength(&self, c: usize, u: usize, j: usize, day: i64, m: Mutant) -> u8 {
         let applies = self.protection.iter().filter(|r| {
             covers(CATEGORIES[r.category], CATEGORIES[c], m)
                 && r.subject.is_none_or(|s| s == j)
@@ -135,7 +143,15 @@ impl Policy {
     }
 
     /// Publishing: where a record goes, and how strongly each field is protected there.
-    pub fn publish(&self, p: usize, u: usize, d: usize, j: usize, day: i64, m: Mutant) -> Answer {
+    pub(crate) fn publish(
+        &self,
+        p: usize,
+        u: usize,
+        d: usize,
+        j: usize,
+        day: i64,
+        m: Mutant,
+    ) -> Answer {
         if !self.may(p, u, false, d, day, m) {
             return None;
         }
@@ -155,7 +171,7 @@ impl Policy {
     }
 
     /// The same policy as an author would write it.
-    pub fn yaml(&self) -> String {
+    pub(crate) fn yaml(&self) -> String {
         let mut out = VOCABULARY.to_owned();
         let stay = if self.stay_home { "stay-home" } else { "refuse" };
         for (d, name) in DATASETS.iter().enumerate() {
