@@ -62,6 +62,11 @@ pub struct Health {
 }
 
 impl Health {
+    /// Why the policy that stands in the files is not in force, if it is not.
+    pub fn policy_trouble(&self) -> Option<String> {
+        self.policy.trouble()
+    }
+
     /// The parts that cannot do their work now; empty when ready.
     pub async fn troubles(&self) -> Vec<String> {
         let mut troubles = Vec::new();

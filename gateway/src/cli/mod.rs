@@ -3,9 +3,9 @@
 //! Verbs print to standard output what was asked for, and to standard error what went wrong.
 
 mod config;
-//mod demo;
-//mod generate;
-//mod init;
+mod demo;
+mod generate;
+mod init;
 mod ledger;
 mod lineage;
 mod policy;
@@ -52,9 +52,9 @@ enum Verb {
     /// Run the gateway
     Run(run::Args),
     /// See the whole job on a throw-away set-up: certificates, policies, a stream, a ledger
-    //Demo(demo::Args),
+    Demo(demo::Args),
     /// Write a commented configuration and starter policies into a folder
-    //Init(init::Args),
+    Init(init::Args),
     /// Check a configuration file
     Config {
         #[command(subcommand)]
@@ -89,8 +89,8 @@ pub fn main() -> ExitCode {
     let output = cli.output;
     match cli.verb {
         Verb::Run(args) => run::run(&args),
-        //Verb::Demo(args) => demo::run(&args),
-        //Verb::Init(args) => init::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Init(args) => init::run(&args),
         Verb::Config { verb } => config::run(&verb, output),
         Verb::Policy { verb } => policy::run(&verb, output),
         Verb::Ledger { verb } => ledger::run(&verb, output),

@@ -1,0 +1,91 @@
+//! Throw-away certificates and keys, for the demo and for a first try of one's own set-up.
+
+use std::{
+    io,
+    path::Path,
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+
+use crate::{ambient::Ambient, keys::FileKeyring};
+
+/// Why nothing could be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GenerateError {
+    #[error("couldn't write `{file}`: {why}")]
+    Write { file: String, why: io::Error },
+    #[error("couldn't make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error(transparent)]
+    Keyring(#[from] crate::keys::KeyError),
+}
+
+/// Writes a file, its folders too.
+pub(super) fn write(file: &Path, text: &str) -> Result<(), GenerateError> {
+    let failed = |why| GenerateError::Write { file: file.display().to_string(), why };
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    std::fs::write(file, text).map_err(failed)
+}
+
+/// Writes a file that its owner alone may read.
+fn write_secret(file: &Path, text: &str) -> Result<(), GenerateError> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let failed = |why| GenerateError::Write { file: file.display().to_string(), why };
+    let mut options = std::fs::OpenOptions::new();
+    let mut open = options.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
+    open.write_all(text.as_bytes()).map_err(failed)
+}
+
+/// A fresh master key for each name, and the ledger's search key.
+pub(super) fn keyring(file: &Path, names: &[&str], ambient: &Ambient) -> Result<(), GenerateError> {
+    let names = names.iter().copied().chain([crate::account::SEARCH_KEY]);
+    write_secret(file, &FileKeyring::generate(names, &*ambient.random)?)
+}
+
+/// An authority, a server certificate for this machine, and a client certificate for each name,
+/// as `spiffe://TRUST/NAME`.
+pub(super) fn certificates(
+    folder: &Path,
+    trust: &str,
+    clients: &[&str],
+) -> Result<(), GenerateError> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(DnType::CommonName, "Sluicegate throw-away CA");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    write(&folder.join("ca.pem"), &authority.pem())?;
+    let server = vec![
+        SanType::DnsName("localhost".try_into()?),
+        SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
+        SanType::IpAddress(std::net::Ipv6Addr::LOCALHOST.into()),
+    ];
+    issue(folder, "server", server, ExtendedKeyUsagePurpose::ServerAuth, &authority)?;
+    for client in clients {
+        let name = vec![SanType::URI(format!("spiffe://{trust}/{client}").try_into()?)];
+        issue(folder, client, name, ExtendedKeyUsagePurpose::ClientAuth, &authority)?;
+    }
+    Ok(())
+}
+
+fn issue(
+    folder: &Path,
+    file: &str,
+    names: Vec<SanType>,
+    usage: ExtendedKeyUsagePurpose,
+    authority: &CertifiedIssuer<'_, KeyPair>,
+) -> Result<(), GenerateError> {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = names;
+    params.distinguished_name.push(DnType::CommonName, file);
+    params.extended_key_usages = vec![usage];
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, authority)?;
+    write(&folder.join(format!("{file}.pem")), &certificate.pem())?;
+    write_secret(&folder.join(format!("{file}.key")), &key.serialize_pem())
+}

@@ -1,0 +1,62 @@
+//! `sluicegate init`: a commented configuration and starter policies for one's own pipeline. What
+//! it writes passes its own checks, and runs.
+
+use std::path::PathBuf;
+
+use super::{
+    Exit, complain,
+    generate::{self, GenerateError},
+    say,
+};
+use crate::ambient::Ambient;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The folder to write; it must not hold a configuration yet
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+}
+
+const CONFIG: &str = include_str!("../../../examples/starter/sluicegate.yaml");
+const POLICIES: [(&str, &str); 3] = [
+    ("words.yaml", include_str!("../../../examples/starter/policies/words.yaml")),
+    ("rules.yaml", include_str!("../../../examples/starter/policies/rules.yaml")),
+    ("tests.yaml", include_str!("../../../examples/starter/policies/tests.yaml")),
+];
+
+pub(super) fn run(args: &Args) -> Exit {
+    if args.dir.join("sluicegate.yaml").exists() {
+        complain(format!(
+            "`{}` holds a configuration already; name another folder",
+            args.dir.display()
+        ));
+        return Exit::Usage;
+    }
+    if let Err(error) = write(args) {
+        complain(error);
+        return Exit::CheckFailed;
+    }
+    let dir = args.dir.display();
+    say(format!(
+        "Written to `{dir}`: a configuration, policies to start from, a keyring, and certificates \
+         to try with.\n\n\
+         Next:\n  \
+         sluicegate policy check {dir}/policies\n  \
+         sluicegate policy test {dir}/policies\n  \
+         sluicegate config check {dir}/sluicegate.yaml\n  \
+         sluicegate run --config {dir}/sluicegate.yaml\n\n\
+         Replace certs/ and keys.yaml before anyone relies on it."
+    ));
+    Exit::Ok
+}
+
+fn write(args: &Args) -> Result<(), GenerateError> {
+    let dir = &args.dir;
+    for (name, text) in POLICIES {
+        generate::write(&dir.join("policies").join(name), text)?;
+    }
+    generate::write(&dir.join("sluicegate.yaml"), CONFIG)?;
+    let clients = ["my-service", "my-analyst", "auditor", "operator"];
+    generate::certificates(&dir.join("certs"), "my-company", &clients)?;
+    generate::keyring(&dir.join("keys.yaml"), &["tokens-1"], &Ambient::system())
+}
