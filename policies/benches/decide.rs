@@ -1,4 +1,11 @@
 //! What a decision costs, in nanoseconds and as a fraction of reading the rules one by one.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    dead_code,
+    reason = "a benchmark may stop, speaks to a person, and uses a part of the model"
+)]
 
 #[path = "../tests/support/model.rs"]
 mod model;

@@ -284,7 +284,7 @@ pub struct Withheld {
 
 /// Why something was refused: for the caller, the ledger and `explain` alike. Holds words of the
 /// policy only, never a value of a record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Refusal {
     pub code: RefusalCode,
     /// The rule that said no; none when nothing said yes.

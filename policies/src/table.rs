@@ -67,7 +67,7 @@ pub(crate) struct RuleRow {
 /// By jurisdiction.
 pub(crate) type Routes = Box<[Result<Route, Refusal>]>;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     Refuse(Refusal),
     Publish { rules: Box<[RuleName]>, routes: u32 },

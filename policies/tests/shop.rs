@@ -1,5 +1,6 @@
 //! The sample bundle: it compiles without a finding, its own tests pass, and it decides what its
 //! authors meant.
+#![expect(clippy::unwrap_used, reason = "a test may stop where something is not as it should be")]
 
 use std::path::Path;
 
@@ -84,4 +85,66 @@ fn the_packs_compile() {
     let sources = sluicegate_policies::packs();
     let report = check(&sources, NOW);
     assert!(report.diagnostics.is_empty(), "{}", report.render(&sources));
+}
+
+#[test]
+fn the_schema_covers_every_kind_and_explains_every_key() {
+    let schema = sluicegate_policies::schema();
+    let kinds = schema["oneOf"].as_array().unwrap();
+    assert_eq!(kinds.len(), 8);
+    for kind in kinds {
+        assert_eq!(kind["additionalProperties"], false, "{}", kind["title"]);
+        for (key, property) in kind["properties"].as_object().unwrap() {
+            assert!(property["description"].is_string(), "{}: {key} has no words", kind["title"]);
+        }
+    }
+}
+
+#[test]
+fn the_digest_is_about_what_files_say_not_where_they_stand() {
+    let mut sources = shop();
+    let digest = Bundle::compile(&sources).unwrap().digest();
+    sources.reverse();
+    sources[0].path = "elsewhere/x.yaml".into();
+    sources[1].text = sources[1].text.replace('\n', "\r\n");
+    assert_eq!(Bundle::compile(&sources).unwrap().digest(), digest);
+    sources[0].text += "# reviewed\n";
+    assert_ne!(Bundle::compile(&sources).unwrap().digest(), digest);
+}
+
+#[test]
+fn a_request_without_a_purpose_means_the_only_one_and_a_misused_grant_gives_nothing() {
+    let table = Bundle::compile(&shop()).unwrap().table(NOW).unwrap();
+    let publish = table.admit("checkout", None, Operation::Publish, "orders").unwrap();
+    assert_eq!(&**publish.purpose(), "service");
+    let (id, view) = publish.view();
+    assert!(id == 0 && view.fields.is_empty());
+    let read = table.admit("analyst", None, Operation::Read, "orders").unwrap();
+    assert!(read.route(table.jurisdiction("DE").unwrap()).is_err());
+    let refused = |p, u, t| table.admit(p, u, Operation::Read, t).unwrap_err().code.as_str();
+    assert_eq!(refused("nobody", None, "orders"), "unknown-principal");
+    assert_eq!(refused("analyst", None, "nothing"), "unknown-topic");
+    assert_eq!(refused("analyst", Some("fun"), "orders"), "unknown-purpose");
+    assert_eq!(refused("checkout", None, "orders"), "not-permitted");
+    assert_eq!(refused("ad-sync", Some("analytics"), "orders"), "forbidden");
+    assert!(table.token_uses().map(|t| &*t.domain).eq([
+        "customer-email",
+        "customer-email",
+        "customer-id"
+    ]));
+}
+
+#[test]
+fn a_rule_in_shadow_is_reported_and_does_not_bite() {
+    let mut sources = shop();
+    let rule = "apiVersion: sluicegate/v1\nkind: ProtectionRule\nmetadata: { name: no-phones, citations: [x] }\nbecause: trying\nmode: shadow\napplies-to: { categories: [user.contact.phone] }\n";
+    sources.push(Source::new("shadow.yaml", rule));
+    let table = Bundle::compile(&sources).unwrap().table(NOW).unwrap();
+    let shadow = |topic| {
+        let grant = table.admit("checkout", None, Operation::Publish, topic).unwrap();
+        let route = grant.route(table.jurisdiction("DE").unwrap()).unwrap();
+        route.shadow.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(shadow("customers"), ["no-phones"]);
+    assert_eq!(shadow("orders"), [""; 0]);
 }

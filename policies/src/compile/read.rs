@@ -61,7 +61,11 @@ fn passes(written: &str, demand: Option<&Plan>, plans: &[Arc<Plan>]) -> bool {
     plans.iter().all(|p| form(p, written).is_some_and(|f| at_least(f, demand)))
 }
 
-fn speakers(written: &str, demands: &[(Option<Arc<Plan>>, &Vec<Arc<Plan>>)]) -> Box<[RuleName]> {
+/// What is demanded for one jurisdiction, if the rules do not contradict each other, and the plans
+/// under which its records can be stored.
+type Demand<'s> = (Option<Arc<Plan>>, &'s Vec<Arc<Plan>>);
+
+fn speakers(written: &str, demands: &[Demand<'_>]) -> Box<[RuleName]> {
     let plans = demands.iter().filter_map(|(d, _)| d.as_deref());
     let fields = plans.flat_map(|p| p.fields.iter()).filter(|f| &*f.path.written == written);
     let mut rules: Vec<RuleName> = fields.flat_map(|f| f.rules.iter().cloned()).collect();

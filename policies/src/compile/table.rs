@@ -69,6 +69,7 @@ struct Build<'m> {
     shadows: Vec<(Id, Planner<'m>)>,
     cells: Vec<u32>,
     outcomes: Vec<Outcome>,
+    outcome_ids: HashMap<Outcome, u32>,
     routes: Vec<Routes>,
     routes_of: HashMap<(Id, Id, Vec<RuleName>), u32>,
     /// By dataset.
@@ -96,6 +97,7 @@ impl<'m> Build<'m> {
             shadows,
             cells: Vec::new(),
             outcomes: Vec::new(),
+            outcome_ids: HashMap::new(),
             routes: Vec::new(),
             routes_of: HashMap::new(),
             stored: Vec::new(),
@@ -133,12 +135,11 @@ impl<'m> Build<'m> {
     }
 
     fn intern(&mut self, outcome: Outcome) -> u32 {
-        let known = self.outcomes.iter().position(|o| *o == outcome);
-        let id = known.unwrap_or(self.outcomes.len());
-        if known.is_none() {
-            self.outcomes.push(outcome);
-        }
-        u32::try_from(id).unwrap_or(u32::MAX)
+        let next = u32::try_from(self.outcomes.len()).unwrap_or(u32::MAX);
+        *self.outcome_ids.entry(outcome).or_insert_with_key(|outcome| {
+            self.outcomes.push(outcome.clone());
+            next
+        })
     }
 
     fn outcome(&mut self, ask: Ask) -> Outcome {

@@ -22,6 +22,8 @@ use crate::{
 
 /// The word of `deliver-to` that means the subject's home.
 const HOME: &str = "home";
+/// Fields that one dataset lists.
+const FIELDS_MAX: usize = 1_000;
 
 /// Builds the model. It is usable only when no error was found.
 pub(crate) fn resolve(documents: &[Document], findings: &mut Findings<'_>) -> Model {
@@ -283,6 +285,14 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
                 format!("the dataset `{}` keeps unlisted fields without saying why", name.value),
             )
             .help("add `because:`, or let `unlisted` be `drop`");
+    }
+    if s.fields.len() > FIELDS_MAX {
+        findings
+            .error(
+                name.span,
+                format!("the dataset `{}` lists more than {FIELDS_MAX} fields", name.value),
+            )
+            .help("use paths with `*` and `**`");
     }
     let subjects = model.subjects.find_all(&s.subjects, "subject", findings);
     let fields = s.fields.iter().filter_map(|(path, category)| {

@@ -131,7 +131,7 @@ impl<'s> Shape<'s> {
         let required = self.schema.get("required").and_then(Value::as_array);
         for name in required.into_iter().flatten().filter_map(Value::as_str) {
             if node.get(name).is_none() {
-                let about = properties.and_then(|p| p.get(name)).and_then(|s| description(s));
+                let about = properties.and_then(|p| p.get(name)).and_then(description);
                 let note = findings.error(node.span, format!("the key `{name}` is missing"));
                 if let Some(about) = about {
                     note.help(format!("`{name}`: {about}"));

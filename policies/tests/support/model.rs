@@ -2,8 +2,6 @@
 //!
 //! The interpreter reads the rules one by one for every question, shares nothing with the crate,
 //! and is what the compiled table is compared with, in meaning and in speed.
-#![allow(dead_code, reason = "the property test and the benchmark each use a part")]
-#![allow(clippy::allow_attributes, reason = "which part is unused differs by user")]
 
 use std::fmt::Write as _;
 
