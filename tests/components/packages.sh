@@ -1,0 +1,96 @@
+# What the machine must have, by its ordinary package clients: apt-get, Maven, npm, pip, cargo. Everything
+# fetched lands in tests/.cache, pinned; a second run fetches nothing. Sourced by tests/all.
+
+octokit_version=7.6.1
+octokit_integrity=sha512-De6U3XB6O3DtCa7bKgCMzTHdeopqqZ6SNivMYJnK65ierKL1AnNIA0tkRYCRS7lwGT792d+Ps1WbfHlso6MynQ==
+octokit_payloads=329
+cargo_deny_version=0.19.9
+
+have() { command -v "$1" >/dev/null 2>&1; }
+have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || have postgres; }
+have_venv() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
+
+# Debian's names of what is missing, one a line.
+missing_packages() {
+  have java || echo openjdk-17-jre-headless
+  have mvn || echo maven
+  have openssl || echo openssl
+  have setpriv || echo util-linux
+  have cc || echo build-essential
+  have git || echo git
+  have npm || echo npm
+  have python3 || echo python3
+  have_venv || echo python3-venv
+  have_postgres || echo postgresql
+  have psql || echo postgresql-client
+}
+
+install_packages() {
+  local -a want as=()
+  mapfile -t want < <(missing_packages)
+  ((${#want[@]})) || { say "   nothing missing"; return; }
+  have cargo || die "install Rust first (rustup; the version is in Cargo.toml)"
+  have apt-get || die "please install, by this system's package manager: ${want[*]}"
+  if [[ $(id -u) != 0 ]]; then
+    have sudo || die "not root and no sudo; please install: ${want[*]}"
+    as=(sudo)
+  fi
+  say "   installing ${want[*]}"
+  no_main_cluster "${as[@]}"
+  quietly apt-update 300 "${as[@]}" apt-get -q update
+  quietly apt-install 900 "${as[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -q -y --no-install-recommends install "${want[@]}"
+  "${as[@]}" rm -f "$main_cluster_off"
+}
+
+# Debian's package makes and starts a server of its own when it is installed; we start ours ourselves.
+main_cluster_off=/etc/postgresql-common/createcluster.d/sluicegate-tests.conf
+no_main_cluster() {
+  "$@" mkdir -p "$(dirname "$main_cluster_off")"
+  echo 'create_main_cluster = false' | "$@" tee "$main_cluster_off" >/dev/null
+}
+
+# fetched NAME FINGERPRINT: is tests/.cache/NAME what FINGERPRINT describes?
+fetched() { [[ -f $cache/$1/.of && $(cat "$cache/$1/.of") == "$2" ]]; }
+
+fetch_kafka() {
+  local of
+  of=$(sha256sum <"$here/components/kafka/pom.xml")
+  fetched kafka "$of" && { say "   Kafka's jars: there"; return; }
+  rm -rf "$cache/kafka"
+  quietly maven 600 mvn -q -B -f "$here/components/kafka/pom.xml" dependency:copy-dependencies \
+    "-DoutputDirectory=$cache/kafka"
+  echo "$of" >"$cache/kafka/.of"
+}
+
+fetch_octokit() {
+  local to=$cache/octokit payloads got
+  fetched octokit "$octokit_integrity" && { say "   webhook payloads: there"; return; }
+  rm -rf "$to" && mkdir -p "$to"
+  quietly npm 300 npm pack --silent --pack-destination "$to" "@octokit/webhooks-examples@$octokit_version"
+  got=sha512-$(openssl dgst -sha512 -binary "$to"/*.tgz | openssl base64 -A)
+  [[ $got == "$octokit_integrity" ]] || die "@octokit/webhooks-examples: sha512 differs from the pinned one: $got"
+  tar -xzf "$to"/*.tgz -C "$to"
+  payloads=$(python3 -c 'import json,sys; print(sum(len(e["examples"]) for e in json.load(open(sys.argv[1]))))' \
+    "$to/package/api.github.com/index.json")
+  [[ $payloads == "$octokit_payloads" ]] || die "expected $octokit_payloads webhook payloads, found $payloads"
+  echo "$octokit_integrity" >"$to/.of"
+}
+
+fetch_python() {
+  local of
+  of=$(sha256sum <"$here/components/requirements.txt")
+  fetched venv "$of" && { say "   Python judges: there"; return; }
+  rm -rf "$cache/venv"
+  python3 -m venv "$cache/venv"
+  quietly pip 600 "$cache/venv/bin/pip" install -q --disable-pip-version-check -r "$here/components/requirements.txt"
+  echo "$of" >"$cache/venv/.of"
+}
+
+install_cargo_deny() {
+  [[ -x $cache/bin/cargo-deny ]] && "$cache/bin/cargo-deny" --version | grep -q " $cargo_deny_version\$" &&
+    { say "   cargo-deny $cargo_deny_version: there"; return; }
+  quietly cargo-deny 1500 cargo install cargo-deny --locked --version "=$cargo_deny_version" -j2 \
+    --root "$cache" --target-dir "$cache/cargo-deny-target"
+  rm -rf "$cache/cargo-deny-target"
+}

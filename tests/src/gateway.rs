@@ -1,0 +1,221 @@
+//! The real `sluicegate` program: started in a folder of the test's own, waited for, stopped, killed,
+//! started again. Its output lands in that folder, where a search for leaks finds it.
+
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Output},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    ca::{Ca, replace},
+    client::{Credential, client},
+    components,
+    process::{Process, Signal, eventually},
+};
+
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// File names in the gateway's folder.
+pub const CONFIG: &str = "sluicegate.yaml";
+pub const STDOUT: &str = "gateway.out";
+pub const STDERR: &str = "gateway.err";
+
+/// A running gateway.
+pub struct Gateway {
+    dir: PathBuf,
+    process: Process,
+    /// Where publishers connect.
+    pub data: SocketAddr,
+    /// Where operators, auditors and probes connect.
+    pub admin: SocketAddr,
+}
+
+/// Why a gateway did not come up: it ended, or the time was over.
+#[derive(Debug)]
+pub struct NotStarted {
+    pub status: Option<ExitStatus>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Gateway {
+    /// Writes the configuration into `dir` and starts a gateway there; returns once `/readyz` answers 200.
+    /// `ca` signed the certificate of its admin listener. Listeners on port 0 are found out.
+    pub async fn start(dir: &Path, config: &str, ca: &Ca) -> Result<Self, NotStarted> {
+        replace(&dir.join(CONFIG), config);
+        Self::start_again(dir, ca).await
+    }
+
+    /// With the configuration that is there: after a stop, or after [`kill`](Self::kill).
+    pub async fn start_again(dir: &Path, ca: &Ca) -> Result<Self, NotStarted> {
+        let gateway = Self::start_unready(dir).await?;
+        match gateway.ready(ca, STARTS_WITHIN).await {
+            true => Ok(gateway),
+            false => Err(gateway.not_started()),
+        }
+    }
+
+    /// Returns as soon as it listens, ready or not: for tests in which a store or pipeline is away.
+    pub async fn start_unready(dir: &Path) -> Result<Self, NotStarted> {
+        let mut command = Command::new(binary());
+        command.args(["run", "--config", CONFIG]).current_dir(dir);
+        let (stdout, stderr) = (dir.join(STDOUT), dir.join(STDERR));
+        let already = length(&stdout);
+        let mut process = Process::start(&mut command, &stdout, &stderr);
+        let addresses = eventually(STARTS_WITHIN, async || {
+            let text = text_from(&stdout, already);
+            let found = text.lines().find_map(listening);
+            match (found, process.ended()) {
+                (Some(addresses), _) => Some(Some(addresses)),
+                (None, Some(_)) => Some(None),
+                (None, None) => None,
+            }
+        });
+        match addresses.await.flatten() {
+            Some((data, admin)) => Ok(Self { dir: dir.into(), process, data, admin }),
+            None => Err(not_started(dir, &mut process)),
+        }
+    }
+
+    /// Whether `/readyz` answers 200 within the time.
+    pub async fn ready(&self, ca: &Ca, limit: Duration) -> bool {
+        self.readiness(ca, 200, limit).await
+    }
+
+    /// Whether `/readyz` comes to answer this status within the time.
+    pub async fn readiness(&self, ca: &Ca, status: u16, limit: Duration) -> bool {
+        let client = client(ca, &Credential::None);
+        let url = self.admin_url("/readyz");
+        let seen = eventually(limit, async || {
+            let answer = client.get(&url).send().await.ok()?;
+            (answer.status().as_u16() == status).then_some(())
+        });
+        seen.await.is_some()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.data)
+    }
+
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.admin)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether it runs.
+    pub fn runs(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// SIGHUP: read certificates, keys and policies again.
+    pub fn reload(&mut self) {
+        self.process.signal(Signal::Hup);
+    }
+
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// SIGTERM, and its exit code: 0 after an orderly stop, `None` if it does not end in time.
+    pub async fn stop(mut self) -> Option<i32> {
+        self.process.signal(Signal::Term);
+        self.process.wait(STOPS_WITHIN).await?.code()
+    }
+
+    /// `kill -9`: nothing of it runs any more when this returns. Dropping a gateway does the same.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
+    pub fn stdout(&self) -> String {
+        text_from(&self.dir.join(STDOUT), 0)
+    }
+
+    pub fn stderr(&self) -> String {
+        text_from(&self.dir.join(STDERR), 0)
+    }
+
+    fn not_started(mut self) -> NotStarted {
+        not_started(&self.dir.clone(), &mut self.process)
+    }
+}
+
+/// Runs the program to its end, like `sluicegate policy check DIR`.
+pub fn run(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).current_dir(dir).output().unwrap()
+}
+
+/// The program under test: `SLUICEGATE_BIN`, or built once from the sources around us.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| env::var_os("SLUICEGATE_BIN").map_or_else(build, PathBuf::from))
+}
+
+fn build() -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--message-format=json",
+            "-p",
+            "sluicegate-gateway",
+            "--bin",
+            "sluicegate",
+        ])
+        .current_dir(components::root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8(output.stdout).unwrap();
+    let executable = messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        (message["target"]["name"] == "sluicegate")
+            .then(|| message["executable"].as_str().map(PathBuf::from))?
+    });
+    executable.expect("cargo names the executable it built")
+}
+
+/// `{"event":"listening","data":"127.0.0.1:PORT","admin":"127.0.0.1:PORT"}`, one line of stdout.
+fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let json: Value = serde_json::from_str(line).ok()?;
+    let address = |name: &str| json[name].as_str()?.parse().ok();
+    if json["event"] == "listening" { Some((address("data")?, address("admin")?)) } else { None }
+}
+
+fn not_started(dir: &Path, process: &mut Process) -> NotStarted {
+    NotStarted {
+        status: process.ended(),
+        stdout: text_from(&dir.join(STDOUT), 0),
+        stderr: text_from(&dir.join(STDERR), 0),
+    }
+}
+
+fn length(path: &Path) -> usize {
+    fs::metadata(path).map_or(0, |data| usize::try_from(data.len()).unwrap())
+}
+
+fn text_from(path: &Path, offset: usize) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(bytes.get(offset..).unwrap_or_default()).into_owned()
+}
+
+#[test]
+fn the_listening_line_is_found_among_others() {
+    assert_eq!(listening("starting"), None);
+    assert_eq!(listening(r#"{"event":"ready"}"#), None);
+    let line = r#"{"event":"listening","data":"127.0.0.1:9","admin":"127.0.0.1:10"}"#;
+    assert_eq!(
+        listening(line),
+        Some(("127.0.0.1:9".parse().unwrap(), "127.0.0.1:10".parse().unwrap()))
+    );
+}

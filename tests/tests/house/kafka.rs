@@ -1,0 +1,66 @@
+//! The brokers the other tests stand on: topics hold what was sent, over both listeners, and a private
+//! broker keeps what it acknowledged when it is killed.
+
+use krafka::{
+    Kafka, Record,
+    auth::{AuthConfig, TlsConfig},
+};
+use sluicegate_tests::{
+    ca::Ca,
+    kafka::{PrivateKafka, create_topic, fresh_name, judge, read},
+    require,
+};
+
+async fn send(kafka: &Kafka, topic: &str, count: usize) {
+    let producer = kafka.producer().build().await.unwrap();
+    for number in 0..count {
+        let record = Record::new(topic, format!("{{\"n\":{number}}}"))
+            .key(format!("key-{number}"))
+            .header("kind", "test");
+        producer.send(record).await.unwrap();
+    }
+    producer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn both_clients_read_back_what_was_sent_in_both_regions() {
+    let clusters = require!(kafka);
+    let python = require!(judges);
+    for cluster in [&clusters.eu, &clusters.us] {
+        let topic = fresh_name("round-trip");
+        create_topic(&cluster.plain, &topic, 4).await;
+        let security =
+            AuthConfig::ssl(TlsConfig::new().with_ca_cert(clusters.ca.to_str().unwrap()));
+        let kafka = Kafka::builder(&cluster.tls).security(security).connect().await.unwrap();
+        send(&kafka, &topic, 50).await;
+        let ours = read(&cluster.plain, &topic).await;
+        assert_eq!(ours.len(), 50);
+        assert!(
+            ours.iter().all(|record| record.headers == [("kind".into(), Some(b"test".to_vec()))])
+        );
+        assert_eq!(ours, judge(&python, &cluster.plain, &[&topic]));
+    }
+}
+
+#[tokio::test]
+async fn an_empty_topic_reads_as_empty() {
+    let clusters = require!(kafka);
+    let python = require!(judges);
+    let topic = fresh_name("empty");
+    create_topic(&clusters.eu.plain, &topic, 2).await;
+    assert_eq!(read(&clusters.eu.plain, &topic).await, []);
+    assert_eq!(judge(&python, &clusters.eu.plain, &[&topic]), []);
+}
+
+#[tokio::test]
+async fn a_private_broker_keeps_its_records_when_killed() {
+    require!(servers);
+    let ca = Ca::new("private");
+    let mut broker = PrivateKafka::start(&ca, "message.max.bytes=1000000\n").await;
+    create_topic(&broker.plain(), "kept", 1).await;
+    send(&sluicegate_tests::kafka::connect(&broker.plain()).await, "kept", 10).await;
+    broker.kill();
+    broker.start_again().await;
+    assert_eq!(read(&broker.plain(), "kept").await.len(), 10);
+    broker.stop().await;
+}
