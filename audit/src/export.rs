@@ -91,7 +91,12 @@ impl<R: Read> Reader<R> {
         let mut has = [0];
         self.from.read_exact(&mut has)?;
         let manifest = if has == [1] { Some(self.field()?) } else { None };
-        Ok(Exported::Row { writer: WriterId(writer), wseq: u64::from_be_bytes(wseq), bytes, manifest })
+        Ok(Exported::Row {
+            writer: WriterId(writer),
+            wseq: u64::from_be_bytes(wseq),
+            bytes,
+            manifest,
+        })
     }
 
     fn field(&mut self) -> io::Result<Vec<u8>> {

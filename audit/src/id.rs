@@ -107,7 +107,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Exactly `N` bytes from lower-case hexadecimal.
 #[must_use]
-pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let nibble = |c: u8| match c {
         b'0'..=b'9' => Some(c - b'0'),
         b'a'..=b'f' => Some(c - b'a' + 10),
@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn a_position_has_one_spelling() {
         let w = "00112233445566778899aabbccddeeff";
-        for text in ["", "1-2-3", &format!("{w}-+1-0"), &format!("{w}-01-0"), &format!("{w}-1-0-0")] {
+        for text in ["", "1-2-3", &format!("{w}-+1-0"), &format!("{w}-01-0"), &format!("{w}-1-0-0")]
+        {
             assert_eq!(text.parse::<Position>(), Err(NotAPosition), "{text}");
         }
         assert!(format!("{w}-0-0").parse::<Position>().is_ok());

@@ -304,7 +304,11 @@ fn treatment_text(f: &mut fmt::Formatter<'_>, t: &Treatment) -> fmt::Result {
         writeln!(f, "    key {key}, domain {domain}, scope {scope}, epoch {epoch}")?;
     }
     for c in &t.transfer {
-        writeln!(f, "    LEAVES {} for {} ({}): {}, by {}", c.from, c.to, c.recipient, c.mechanism, c.rule)?;
+        writeln!(
+            f,
+            "    LEAVES {} for {} ({}): {}, by {}",
+            c.from, c.to, c.recipient, c.mechanism, c.rule
+        )?;
     }
     for w in &t.withheld {
         writeln!(f, "    withheld from {}: {} {}", w.region, w.code, w.rule)?;
@@ -342,11 +346,9 @@ impl Found {
     fn json(&self) -> String {
         let fate = match &self.fate {
             Fate::Deliver(_) => r#"{"fate":"deliver"}"#.to_owned(),
-            Fate::Refuse(code, rule) => object(&[
-                ("fate", text("refuse")),
-                ("code", text(code)),
-                ("rule", text(rule)),
-            ]),
+            Fate::Refuse(code, rule) => {
+                object(&[("fate", text("refuse")), ("code", text(code)), ("rule", text(rule))])
+            }
             Fate::Quarantine(code) => object(&[("fate", text("quarantine")), ("code", text(code))]),
             Fate::Aggregate => r#"{"fate":"aggregate"}"#.to_owned(),
         };

@@ -158,8 +158,7 @@ pub(crate) fn decode_manifest(bytes: &[u8]) -> Result<Vec<&[u8]>, RowError> {
 
 /// The event of a leaf.
 pub(crate) fn decode_leaf(leaf: &[u8]) -> Result<Event, RowError> {
-    let event: Event =
-        minicbor::decode(leaf).map_err(|e| RowError::Malformed(e.to_string()))?;
+    let event: Event = minicbor::decode(leaf).map_err(|e| RowError::Malformed(e.to_string()))?;
     if leaf_bytes(&event) != leaf {
         return Err(RowError::NotCanonical);
     }

@@ -137,7 +137,11 @@ impl fmt::Display for Verdict {
         write!(f, "  events     {}", self.events)?;
         writeln!(f, " ({} to deliver, {} refused)", self.delivered, self.refused)?;
         if self.events_detached > 0 {
-            writeln!(f, "  detached   {} events are committed to, but not kept", self.events_detached)?;
+            writeln!(
+                f,
+                "  detached   {} events are committed to, but not kept",
+                self.events_detached
+            )?;
         }
         for head in &self.heads {
             let closed = if head.closed { "closed" } else { "open" };

@@ -36,6 +36,8 @@ use crate::{
 const LEASE_US: i64 = 180_000_000;
 /// Treatments that are kept in encoded form.
 const TREATMENTS_MAX: usize = 10_000;
+/// Entries that are kept until the ledger is open.
+const EARLY_MAX: usize = 1_000;
 /// Events that one reconciliation asks a pipeline about at a time.
 const RECONCILE_EVENTS: usize = 10_000;
 
@@ -122,6 +124,8 @@ pub struct Account {
     digests: Digests,
     claim_us: i64,
     ledger: ArcSwapOption<audit::Ledger>,
+    /// Entries of before the ledger was open.
+    early: Mutex<Vec<Entry>>,
     running: Arc<Mutex<HashSet<[u8; 32]>>>,
     treatments: Mutex<HashMap<TreatmentKey, (Digest32, Arc<[u8]>)>>,
     metrics: Arc<Metrics>,
@@ -130,7 +134,11 @@ pub struct Account {
 impl Account {
     /// Reads what is needed; the store itself is opened by [`Account::reconcile`], which is tried
     /// until it works.
-    pub fn new(config: &Config, ambient: &Ambient, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
+    pub fn new(
+        config: &Config,
+        ambient: &Ambient,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
         Ok(Self {
             url: store_url(config)?,
             origin: config.ledger.origin.clone(),
@@ -139,6 +147,7 @@ impl Account {
             digests: Digests::of(config)?,
             claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
             ledger: ArcSwapOption::empty(),
+            early: Mutex::default(),
             running: Arc::default(),
             treatments: Mutex::default(),
             metrics,
@@ -174,7 +183,8 @@ impl Account {
             self.settle_group(&ledger, &some, regions).await?;
         }
         let latest_us = ledger.latest_us();
-        self.ledger.store(Some(ledger));
+        self.ledger.store(Some(ledger.clone()));
+        self.note_early(&ledger)?;
         Ok((settled, latest_us))
     }
 
@@ -223,7 +233,8 @@ impl Account {
                 to.iter().map(|region| {
                     let region: Arc<str> = Arc::from(region.as_str());
                     let placed = found.get(&(region.clone(), *position)).copied();
-                    let never = || DeliverError::Unavailable("not sent before a restart".to_owned());
+                    let never =
+                        || DeliverError::Unavailable("not sent before a restart".to_owned());
                     Landing { leaf: position.leaf, region, result: placed.ok_or_else(never) }
                 })
             });
@@ -480,11 +491,28 @@ impl Account {
         }));
     }
 
+    /// Queues an entry that nothing waits for. Before the ledger is open it is kept, so that the
+    /// first policy and a login that fails early are not lost.
     fn note(&self, entry: Entry) {
-        let noted = self.ledger().and_then(|ledger| Ok(ledger.submit(entry)?));
+        let noted = match self.ledger.load_full() {
+            Some(ledger) => ledger.submit(entry).map_err(AccountError::from),
+            None => {
+                let mut early = self.early.lock().unwrap_or_else(|e| e.into_inner());
+                let room = early.len() < EARLY_MAX;
+                if room {
+                    early.push(entry);
+                }
+                if room { Ok(()) } else { Err(AccountError::NotOpen) }
+            }
+        };
         if let Err(error) = noted {
             tracing::warn!(event = "note-not-recorded", %error);
         }
+    }
+
+    fn note_early(&self, ledger: &audit::Ledger) -> Result<(), String> {
+        let early = std::mem::take(&mut *self.early.lock().unwrap_or_else(|e| e.into_inner()));
+        early.into_iter().try_for_each(|entry| ledger.submit(entry)).map_err(|e| e.to_string())
     }
 
     pub async fn admin(&self, who: &Principal, action: &str) -> Result<(), AccountError> {
@@ -545,10 +573,7 @@ impl Account {
         let purpose = target.purpose.as_deref().unwrap_or_default();
         let parts =
             [who.name.as_bytes(), target.topic.as_bytes(), purpose.as_bytes(), key.as_bytes()];
-        Keyed {
-            key: self.digests.claim(&parts),
-            fingerprint: self.digests.fingerprint(body),
-        }
+        Keyed { key: self.digests.claim(&parts), fingerprint: self.digests.fingerprint(body) }
     }
 
     pub fn origin(&self, address: IpAddr) -> [u8; 16] {
@@ -614,7 +639,12 @@ fn actor(who: &Principal) -> audit::Actor {
 }
 
 fn admin(actor: audit::Actor, action: &str, result: &str, about: String) -> Entry {
-    Entry::Admin(audit::Admin { actor, action: action.to_owned(), result: result.to_owned(), about })
+    Entry::Admin(audit::Admin {
+        actor,
+        action: action.to_owned(),
+        result: result.to_owned(),
+        about,
+    })
 }
 
 fn texts(names: &[Arc<str>]) -> Vec<String> {

@@ -18,11 +18,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     config::Roles,
     identify::Principal,
+    lineage::{Lineage, Question},
     listen::{
         http::{self, Document, Face},
         problem::Problem,
     },
-    lineage::{Lineage, Question},
     service::Health,
 };
 
@@ -47,9 +47,8 @@ struct Api;
 
 /// The router and its OpenAPI document.
 pub fn router(desk: Arc<Desk>) -> (Router, utoipa::openapi::OpenApi) {
-    let health = OpenApiRouter::with_openapi(Api::openapi())
-        .routes(routes!(livez))
-        .routes(routes!(readyz));
+    let health =
+        OpenApiRouter::with_openapi(Api::openapi()).routes(routes!(livez)).routes(routes!(readyz));
     let operator = OpenApiRouter::new()
         .routes(routes!(metrics))
         .routes(routes!(reload))
@@ -63,8 +62,7 @@ pub fn router(desk: Arc<Desk>) -> (Router, utoipa::openapi::OpenApi) {
     let anyone = OpenApiRouter::new()
         .routes(routes!(http::openapi))
         .layer(middleware::from_fn_with_state(desk.clone(), known));
-    let (router, mut api) =
-        health.merge(operator).merge(auditor).merge(anyone).split_for_parts();
+    let (router, mut api) = health.merge(operator).merge(auditor).merge(anyone).split_for_parts();
     finish_document(&mut api);
     let document: Arc<str> = Arc::from(api.to_json().unwrap_or_default());
     let router = router
@@ -186,7 +184,8 @@ async fn reload(
         return Ok(StatusCode::NO_CONTENT);
     }
     let status = StatusCode::UNPROCESSABLE_ENTITY;
-    Err(Problem::new(status, "reload-refused", "Not everything was taken").detail(errors.join("\n")))
+    Err(Problem::new(status, "reload-refused", "Not everything was taken")
+        .detail(errors.join("\n")))
 }
 
 fn ledger_away(error: crate::account::AccountError) -> Problem {
@@ -229,7 +228,8 @@ async fn lineage_record(
     path: Result<Path<(String, u32, u64)>, BadPath>,
     query: Result<Query<RegionQuery>, BadQuery>,
 ) -> Result<Response, Problem> {
-    let bad = || Problem::bad_request("the path is not TOPIC/PARTITION/OFFSET, or the query is unknown");
+    let bad =
+        || Problem::bad_request("the path is not TOPIC/PARTITION/OFFSET, or the query is unknown");
     let Path((topic, partition, offset)) = path.map_err(|_| bad())?;
     let Query(query) = query.map_err(|_| bad())?;
     let offset = i64::try_from(offset).map_err(|_| bad())?;
@@ -307,9 +307,11 @@ async fn answer(
 ) -> Result<Response, Problem> {
     let account = &desk.face.flow.account;
     account.asked(principal, &question).await.map_err(ledger_away)?;
-    let found = desk.lineage.ask(&question).await.map_err(|error| {
-        Problem::unavailable("ledger-unavailable", error.to_string())
-    })?;
+    let found = desk
+        .lineage
+        .ask(&question)
+        .await
+        .map_err(|error| Problem::unavailable("ledger-unavailable", error.to_string()))?;
     let kind = [(header::CONTENT_TYPE, "application/json")];
     Ok((kind, found.json()).into_response())
 }
@@ -332,8 +334,7 @@ async fn verify(
 ) -> Result<Response, Problem> {
     desk.face.flow.account.asked(&principal, &Question::Verify).await.map_err(ledger_away)?;
     let verdict = desk.lineage.verify().await;
-    let verdict =
-        verdict.map_err(|e| Problem::unavailable("ledger-unavailable", e.to_string()))?;
+    let verdict = verdict.map_err(|e| Problem::unavailable("ledger-unavailable", e.to_string()))?;
     let kind = [(header::CONTENT_TYPE, "application/json")];
     Ok((kind, verdict.json()).into_response())
 }

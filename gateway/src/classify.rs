@@ -17,11 +17,7 @@ use crate::{
 /// A declared source value longer than this is no identifier of a device or version.
 const SOURCE_BYTES_MAX: usize = 256;
 
-pub fn classify(
-    record: Record,
-    grant: &Grant<'_>,
-    table: &Table,
-) -> Result<Classified, Refused> {
+pub fn classify(record: Record, grant: &Grant<'_>, table: &Table) -> Result<Classified, Refused> {
     let dataset = grant.dataset();
     let jurisdiction = jurisdiction(&record, dataset, grant, table)?;
     let source = source(&record, dataset)?;
@@ -36,9 +32,9 @@ fn jurisdiction(
 ) -> Result<JurisdictionId, Refused> {
     match &dataset.jurisdiction {
         JurisdictionSource::Fixed(id) => Ok(*id),
-        JurisdictionSource::Principal => grant.principal_jurisdiction().ok_or_else(|| {
-            unknown(None, "the principal has no jurisdiction in the vocabulary")
-        }),
+        JurisdictionSource::Principal => grant
+            .principal_jurisdiction()
+            .ok_or_else(|| unknown(None, "the principal has no jurisdiction in the vocabulary")),
         JurisdictionSource::Field(path) => {
             let pointer = || Some(path.written.to_string());
             let text = find(path, record)?
@@ -55,7 +51,8 @@ fn source(record: &Record, dataset: &Dataset) -> Result<Vec<(Arc<str>, String)>,
     for (name, path) in &dataset.lineage {
         if let Some(value) = find(path, record)? {
             if value.len() > SOURCE_BYTES_MAX {
-                let detail = format!("declared source `{name}` is longer than {SOURCE_BYTES_MAX} bytes");
+                let detail =
+                    format!("declared source `{name}` is longer than {SOURCE_BYTES_MAX} bytes");
                 return Err(invalid(Some(path.written.to_string()), &detail));
             }
             source.push((name.clone(), value.into_owned()));

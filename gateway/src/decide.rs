@@ -269,12 +269,13 @@ pub fn read_keyring(file: &Path) -> Result<String, ReloadError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(file)
-            .map_err(|e| failed(e.kind().to_string()))?
-            .permissions()
-            .mode();
+        let mode =
+            std::fs::metadata(file).map_err(|e| failed(e.kind().to_string()))?.permissions().mode();
         if mode & 0o077 != 0 {
-            let why = format!("its mode is {:03o}; make it readable by its owner only (600)", mode & 0o777);
+            let why = format!(
+                "its mode is {:03o}; make it readable by its owner only (600)",
+                mode & 0o777
+            );
             return Err(failed(why));
         }
     }

@@ -47,7 +47,11 @@ pub enum Outcome {
     Delivered(Vec<(Arc<str>, Placed)>),
     Refused(Refused),
     /// At least one region does not have it; the first error, and the regions that have it.
-    Failed { region: Arc<str>, error: DeliverError, placed: Vec<(Arc<str>, Placed)> },
+    Failed {
+        region: Arc<str>,
+        error: DeliverError,
+        placed: Vec<(Arc<str>, Placed)>,
+    },
 }
 
 /// Why a request stopped before its records had fates of their own.
@@ -55,7 +59,10 @@ pub enum Outcome {
 pub enum Stopped {
     Refused(Refused),
     /// Failing closed: the ledger, the policy or a pipeline is away.
-    Unavailable { code: &'static str, detail: String },
+    Unavailable {
+        code: &'static str,
+        detail: String,
+    },
     KeyRunning,
     KeyReused,
     NoPartition,

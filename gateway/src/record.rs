@@ -38,8 +38,11 @@ pub struct Record {
 
 impl Record {
     pub fn bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + headers
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
+            + headers
     }
 }
 
@@ -95,7 +98,10 @@ impl Refused {
 /// The one fate of a record.
 pub enum Fate {
     /// One copy a delivery of the route for this jurisdiction, in the route's order.
-    Deliver { jurisdiction: JurisdictionId, copies: Vec<Protected> },
+    Deliver {
+        jurisdiction: JurisdictionId,
+        copies: Vec<Protected>,
+    },
     Refuse(Refused),
 }
 
@@ -116,6 +122,14 @@ pub struct Recorded {
 /// Proof that an outbound copy comes out of a [`Recorded`].
 #[derive(Clone, Copy)]
 pub struct IsRecorded(());
+
+#[cfg(test)]
+impl IsRecorded {
+    /// For tests of an engine alone.
+    pub(crate) fn for_test() -> Self {
+        Self(())
+    }
+}
 
 /// The copies for one region, in order.
 pub struct ToRegion {
@@ -179,7 +193,8 @@ impl Recorded {
                 });
             }
         }
-        let batch = |(region, outbound): (&Arc<str>, _)| ToRegion { region: region.clone(), outbound };
+        let batch =
+            |(region, outbound): (&Arc<str>, _)| ToRegion { region: region.clone(), outbound };
         regions.into_iter().map(batch).collect()
     }
 }

@@ -146,7 +146,8 @@ pub struct Service {
 impl Service {
     /// Starts everything; returns when both listeners accept.
     pub async fn start(config: Config, ambient: Ambient) -> Result<Self, StartError> {
-        let tls = [Arc::new(Tls::load(&config.listen.tls)?), Arc::new(Tls::load(&config.admin.tls)?)];
+        let tls =
+            [Arc::new(Tls::load(&config.listen.tls)?), Arc::new(Tls::load(&config.admin.tls)?)];
         let data = bind(config.listen.address).await?;
         let admin_socket = bind(config.admin.address).await?;
         let (data_at, admin_at) = (local(&data)?, local(&admin_socket)?);
@@ -169,7 +170,12 @@ impl Service {
         });
         health.reload().await;
         let face = Arc::new(Face {
-            flow: Flow { policy, account: account.clone(), regions: regions.clone(), metrics: metrics.clone() },
+            flow: Flow {
+                policy,
+                account: account.clone(),
+                regions: regions.clone(),
+                metrics: metrics.clone(),
+            },
             identifier,
             admission: Admission::new(&config.limits),
             limits: config.limits.clone(),
@@ -193,7 +199,11 @@ impl Service {
             let accept = Accept { listener, tls, router };
             tasks.spawn(accept.run(config.limits.clone(), stopping.clone()));
         }
-        let settle = Reconcile { account: account.clone(), regions: regions.clone(), policy: health.policy.clone() };
+        let settle = Reconcile {
+            account: account.clone(),
+            regions: regions.clone(),
+            policy: health.policy.clone(),
+        };
         tasks.spawn(settle.run(reconciled_sender, stopping.clone()));
         tasks.spawn(reloads(health.clone(), reload.clone(), stopping));
         let (data, admin) = (data_at, admin_at);
@@ -228,21 +238,22 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
 async fn open_regions(config: &Config, ambient: &Ambient) -> Result<Regions, StartError> {
     let mut regions: Vec<(Arc<str>, Arc<dyn Pipeline>)> = Vec::new();
     for (name, region) in &config.regions {
-        let pipeline: Arc<dyn Pipeline> = match (&region.embedded, &region.kafka) {
-            (Some(embedded), _) => {
-                let clock = ambient.clock.clone();
-                let opened = Embedded::open(&embedded.file, embedded.partitions, clock).await;
-                Arc::new(opened.map_err(|e| StartError::Region {
-                    region: name.clone(),
-                    why: e.to_string(),
-                })?)
-            }
-            (None, Some(kafka)) => {
-                let client_id = format!("sluicegate-{}", config.node);
-                Arc::new(Kafka::new(kafka.clone(), client_id))
-            }
-            (None, None) => continue,
-        };
+        let pipeline: Arc<dyn Pipeline> =
+            match (&region.embedded, &region.kafka) {
+                (Some(embedded), _) => {
+                    let clock = ambient.clock.clone();
+                    let opened = Embedded::open(&embedded.file, embedded.partitions, clock).await;
+                    Arc::new(opened.map_err(|e| StartError::Region {
+                        region: name.clone(),
+                        why: e.to_string(),
+                    })?)
+                }
+                (None, Some(kafka)) => {
+                    let client_id = format!("sluicegate-{}", config.node);
+                    Arc::new(Kafka::new(kafka.clone(), client_id))
+                }
+                (None, None) => continue,
+            };
         regions.push((Arc::from(name.as_str()), pipeline));
     }
     Ok(Regions::new(regions))

@@ -4,7 +4,9 @@
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
     metrics::{
-        counter::Counter, family::Family, gauge::Gauge,
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
@@ -141,8 +143,7 @@ impl Metrics {
     }
 
     pub fn count_record(&self, dataset: &str, fate: FateLabel, code: &str, records: u64) {
-        let labels =
-            RecordLabels { dataset: dataset.to_owned(), fate, code: code.to_owned() };
+        let labels = RecordLabels { dataset: dataset.to_owned(), fate, code: code.to_owned() };
         self.records.get_or_create(&labels).inc_by(records);
     }
 

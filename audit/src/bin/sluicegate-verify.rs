@@ -15,7 +15,9 @@ fn main() -> ExitCode {
         return complain("usage: sluicegate-verify FILE");
     };
     if file == "--help" {
-        return complain("usage: sluicegate-verify FILE\n\nVerifies a ledger that `sluicegate ledger export` wrote.");
+        return complain(
+            "usage: sluicegate-verify FILE\n\nVerifies a ledger that `sluicegate ledger export` wrote.",
+        );
     }
     match verdict(&file) {
         Ok(verdict) => {

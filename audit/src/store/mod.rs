@@ -48,7 +48,9 @@ impl std::str::FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, StoreError> {
         match text.strip_prefix("sqlite:") {
-            Some(file) if !file.is_empty() => Ok(Self::Sqlite(file.trim_start_matches("//").into())),
+            Some(file) if !file.is_empty() => {
+                Ok(Self::Sqlite(file.trim_start_matches("//").into()))
+            }
             None if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
                 Ok(Self::Postgres(text.to_owned()))
             }
@@ -147,17 +149,24 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError
 pub(crate) trait Store: Send + Sync {
     /// One durable transaction of a writer. Claims whose key is taken are reported by index and
     /// not written; everything else of the transaction is.
-    fn commit<'a>(&'a self, writer: WriterId, node: &'a str, commit: &'a Commit)
-    -> Answer<'a, Vec<usize>>;
-    /// The newest row number of a writer.
-    fn head(&self, writer: WriterId) -> Answer<'_, Option<u64>>;
+    fn commit<'a>(
+        &'a self,
+        writer: WriterId,
+        node: &'a str,
+        commit: &'a Commit,
+    ) -> Answer<'a, Vec<usize>>;
+    /// The newest row of a writer: its number and link.
+    fn head(&self, writer: WriterId) -> Answer<'_, Option<(u64, [u8; 32])>>;
     /// The newest row of a node's last writer, and the newest time of all rows.
     fn last_of<'a>(&'a self, node: &'a str) -> Answer<'a, (Option<StoredRow>, Option<i64>)>;
     fn register<'a>(&'a self, writer: WriterId, node: &'a str, at_us: i64) -> Answer<'a, ()>;
     fn claim<'a>(&'a self, key: &'a [u8; 32], now_us: i64) -> Answer<'a, Option<ClaimRow>>;
     /// Intents without an end, of a node's former writers.
-    fn open_intents<'a>(&'a self, node: &'a str, not: WriterId)
-    -> Answer<'a, Vec<(WriterId, u64, u32)>>;
+    fn open_intents<'a>(
+        &'a self,
+        node: &'a str,
+        not: WriterId,
+    ) -> Answer<'a, Vec<(WriterId, u64, u32)>>;
     fn row(&self, writer: WriterId, wseq: u64) -> Answer<'_, Option<StoredRow>>;
     fn edges<'a>(
         &'a self,
@@ -183,6 +192,8 @@ pub(crate) trait Store: Send + Sync {
 }
 
 pub(crate) const PAGE_ROWS: i64 = 500;
+/// Placements in one outcome entry; a row must hold it. No edge is longer.
+pub(crate) const OUTCOME_EVENTS: usize = 3_000;
 
 pub(crate) fn writer_of(bytes: &[u8]) -> Result<WriterId, StoreError> {
     bytes.try_into().map(WriterId).map_err(|_| StoreError::Corrupt("a writer id".to_owned()))
@@ -215,16 +226,8 @@ pub async fn verify_store(
 ) -> Result<verify::Verdict, StoreError> {
     let store = read_only(url).await?;
     let mut verifier = verify::Verifier::default();
-    let mut after = None;
-    loop {
-        let page = store.details(after.take()).await?;
-        let Some((last, _)) = page.last() else { break };
-        after = Some(last.clone());
-        for (digest, bytes) in page {
-            verifier.detail(&digest, &bytes);
-            each(crate::Exported::Detail { digest, bytes });
-        }
-    }
+    // Rows before treatments: a running writer adds to both, and a row is never there before what
+    // it refers to. The other way round, a living ledger would seem to diverge.
     let mut after = None;
     loop {
         let page = store.rows(after).await?;
@@ -240,6 +243,16 @@ pub async fn verify_store(
             });
             let (writer, wseq) = (row.writer, row.wseq);
             each(crate::Exported::Row { writer, wseq, bytes: row.bytes, manifest: row.manifest });
+        }
+    }
+    let mut after = None;
+    loop {
+        let page = store.details(after.take()).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some(last.clone());
+        for (digest, bytes) in page {
+            verifier.detail(&digest, &bytes);
+            each(crate::Exported::Detail { digest, bytes });
         }
     }
     store.close().await;

@@ -4,14 +4,20 @@
 /// Implements the reading methods of `Store` for a type with a field `readers`.
 macro_rules! reading_methods {
     () => {
-        fn head(&self, writer: WriterId) -> Answer<'_, Option<u64>> {
+        fn head(&self, writer: WriterId) -> Answer<'_, Option<(u64, [u8; 32])>> {
             Box::pin(async move {
-                let head: Option<i64> =
-                    sqlx::query_scalar("SELECT max(wseq) FROM ledger_row WHERE writer = $1")
-                        .bind(writer.0.to_vec())
-                        .fetch_one(&self.readers)
-                        .await?;
-                head.map(number).transpose()
+                let head: Option<(i64, Vec<u8>)> = sqlx::query_as(
+                    "SELECT wseq, link FROM ledger_row WHERE writer = $1 \
+                     ORDER BY wseq DESC LIMIT 1",
+                )
+                .bind(writer.0.to_vec())
+                .fetch_optional(&self.readers)
+                .await?;
+                let corrupt = |_| StoreError::Corrupt("a link".to_owned());
+                let typed = |(wseq, link): (i64, Vec<u8>)| {
+                    Ok((number(wseq)?, link.try_into().map_err(corrupt)?))
+                };
+                head.map(typed).transpose()
             })
         }
 
@@ -126,13 +132,15 @@ macro_rules! reading_methods {
             Box::pin(async move {
                 let rows: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
                     "SELECT DISTINCT region, writer, wseq FROM ledger_edge \
-                     WHERE topic = $1 AND part = $2 AND offset_from <= $3 AND offset_to >= $3 \
+                     WHERE topic = $1 AND part = $2 \
+                       AND offset_from BETWEEN $3 - $5 AND $3 AND offset_to >= $3 \
                        AND ($4 = '' OR region = $4)",
                 )
                 .bind(topic)
                 .bind(i64::from(partition))
                 .bind(offset)
                 .bind(region.unwrap_or_default())
+                .bind(crate::store::OUTCOME_EVENTS as i64)
                 .fetch_all(&self.readers)
                 .await?;
                 rows.into_iter()

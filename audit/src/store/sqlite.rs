@@ -128,11 +128,13 @@ async fn rows(
         }
     }
     for (digest, bytes) in &commit.details {
-        sqlx::query("INSERT INTO ledger_detail (digest, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(digest.to_vec())
-            .bind(bytes)
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(
+            "INSERT INTO ledger_detail (digest, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        )
+        .bind(digest.to_vec())
+        .bind(bytes)
+        .execute(&mut *connection)
+        .await?;
     }
     Ok(())
 }

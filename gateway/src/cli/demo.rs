@@ -113,7 +113,10 @@ async fn demo(args: &Args) -> Result<Exit, Exit> {
         // Made by this run, under the system's folder for temporary files.
         let _removed = std::fs::remove_dir_all(&dir);
     } else {
-        say(format!("\nKept in `{0}`; go on with: sluicegate run --config {0}/sluicegate.yaml", dir.display()));
+        say(format!(
+            "\nKept in `{0}`; go on with: sluicegate run --config {0}/sluicegate.yaml",
+            dir.display()
+        ));
     }
     Ok(Exit::Ok)
 }

@@ -1,9 +1,6 @@
 //! Throw-away certificates and keys, for the demo and for a first try of one's own set-up.
 
-use std::{
-    io,
-    path::Path,
-};
+use std::{io, path::Path};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -37,7 +34,8 @@ fn write_secret(file: &Path, text: &str) -> Result<(), GenerateError> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let failed = |why| GenerateError::Write { file: file.display().to_string(), why };
     let mut options = std::fs::OpenOptions::new();
-    let mut open = options.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
+    let mut open =
+        options.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
     open.write_all(text.as_bytes()).map_err(failed)
 }
 

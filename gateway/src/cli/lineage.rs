@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use super::{Exit, Output, complain, load_config, runtime, say};
 use crate::{
-    account::Account, ambient::Ambient, config::Config, deliver::Regions, lineage::{Lineage, Question},
+    account::Account,
+    ambient::Ambient,
+    config::Config,
+    deliver::Regions,
+    lineage::{Lineage, Question},
     telemetry::Metrics,
 };
 
@@ -62,9 +66,8 @@ pub(super) fn run(args: &Args, output: Output) -> Exit {
             return Exit::Usage;
         }
     };
-    let asked = load_config(&args.config).and_then(|config| {
-        runtime()?.block_on(ask(&config, &question, output))
-    });
+    let asked = load_config(&args.config)
+        .and_then(|config| runtime()?.block_on(ask(&config, &question, output)));
     asked.unwrap_or_else(|exit| exit)
 }
 
@@ -89,8 +92,7 @@ async fn record(config: &Config, question: &Question) -> Result<(), String> {
     let mut config = config.clone();
     config.node = format!("{}-cli", config.node);
     let metrics = std::sync::Arc::new(Metrics::default());
-    let account =
-        Account::new(&config, &Ambient::system(), metrics).map_err(|e| e.to_string())?;
+    let account = Account::new(&config, &Ambient::system(), metrics).map_err(|e| e.to_string())?;
     account.reconcile(&Regions::new([])).await?;
     let asked = account.asked_by_operator(question).await.map_err(|e| e.to_string());
     account.close().await;

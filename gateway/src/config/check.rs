@@ -122,7 +122,8 @@ impl Checker<'_> {
                 }
             }
             _ => {
-                let message = format!("region `{name}`: give exactly one of `embedded` and `kafka`");
+                let message =
+                    format!("region `{name}`: give exactly one of `embedded` and `kafka`");
                 self.at("regions", name, message, "");
             }
         }
@@ -134,7 +135,8 @@ impl Checker<'_> {
             && identify.tokens.is_empty()
             && identify.anonymous.is_none()
         {
-            let help = "add a rule under `identify.certificates` or an issuer under `identify.tokens`";
+            let help =
+                "add a rule under `identify.certificates` or an issuer under `identify.tokens`";
             self.at("identify", "identify", "nobody can log in".to_owned(), help);
         }
         for rule in &identify.certificates {

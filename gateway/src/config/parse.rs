@@ -55,7 +55,10 @@ pub fn load(file: &Path) -> Result<Config, Vec<Mistake>> {
     };
     let size = std::fs::metadata(file).map(|m| m.len()).unwrap_or(0);
     if size > CONFIG_BYTES_MAX {
-        return Err(whole(format!("larger than {CONFIG_BYTES_MAX} bytes"), "is it the right file?"));
+        return Err(whole(
+            format!("larger than {CONFIG_BYTES_MAX} bytes"),
+            "is it the right file?",
+        ));
     }
     let text = std::fs::read_to_string(file).map_err(|e| {
         whole(format!("couldn't read the file: {e}"), "`sluicegate init DIR` writes a starter")
@@ -249,14 +252,12 @@ fn cut(text: &str) -> Vec<Section<'_>> {
 fn say(message: &str) -> (String, Option<String>) {
     let message = message.split(" at line ").next().unwrap_or(message);
     let message = message.split("\n").next().unwrap_or(message).trim().to_owned();
-    let mut names = message.split('`').skip(1).step_by(2);
-    let help = match (message.contains("unknown field"), names.next()) {
-        (true, Some(unknown)) => {
-            let expected: Vec<&str> = names.collect();
-            nearest(unknown, expected.iter().copied()).map(|n| format!("did you mean `{n}`?"))
-        }
-        _ => None,
-    };
+    let unknown = message.split('`').nth(1);
+    let expected = message.split_once("expected one of ").map(|(_, names)| names);
+    let help = unknown.zip(expected).and_then(|(unknown, expected)| {
+        let names = expected.split(", ").map(|name| name.trim_matches('`'));
+        nearest(unknown, names).map(|name| format!("did you mean `{name}`?"))
+    });
     (message, help)
 }
 

@@ -76,7 +76,8 @@ impl Embedded {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let pool =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -85,11 +86,7 @@ impl Embedded {
         let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
         let writer = Writer { pool, partitions, clock, topics: HashMap::new(), round_robin: 0 };
         let writer = tokio::spawn(writer.run(receiver));
-        Ok(Self {
-            jobs: Mutex::new(Some(sender)),
-            writer: Mutex::new(Some(writer)),
-            readers,
-        })
+        Ok(Self { jobs: Mutex::new(Some(sender)), writer: Mutex::new(Some(writer)), readers })
     }
 
     async fn sender(&self) -> Option<mpsc::Sender<Job>> {
@@ -101,9 +98,8 @@ impl Pipeline for Embedded {
     fn append(&self, batch: Vec<Outbound>) -> Answer<'_, Vec<Result<Placed, DeliverError>>> {
         Box::pin(async move {
             let count = batch.len();
-            let closed = || {
-                vec![Err(DeliverError::Unavailable("the pipeline is closed".to_owned())); count]
-            };
+            let closed =
+                || vec![Err(DeliverError::Unavailable("the pipeline is closed".to_owned())); count];
             let Some(jobs) = self.sender().await else { return closed() };
             let (answer, answered) = oneshot::channel();
             if jobs.send(Job { batch, answer }).await.is_err() {

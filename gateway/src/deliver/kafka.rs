@@ -180,8 +180,11 @@ impl Kafka {
         max: usize,
     ) -> Result<Page, DeliverError> {
         let connection = self.connection().await.map_err(DeliverError::Unavailable)?;
-        let known =
-            connection.producer.partitions_for(topic).await.map_err(|_| DeliverError::UnknownTopic)?;
+        let known = connection
+            .producer
+            .partitions_for(topic)
+            .await
+            .map_err(|_| DeliverError::UnknownTopic)?;
         let partition = i32::try_from(partition).map_err(|_| DeliverError::UnknownTopic)?;
         if !known.iter().any(|p| p.partition == partition) {
             return Err(DeliverError::UnknownTopic);
@@ -232,9 +235,7 @@ impl Pipeline for Kafka {
                 {
                     let partition = u32::try_from(record.partition).unwrap_or(u32::MAX);
                     // The first copy counts; a second would be a defect that tests look for.
-                    found
-                        .entry(position)
-                        .or_insert(Placed { partition, offset: record.offset });
+                    found.entry(position).or_insert(Placed { partition, offset: record.offset });
                 }
             })
             .await?;

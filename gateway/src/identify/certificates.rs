@@ -23,8 +23,12 @@ impl CertificateNames {
     pub fn of(der: &[u8]) -> Self {
         let mut names = Self::default();
         let Ok((_, cert)) = X509Certificate::from_der(der) else { return names };
-        names.common_name =
-            cert.subject().iter_common_name().next().and_then(|cn| cn.as_str().ok()).map(Into::into);
+        names.common_name = cert
+            .subject()
+            .iter_common_name()
+            .next()
+            .and_then(|cn| cn.as_str().ok())
+            .map(Into::into);
         for extension in cert.extensions() {
             if let ParsedExtension::SubjectAlternativeName(san) = extension.parsed_extension() {
                 san.general_names.iter().for_each(|name| names.take(name));
@@ -142,10 +146,7 @@ mod tests {
         assert_eq!(ask(&["spiffe://acme/checkout"], "x"), Ok("svc.checkout".into()));
         assert_eq!(ask(&[], "auditor"), Ok("aud.jane".into()));
         assert_eq!(ask(&["spiffe://acme/checkout2"], "x"), Err(Failure::CertificateUnmapped));
-        assert_eq!(
-            ask(&["spiffe://acme/checkout"], "auditor"),
-            Err(Failure::CertificateAmbiguous)
-        );
+        assert_eq!(ask(&["spiffe://acme/checkout"], "auditor"), Err(Failure::CertificateAmbiguous));
         assert_eq!(
             rules.principal(&CertificateNames::of(b"no certificate")).map(|p| p.to_string()),
             Err(Failure::CertificateUnmapped)

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use crate::{ambient::Clock, config::Identify};
 pub use certificates::CertificateNames;
 pub use jwks::RefreshError;
-pub(crate) use ring_jwt::supports as algorithm_supported;
 pub use ring_jwt::install as install_jwt_crypto;
+pub(crate) use ring_jwt::supports as algorithm_supported;
 
 /// An authenticated name of the policy's vocabulary, and how it was proven.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -83,7 +83,9 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
 impl signature::Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
         match &self.key {
-            Key::Raw(ring, point) => UnparsedPublicKey::new(*ring, point).verify(message, signature),
+            Key::Raw(ring, point) => {
+                UnparsedPublicKey::new(*ring, point).verify(message, signature)
+            }
             Key::Rsa(ring, key) => key.verify(ring, message, signature),
         }
         .map_err(|_| signature::Error::new())

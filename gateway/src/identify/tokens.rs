@@ -133,16 +133,16 @@ impl Issuer {
 
     fn decode(&self, token: &str, key: &DecodingKey) -> Result<Claims, Failure> {
         use jsonwebtoken::errors::ErrorKind;
-        decode::<Claims>(token, key, &self.validation).map(|data| data.claims).map_err(|e| {
-            match e.kind() {
-                ErrorKind::InvalidSignature => Failure::TokenSignature,
-                ErrorKind::InvalidIssuer => Failure::TokenIssuer,
-                ErrorKind::InvalidAudience => Failure::TokenAudience,
-                ErrorKind::InvalidAlgorithm => Failure::TokenAlgorithm,
-                ErrorKind::MissingRequiredClaim(claim) if claim == "exp" => Failure::TokenExpired,
-                ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => Failure::TokenAudience,
-                _ => Failure::TokenMalformed,
-            }
+        decode::<Claims>(token, key, &self.validation).map(|data| data.claims).map_err(|e| match e
+            .kind()
+        {
+            ErrorKind::InvalidSignature => Failure::TokenSignature,
+            ErrorKind::InvalidIssuer => Failure::TokenIssuer,
+            ErrorKind::InvalidAudience => Failure::TokenAudience,
+            ErrorKind::InvalidAlgorithm => Failure::TokenAlgorithm,
+            ErrorKind::MissingRequiredClaim(claim) if claim == "exp" => Failure::TokenExpired,
+            ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => Failure::TokenAudience,
+            _ => Failure::TokenMalformed,
         })
     }
 

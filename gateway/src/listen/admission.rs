@@ -58,7 +58,12 @@ impl Admission {
     }
 
     /// Takes records from a principal's quota; `Err` is the time until it may go on.
-    pub fn records(&self, principal: &Arc<str>, records: usize, now: Instant) -> Result<(), Duration> {
+    pub fn records(
+        &self,
+        principal: &Arc<str>,
+        records: usize,
+        now: Instant,
+    ) -> Result<(), Duration> {
         if self.rate == 0.0 {
             return Ok(());
         }
@@ -67,8 +72,7 @@ impl Admission {
         if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(principal) {
             buckets.clear();
         }
-        let bucket =
-            buckets.entry(principal.clone()).or_insert(Bucket { tokens: burst, at: now });
+        let bucket = buckets.entry(principal.clone()).or_insert(Bucket { tokens: burst, at: now });
         let gained = now.saturating_duration_since(bucket.at).as_secs_f64() * self.rate;
         bucket.tokens = (bucket.tokens + gained).min(burst);
         bucket.at = now;
@@ -87,7 +91,7 @@ impl Admission {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_quota_is_an_average_with_a_burst() {
         let limits = Limits { principal_records_per_s: 10, ..Limits::default() };
         let admission = Admission::new(&limits);
@@ -102,9 +106,9 @@ mod tests {
         assert!(admission.records(&alice, 1, later + Duration::from_secs(7)).is_err());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn bytes_are_bounded_and_come_back() {
-        let limits = Limits { in_flight_bytes: 4_096, ..Limits::default() };
+        let limits = Limits { in_flight_bytes: 4_096, admission_wait_ms: 10, ..Limits::default() };
         let admission = Admission::new(&limits);
         let all = admission.bytes(1 << 30).await;
         assert!(all.is_some(), "more than the budget is clamped to it");

@@ -41,9 +41,8 @@ impl Format {
     /// By content type (compared without case, parameters aside), and by `ce-specversion`.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let kind = headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        let kind = kind.map(|k| {
-            k.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-        });
+        let kind =
+            kind.map(|k| k.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         match kind.as_deref() {
             Some("application/cloudevents+json") => Some(Self::CloudEvent),
             Some("application/cloudevents-batch+json") => Some(Self::CloudEventBatch),
@@ -167,9 +166,8 @@ const ENVELOPE: &str =
     "a record is an object with `value` and, if wanted, `key` and `headers`, and nothing else";
 
 fn record(body: &Bytes, text: &str) -> Result<Record, Unreadable> {
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|e| {
-        if e.is_data() { unreadable(ENVELOPE) } else { place(&e) }
-    })?;
+    let envelope: Envelope<'_> = serde_json::from_str(text)
+        .map_err(|e| if e.is_data() { unreadable(ENVELOPE) } else { place(&e) })?;
     Ok(Record {
         key: envelope.key.and_then(|key| scalar_or_json(body, key)),
         headers: headers(envelope.headers.0)?,
@@ -273,8 +271,8 @@ fn ordered(text: &str) -> Result<Vec<(String, &RawValue)>, Unreadable> {
 }
 
 fn decode(raw: &RawValue) -> Result<Bytes, Unreadable> {
-    let text: String = serde_json::from_str(raw.get())
-        .map_err(|_| unreadable("`data_base64` is not a string"))?;
+    let text: String =
+        serde_json::from_str(raw.get()).map_err(|_| unreadable("`data_base64` is not a string"))?;
     let data = STANDARD.decode(text).map_err(|_| unreadable("`data_base64` is not base64"))?;
     Ok(Bytes::from(data))
 }
@@ -296,7 +294,9 @@ fn attribute(name: &str) -> Result<String, Unreadable> {
         && name.len() <= 64
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if !good {
-        return Err(unreadable("a CloudEvents attribute name is not lower-case letters and digits"));
+        return Err(unreadable(
+            "a CloudEvents attribute name is not lower-case letters and digits",
+        ));
     }
     Ok(format!("ce_{name}"))
 }

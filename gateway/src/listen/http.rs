@@ -78,11 +78,8 @@ impl utoipa::Modify for SecuritySchemes {
         let components = api.components.get_or_insert_default();
         let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.add_security_scheme("bearer", bearer);
-        let mutual = SecurityScheme::MutualTls {
-            description: None,
-            deprecated: None,
-            extensions: None,
-        };
+        let mutual =
+            SecurityScheme::MutualTls { description: None, deprecated: None, extensions: None };
         components.add_security_scheme("mutual-tls", mutual);
     }
 }
@@ -364,7 +361,10 @@ async fn publish(
     }
     let (bytes, _admitted) = request.whole(&headers, body).await?;
     let parsed = body::parse(format, &headers, &bytes).map_err(unreadable)?;
-    request.face.admission.records(&request.principal.name, parsed.records.len(), started)
+    request
+        .face
+        .admission
+        .records(&request.principal.name, parsed.records.len(), started)
         .map_err(Problem::quota)?;
     let answer = request.batch(parsed, key, &headers, &bytes).await?;
     let elapsed = started.elapsed().as_secs_f64();
@@ -386,11 +386,7 @@ struct Publish {
 
 impl Publish {
     /// The whole body in memory, within the bounds.
-    async fn whole(
-        &self,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<(Bytes, Admitted), Problem> {
+    async fn whole(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, Admitted), Problem> {
         let limit = self.face.limits.body_bytes;
         let declared = headers
             .get(header::CONTENT_LENGTH)
@@ -472,9 +468,8 @@ impl Publish {
     /// and their reports are sent on before the next is read. A reader that is slow slows the
     /// whole stream; nothing piles up.
     fn stream(self, body: Body) -> Response {
-        let (reports, waiting) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(
-            REPORTS_WAITING,
-        );
+        let (reports, waiting) =
+            tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(REPORTS_WAITING);
         tokio::spawn(async move {
             let mut stream = Stream { request: self, reports, seq: 0 };
             stream.run(body).await;
@@ -507,7 +502,10 @@ impl Stream {
         let face = self.request.face.clone();
         let idle = Duration::from_millis(face.limits.body_idle_timeout_ms);
         let reserve = STRETCH_BYTES + face.limits.record_bytes;
-        let _admitted = face.admission.bytes(reserve).await
+        let _admitted = face
+            .admission
+            .bytes(reserve)
+            .await
             .ok_or_else(|| unavailable("full", "too much is in flight"))?;
         let mut frames = body.into_data_stream();
         let mut buffer = BytesMut::new();
@@ -556,7 +554,9 @@ impl Stream {
             let n = self.seq as usize + records.len();
             let record = parsed.map_err(|e| unreadable(Unreadable { record: Some(n), ..e }))?;
             if record.bytes() > limit {
-                return Err(too_large(limit).detail(format!("record {n} is larger than {limit} bytes")));
+                return Err(
+                    too_large(limit).detail(format!("record {n} is larger than {limit} bytes"))
+                );
             }
             records.push(record);
         }
@@ -601,11 +601,9 @@ async fn next(frames: &mut Frames, idle: Duration) -> Result<Option<Bytes>, Prob
         Ok(None) => Ok(None),
         Ok(Some(Ok(frame))) => Ok(Some(frame)),
         Ok(Some(Err(_))) => Err(cut_off()),
-        Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body-timeout",
-            "The body stood still",
-        )),
+        Err(_) => {
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body stood still"))
+        }
     }
 }
 
@@ -722,7 +720,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let text = value.to_str().unwrap_or_default().trim();
     let key = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX || key.contains('"') {
-        return Err(Problem::bad_request("`idempotency-key` is not a string of 1 to 255 characters"));
+        return Err(Problem::bad_request(
+            "`idempotency-key` is not a string of 1 to 255 characters",
+        ));
     }
     Ok(Some(key.to_owned()))
 }
@@ -787,8 +787,8 @@ async fn read(
     if !(1..=READ_RECORDS_MAX).contains(&limit) {
         return Err(Problem::bad_request("`limit` is not 1 to 1000"));
     }
-    let offset = i64::try_from(query.offset)
-        .map_err(|_| Problem::bad_request("`offset` is too large"))?;
+    let offset =
+        i64::try_from(query.offset).map_err(|_| Problem::bad_request("`offset` is too large"))?;
     let wanted = crate::flow::Wanted {
         target: Target { topic, purpose: purpose(&headers)? },
         region: query.region,

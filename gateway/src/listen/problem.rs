@@ -76,7 +76,8 @@ impl Problem {
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be read").detail(detail)
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be read")
+            .detail(detail)
     }
 
     /// Every failed login reads like this one.

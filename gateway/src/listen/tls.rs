@@ -111,10 +111,9 @@ fn build(files: &ServerTls) -> Result<ServerConfig, TlsError> {
         (ClientAuth::Required, Some(ca)) => builder.with_client_cert_verifier(verifier(ca, false)?),
         _ => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|e| TlsError::Mismatch {
-        file: files.certificate.clone(),
-        why: e.to_string(),
-    })?;
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|e| TlsError::Mismatch { file: files.certificate.clone(), why: e.to_string() })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

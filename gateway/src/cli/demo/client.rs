@@ -9,7 +9,6 @@ use crate::service::Service;
 pub(super) struct Client {
     http: reqwest::Client,
     data: String,
-    pub admin: String,
 }
 
 fn failed(error: impl std::fmt::Display) -> DemoError {
@@ -28,8 +27,7 @@ impl Client {
             .identity(identity)
             .build()
             .map_err(failed)?;
-        let (data, admin) = (format!("https://{}", service.data), format!("https://{}", service.admin));
-        Ok(Self { http, data, admin })
+        Ok(Self { http, data: format!("https://{}", service.data) })
     }
 
     /// Publishes NDJSON; the answer's lines.

@@ -38,8 +38,8 @@ pub(super) fn tally(tally: &Tally) {
     }
     title("What was refused, and why");
     for ((topic, code, rule), records) in &tally.refused {
-        let rule = if rule.is_empty() { "no rule allows it" } else { rule };
-        say(format!("  {topic:<10} {records:>8} {code} ({rule})"));
+        let by = if rule.is_empty() { String::new() } else { format!(", by {rule}") };
+        say(format!("  {topic:<10} {records:>8} {code}{by}"));
     }
 }
 
@@ -48,7 +48,8 @@ pub(super) async fn doors(certs: &Path, service: &Service) -> Result<(), DemoErr
     title("Who may publish a member? The same record from four principals");
     let record = r#"{"key":"1","value":{"id":1,"email":"a@example.org","country":"DE"}}"#;
     for name in ["svc.accounts", "svc.market", "analyst", "ads.partner"] {
-        let (status, answer) = Client::new(certs, name, service)?.try_publish("people", record).await?;
+        let (status, answer) =
+            Client::new(certs, name, service)?.try_publish("people", record).await?;
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
         let words = match answer["code"].as_str() {
             None => "delivered".to_owned(),
@@ -84,9 +85,8 @@ pub(super) fn explained(dir: &Path) -> Result<(), DemoError> {
         crate::decide::read_bundle(&dir.join("policies")).map_err(|e| ledger(e.to_string()))?;
     let bundle =
         policies::Bundle::compile(&sources).map_err(|report| ledger(report.render(&sources)))?;
-    let table = bundle
-        .table(SystemClock.now_ms())
-        .map_err(|report| ledger(report.render(&sources)))?;
+    let table =
+        bundle.table(SystemClock.now_ms()).map_err(|report| ledger(report.render(&sources)))?;
     let question = policies::Question {
         principal: "svc.market".to_owned(),
         purpose: Some("service".to_owned()),
@@ -139,7 +139,9 @@ pub(super) fn try_next(dir: &Path, service: &Service) {
     title("Try next (Ctrl-C ends the demo)");
     let (d, data, admin) = (dir.display(), service.data, service.admin);
     let curl = |name: &str| {
-        format!("curl --cacert {d}/certs/ca.pem --cert {d}/certs/{name}.pem --key {d}/certs/{name}.key")
+        format!(
+            "curl --cacert {d}/certs/ca.pem --cert {d}/certs/{name}.pem --key {d}/certs/{name}.key"
+        )
     };
     say(format!(
         "  {} -H 'content-type: application/json' \\\n    \
@@ -157,5 +159,7 @@ pub(super) fn try_next(dir: &Path, service: &Service) {
     ));
     say(format!("  sluicegate policy test {d}/policies"));
     say(format!("  sluicegate ledger verify --config {d}/sluicegate.yaml"));
-    say(format!("  $EDITOR {d}/policies/4-protection.yaml   # taken at once; a mistake changes nothing"));
+    say(format!(
+        "  $EDITOR {d}/policies/4-protection.yaml   # taken at once; a mistake changes nothing"
+    ));
 }

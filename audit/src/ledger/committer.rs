@@ -1,0 +1,409 @@
+//! The committer: one task that owns a chain. It takes everything that waits, makes rows of it,
+//! commits them in one transaction and answers all; the previous flush is the batching window.
+//!
+//! A crash before the commit loses only what nobody was answered for.
+//!
+//! INVARIANT: rows that were once sent are never changed, and their numbers never given to others.
+//! When a commit ends without a clear answer, its rows are looked for, and sent again as they are,
+//! until they are there: a commit that arrives late can neither double a row nor fork the chain.
+//!
+//! INVARIANT: nothing that was queued without anybody waiting for it (outcomes, failed logins) is
+//! dropped while the store is away; it stays queued, and the queue is bounded.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Append, AppendError, Appended, Options, QUEUE, Status, Time};
+use crate::{
+    At, Entry, Failed, Filter, Link, Outcome, Position, Row, SearchDigest,
+    row::{ROW_BYTES_MAX, encode_manifest, genesis, leaf_bytes, link_of},
+    store::{ClaimWrite, Commit, Edge, IntentState, NewRow, Store},
+    tree,
+};
+
+/// Appends of one flush.
+const FLUSH_APPENDS: usize = 1_024;
+/// Events of one flush, so that a manifest stays small enough to hold in memory.
+const FLUSH_EVENTS: usize = 50_000;
+/// Bytes that a row's frame may take beside its entries.
+const FRAME_BYTES: usize = 1_024;
+/// How often a commit is tried before its appends are answered, and the pause between.
+const COMMIT_TRIES: u32 = 3;
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// While the store is away, it is asked again this often.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Idle for this long, the writer says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Expired claims are purged this often.
+const PURGE_EVERY_US: i64 = 60_000_000;
+
+pub(super) struct Committer {
+    options: Options,
+    store: Arc<dyn Store>,
+    status: watch::Sender<Status>,
+    head: Link,
+    next: u64,
+    /// Sent, and not known to be durable. Nobody waits for it any more.
+    unsettled: Option<Flush>,
+    /// Queued without anybody waiting, and not written yet.
+    kept: Vec<Append>,
+    last_us: i64,
+    purged_us: i64,
+}
+
+type Waiting = (oneshot::Sender<Result<Appended, AppendError>>, Appended, Option<usize>);
+
+/// Rows that were made and are not known to be durable.
+#[derive(Default)]
+struct Flush {
+    commit: Commit,
+    /// The last row's number and link.
+    head: Option<(u64, Link)>,
+    /// For each append that waits: its answer's place and its claim's number.
+    waiting: Vec<Waiting>,
+    intents: Vec<Position>,
+}
+
+impl Committer {
+    pub(super) fn new(
+        options: Options,
+        store: Arc<dyn Store>,
+        status: watch::Sender<Status>,
+        latest_us: Option<i64>,
+        now_us: i64,
+    ) -> Self {
+        Self {
+            head: genesis(&options.origin, options.writer),
+            next: 0,
+            unsettled: None,
+            kept: Vec::new(),
+            last_us: latest_us.unwrap_or(i64::MIN),
+            purged_us: now_us,
+            store,
+            status,
+            options,
+        }
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) async fn run(mut self, mut appends: mpsc::Receiver<Append>) {
+        let mut status = Status::Healthy;
+        loop {
+            let mut waiting = std::mem::take(&mut self.kept);
+            let room = FLUSH_APPENDS.min(QUEUE.saturating_sub(waiting.len()));
+            let is_well = status == Status::Healthy;
+            let pause = if is_well { HEARTBEAT } else { RETRY_PAUSE };
+            if room == 0 {
+                tokio::time::sleep(pause).await;
+            } else {
+                let received = appends.recv_many(&mut waiting, room);
+                match tokio::time::timeout(pause, received).await {
+                    Ok(0) => break,
+                    Err(_) if is_well => waiting.push(Append::of(Entry::Heartbeat)),
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            let closing = waiting.iter().any(Append::closes);
+            status = self.flush(waiting).await;
+            self.status.send_replace(status);
+            if closing || status == Status::Fenced {
+                break;
+            }
+        }
+        let last = if status == Status::Fenced { status } else { Status::Closed };
+        self.status.send_replace(last);
+    }
+
+    async fn flush(&mut self, appends: Vec<Append>) -> Status {
+        if let Some(unsettled) = self.unsettled.take()
+            && let Err((status, error)) = self.settle(unsettled).await
+        {
+            return self.put_off(appends, status, &error);
+        }
+        let mut appends = appends.into_iter().peekable();
+        while appends.peek().is_some() {
+            let flush = self.rows(&mut appends);
+            if let Err((status, error)) = self.settle(flush).await {
+                return self.put_off(appends, status, &error);
+            }
+        }
+        Status::Healthy
+    }
+
+    /// Answers those who wait, and keeps what nobody waits for.
+    fn put_off(
+        &mut self,
+        appends: impl IntoIterator<Item = Append>,
+        status: Status,
+        error: &AppendError,
+    ) -> Status {
+        for append in appends {
+            match append.answer {
+                Some(_) => answer(append.answer, Err(error.clone())),
+                None => self.kept.push(append),
+            }
+        }
+        status
+    }
+
+    /// Rows out of appends, until a flush is full.
+    fn rows(&mut self, appends: &mut impl Iterator<Item = Append>) -> Flush {
+        let mut flush = Flush::default();
+        let mut head = self.head;
+        let mut next = self.next;
+        let now = self.options.clock.now();
+        // Rows of a chain never go back in time, whatever the clock does.
+        self.last_us = self.last_us.max(now.us);
+        let mut events = 0;
+        let mut draft = Draft::default();
+        for append in appends {
+            let size = encoded_size(&append.entries);
+            if size > ROW_BYTES_MAX - FRAME_BYTES {
+                answer(append.answer, Err(AppendError::TooLarge));
+                continue;
+            }
+            if draft.bytes + size > ROW_BYTES_MAX - FRAME_BYTES {
+                head = self.seal(&mut flush, std::mem::take(&mut draft), next, head, &now);
+                next += 1;
+            }
+            events += append.events.len();
+            self.take(&mut flush, &mut draft, append, size, next, now.us);
+            if events >= FLUSH_EVENTS {
+                break;
+            }
+        }
+        if !draft.entries.is_empty() {
+            self.seal(&mut flush, draft, next, head, &now);
+        }
+        flush.head = flush.commit.rows.last().map(|row| (row.wseq, row.link));
+        if now.us.saturating_sub(self.purged_us) > PURGE_EVERY_US {
+            flush.commit.purge_before_us = now.us;
+            self.purged_us = now.us;
+        }
+        flush
+    }
+
+    /// Puts one append into the row that is being made.
+    fn take(
+        &self,
+        flush: &mut Flush,
+        draft: &mut Draft,
+        append: Append,
+        size: usize,
+        wseq: u64,
+        now_us: i64,
+    ) {
+        let leaf = u32::try_from(draft.leaves.len()).unwrap_or(u32::MAX);
+        let first = Position { writer: self.options.writer, wseq, leaf };
+        for mut entry in append.entries {
+            match &mut entry {
+                Entry::Intent(intent) => {
+                    intent.first_leaf = leaf;
+                    let state = |p: Position| IntentState {
+                        writer: p.writer,
+                        wseq: p.wseq,
+                        leaf: p.leaf,
+                        open: true,
+                    };
+                    flush.commit.intents.push(state(first));
+                    flush.intents.push(first);
+                }
+                Entry::Outcome(outcome) => project(flush, outcome, wseq),
+                _ => {}
+            }
+            draft.entries.push(entry);
+        }
+        for event in &append.events {
+            draft.leaves.push(leaf_bytes(event));
+            draft.digests.extend(event.source.iter().chain(&event.tokens).map(|d| d.0));
+        }
+        draft.bytes += size;
+        flush.commit.details.extend(append.details);
+        flush.commit.done.extend(append.done);
+        let claim = append.claim.map(|claim| {
+            flush.commit.claims.push(ClaimWrite {
+                key: claim.key,
+                fingerprint: claim.fingerprint,
+                wseq,
+                leaf,
+                at_us: now_us,
+                expires_us: claim.expires_us,
+            });
+            flush.commit.claims.len() - 1
+        });
+        if let Some(sender) = append.answer {
+            flush.waiting.push((sender, Appended { first }, claim));
+        }
+    }
+
+    fn seal(&self, flush: &mut Flush, draft: Draft, wseq: u64, prev: Link, now: &Time) -> Link {
+        let row = Row {
+            origin: self.options.origin.clone(),
+            writer: self.options.writer,
+            wseq,
+            prev,
+            t_us: self.last_us,
+            t_err_us: now.err_us,
+            clock: now.source.to_owned(),
+            entries: draft.entries,
+            events: u32::try_from(draft.leaves.len()).unwrap_or(u32::MAX),
+            event_root: tree::root(draft.leaves.iter().map(Vec::as_slice)),
+        };
+        let bytes = row.encode();
+        let link = link_of(&bytes);
+        let filter = Filter::of(draft.digests.iter());
+        let manifest = (!draft.leaves.is_empty())
+            .then(|| (encode_manifest(&draft.leaves), filter.as_bytes().to_vec()));
+        flush.commit.rows.push(NewRow { wseq, t_us: self.last_us, bytes, prev, link, manifest });
+        link
+    }
+
+    /// Makes a flush durable and answers for it. When it cannot be told whether it is, those who
+    /// wait are turned away, and the flush is settled before anything else is written.
+    async fn settle(&mut self, mut flush: Flush) -> Result<(), (Status, AppendError)> {
+        let Some(head) = flush.head else { return Ok(()) };
+        match self.commit(&flush.commit, head).await {
+            Ok(taken) => {
+                (self.next, self.head) = (head.0 + 1, head.1);
+                // Intents whose callers were told that nothing happens, though the row is there.
+                let mut disowned = std::mem::take(&mut flush.intents);
+                for (sender, appended, claim) in flush.waiting {
+                    let lost = claim.is_some_and(|n| taken.contains(&n));
+                    if !lost {
+                        disowned.retain(|intent| *intent != appended.first);
+                    }
+                    let result = if lost { Err(AppendError::ClaimTaken) } else { Ok(appended) };
+                    answer(Some(sender), result);
+                }
+                self.kept.extend(disowned.into_iter().map(disown));
+                Ok(())
+            }
+            Err((status, error)) => {
+                for (sender, ..) in flush.waiting.drain(..) {
+                    answer(Some(sender), Err(error.clone()));
+                }
+                self.unsettled = Some(flush);
+                Err((status, error))
+            }
+        }
+    }
+
+    /// Commits, or finds committed. Gives the claims that others hold, by index.
+    async fn commit(
+        &self,
+        commit: &Commit,
+        ours: (u64, Link),
+    ) -> Result<Vec<usize>, (Status, AppendError)> {
+        let (writer, node) = (self.options.writer, &self.options.node);
+        let before = self.next.checked_sub(1).map(|wseq| (wseq, self.head));
+        let mut why = String::new();
+        for attempt in 0..COMMIT_TRIES {
+            if attempt > 0 {
+                tokio::time::sleep(COMMIT_PAUSE).await;
+            }
+            match self.store.commit(writer, node, commit).await {
+                Ok(taken) => return Ok(taken),
+                Err(error) => why = error.to_string(),
+            }
+            // A cut between the commit and its answer looks like a failure; the store knows. Our
+            // row is ours by its link: another process may write under our id.
+            match self.store.head(writer).await {
+                Ok(head) if head == Some(ours) => return self.taken(commit).await,
+                Ok(head) if head == before => {}
+                Ok(_) => return Err((Status::Fenced, AppendError::Fenced)),
+                Err(_) => break,
+            }
+        }
+        Err((Status::Unavailable, AppendError::Unavailable(why)))
+    }
+
+    /// The claims of a durable flush that others hold.
+    async fn taken(&self, commit: &Commit) -> Result<Vec<usize>, (Status, AppendError)> {
+        let mut taken = Vec::new();
+        for (n, claim) in commit.claims.iter().enumerate() {
+            let found = self.store.claim(&claim.key, claim.at_us).await;
+            let away = |e| (Status::Unavailable, AppendError::Unavailable(format!("{e}")));
+            let found: Option<crate::store::ClaimRow> = found.map_err(away)?;
+            let ours = |row: &crate::store::ClaimRow| {
+                (row.writer, row.wseq, row.leaf) == (self.options.writer, claim.wseq, claim.leaf)
+            };
+            if !found.as_ref().is_some_and(ours) {
+                taken.push(n);
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// The outcome of an intent that is durable, and whose caller was told that it is not.
+fn disown(of: Position) -> Append {
+    let failed = Failed { region: String::new(), code: "not-sent".to_owned(), leaves: vec![] };
+    Append::of(Entry::Outcome(Outcome { of, placed: vec![], failed: vec![failed], complete: true }))
+}
+
+/// A row in the making.
+#[derive(Default)]
+struct Draft {
+    entries: Vec<Entry>,
+    leaves: Vec<Vec<u8>>,
+    digests: Vec<SearchDigest>,
+    bytes: usize,
+}
+
+fn encoded_size(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| minicbor::to_vec(entry).map_or(0, |bytes| bytes.len())).sum()
+}
+
+/// The look-up rows of an outcome.
+fn project(flush: &mut Flush, outcome: &Outcome, wseq: u64) {
+    let of = (outcome.of.writer, outcome.of.wseq);
+    for placement in &outcome.placed {
+        for (offset_from, offset_to) in stretches(&placement.at) {
+            flush.commit.edges.push(Edge {
+                region: placement.region.clone(),
+                topic: placement.topic.clone(),
+                partition: placement.partition,
+                offset_from,
+                offset_to,
+                of,
+                wseq,
+            });
+        }
+    }
+    if outcome.complete {
+        let Position { writer, wseq, leaf } = outcome.of;
+        flush.commit.intents.push(IntentState { writer, wseq, leaf, open: false });
+    }
+}
+
+/// Runs of offsets without a hole.
+fn stretches(at: &[At]) -> Vec<(i64, i64)> {
+    let mut offsets: Vec<i64> = at.iter().map(|at| at.offset).collect();
+    offsets.sort_unstable();
+    let mut runs: BTreeMap<i64, i64> = BTreeMap::new();
+    for offset in offsets {
+        match runs.last_entry() {
+            Some(mut last) if *last.get() + 1 >= offset => {
+                last.insert(offset);
+            }
+            _ => {
+                runs.insert(offset, offset);
+            }
+        }
+    }
+    runs.into_iter().collect()
+}
+
+fn answer(
+    to: Option<oneshot::Sender<Result<Appended, AppendError>>>,
+    result: Result<Appended, AppendError>,
+) {
+    if let Some(sender) = to {
+        // Whoever asked may have gone away; the row stands all the same.
+        let _gone = sender.send(result);
+    }
+}

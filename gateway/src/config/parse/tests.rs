@@ -1,0 +1,70 @@
+use super::*;
+
+const GOOD: &str = include_str!("../../../../examples/starter/sluicegate.yaml");
+
+fn mistakes(text: &str) -> Vec<String> {
+    let found = parse(text, Path::new("sluicegate.yaml")).err().unwrap_or_default();
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_starter_is_right_and_its_paths_are_relative_to_it() {
+    let config = parse(GOOD, Path::new("/etc/sluicegate/sluicegate.yaml")).unwrap();
+    assert_eq!(config.policies, Path::new("/etc/sluicegate/policies"));
+    assert_eq!(config.ledger.store.as_deref(), Some("sqlite:/etc/sluicegate/ledger.db"));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_place() {
+    let text = GOOD
+        .replace("tenant: my-company", "tenant: my company")
+        .replace("client-auth: optional", "client-auth: sometimes")
+        .replace("policies: policies", "polices: policies")
+        .replace("partitions: 4", "partitons: 4");
+    let found = mistakes(&text);
+    let all = found.join("\n");
+    for expected in [
+        "unknown section `polices`\n  help: did you mean `policies`?",
+        "the section `policies` is missing",
+        "did you mean `partitions`?",
+        "sometimes",
+    ] {
+        assert!(all.contains(expected), "{expected}\n--- in\n{all}");
+    }
+    let line = 1 + text.lines().position(|l| l.contains("partitons")).unwrap();
+    assert!(all.contains(&format!("sluicegate.yaml:{line}:")), "{all}");
+}
+
+#[test]
+fn semantic_mistakes_name_their_line() {
+    let text = GOOD
+        .replace("sqlite:ledger.db", "postgres://user:secret@host/db")
+        .replace("auditor: [auditor]", "auditor: [auditr]")
+        .replace("partitions: 4", "partitions: 0");
+    let found = mistakes(&text);
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(!found.join("").contains("secret"), "a password is never echoed");
+    assert!(found.iter().any(|m| m.contains("did you mean `auditor`?")), "{found:#?}");
+}
+
+#[test]
+fn production_refuses_conveniences() {
+    let all = mistakes(&GOOD.replace("mode: development", "mode: production")).join("\n");
+    assert!(all.contains("refuses a file keyring"), "{all}");
+    assert!(all.contains("refuses region `eu`: embedded"), "{all}");
+}
+
+#[test]
+fn arbitrary_text_never_panics() {
+    for text in
+        ["", ":", "- a", "mode: [", "\u{0}", "mode: &a [*a]", "regions:\n\t- x", "a: b\na: b"]
+    {
+        let _ = parse(text, Path::new("x.yaml"));
+    }
+}
+
+#[test]
+fn close_names_are_suggested_and_far_ones_are_not() {
+    assert_eq!(nearest("polices", SECTIONS), Some("policies"));
+    assert_eq!(nearest("zzz", SECTIONS), None);
+}

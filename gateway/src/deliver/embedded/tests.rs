@@ -1,0 +1,89 @@
+use sluicegate_audit::WriterId;
+
+use super::*;
+use crate::{ambient::ManualClock, record::IsRecorded};
+
+fn position(leaf: u32) -> Position {
+    Position { writer: WriterId([1; 16]), wseq: 0, leaf }
+}
+
+fn outbound(leaf: u32, key: Option<&str>) -> Outbound {
+    Outbound {
+        position: position(leaf),
+        topic: Arc::from("orders"),
+        key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())),
+        headers: vec![("a".into(), b"1".to_vec()), ("a".into(), vec![])],
+        value: (leaf % 5 != 4).then(|| Bytes::from(format!("{{\"n\":{leaf}}}"))),
+        proof: IsRecorded::for_test(),
+    }
+}
+
+async fn open(file: &Path) -> Embedded {
+    Embedded::open(file, 3, Arc::new(ManualClock::at_us(1_000_000))).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_appended_is_read_back_in_order_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("eu.db");
+    let log = open(&file).await;
+    let batch = (0..40).map(|n| outbound(n, Some(["x", "y", "z"][n as usize % 3]))).collect();
+    let placed: Vec<Placed> = log.append(batch).await.into_iter().map(Result::unwrap).collect();
+    log.close().await;
+
+    let log = open(&file).await;
+    let mut read = 0;
+    for partition in 0..3 {
+        let page = log.read("orders", partition, 0, 100).await.unwrap();
+        assert_eq!(page.end, page.records.len() as i64);
+        let offsets: Vec<i64> = page.records.iter().map(|r| r.offset).collect();
+        assert_eq!(offsets, (0..page.end).collect::<Vec<_>>());
+        read += page.records.len();
+    }
+    assert_eq!(read, 40);
+    let first = log.read("orders", placed[0].partition, 0, 1).await.unwrap();
+    assert_eq!(first.records[0].headers, outbound(0, None).headers);
+    assert_eq!(first.records[0].timestamp_ms, 1_000);
+    // A key stays in its partition, in order, and a tombstone stays one.
+    let of_x = (0..40).filter(|n| n % 3 == 0).map(|n| placed[n]);
+    assert!(of_x.clone().all(|p| p.partition == placed[0].partition));
+    assert!(of_x.clone().zip(of_x.skip(1)).all(|(a, b)| a.offset < b.offset));
+    let tombstone = log.read("orders", placed[4].partition, placed[4].offset, 1).await.unwrap();
+    assert!(tombstone.records[0].value.is_none());
+}
+
+#[tokio::test]
+async fn positions_are_found_and_cannot_be_written_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir.path().join("eu.db")).await;
+    let placed = log.append((0..1_200).map(|n| outbound(n, None)).collect()).await;
+    let wanted = [position(7), position(1_199), position(5_000)].into();
+    let found = log.find("orders", &wanted, 0).await.unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(Ok(found[&position(7)]), placed[7]);
+    let again = log.append(vec![outbound(7, None)]).await;
+    assert!(matches!(again[..], [Err(DeliverError::Unavailable(_))]));
+    // The failed transaction left no hole, and the log goes on.
+    let next = log.append(vec![outbound(2_000, None)]).await;
+    assert!(next[0].is_ok());
+    assert!(log.ready().await.is_ok());
+}
+
+#[tokio::test]
+async fn unknown_topics_and_partitions_are_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir.path().join("eu.db")).await;
+    log.append(vec![outbound(0, None)]).await;
+    assert_eq!(log.read("other", 0, 0, 1).await.err(), Some(DeliverError::UnknownTopic));
+    assert_eq!(log.read("orders", 3, 0, 1).await.err(), Some(DeliverError::UnknownTopic));
+}
+
+/// Values of Apache Kafka's own `UtilsTest.testMurmur2`, folded to a partition.
+#[test]
+fn keys_go_where_kafkas_clients_send_them() {
+    for (key, murmur2) in [("21", -973_932_308_i32), ("foobar", -790_332_482), ("abc", 479_470_107)]
+    {
+        let expected = (murmur2 as u32 & 0x7fff_ffff) % 7;
+        assert_eq!(kafka::partition(key.as_bytes(), 7), expected, "{key}");
+    }
+}
