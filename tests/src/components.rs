@@ -119,10 +119,14 @@ pub fn or_leave_out<T>(wanted: Result<T, Component>) -> Option<T> {
         !everything_must_run(),
         "{test} needs {missing}, and in this run everything must be there"
     );
-    // Not `eprintln!`, whose text the test runner keeps to itself when a test passes.
-    let _unread =
-        writeln!(std::io::stderr(), "left out: {test}: needs {missing} (tests/all brings it)");
+    tell(&format!("left out: {test}: needs {missing} (tests/all brings it)"));
     None
+}
+
+/// A line for whoever runs the tests, past the test runner, which keeps the output of a test that passes.
+pub fn tell(line: &str) {
+    // One write, so that lines of tests that run side by side do not mix.
+    let _unread = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// `let kafka = require!(kafka);` at the start of a test: the component, or the test is left out.

@@ -17,7 +17,7 @@ async fn send(kafka: &Kafka, topic: &str, count: usize) {
         let record = Record::new(topic, format!("{{\"n\":{number}}}"))
             .key(format!("key-{number}"))
             .header("kind", "test");
-        producer.send(record).await.unwrap();
+        let _placed = producer.send(record).await.unwrap();
     }
     producer.close().await.unwrap();
 }

@@ -1,9 +1,8 @@
 //! The payloads are the ones we think they are, and what is protected in them is found.
 
-use std::io::Write as _;
-
 use sluicegate_tests::{
     canary::Search,
+    components::tell,
     octokit::{Protected, load},
     require,
 };
@@ -14,15 +13,13 @@ fn the_payloads_name_people() {
     assert_eq!(payloads.len(), 329);
     let protected = Protected::of(&payloads);
     let Protected { logins, emails, names, addresses } = &protected;
-    writeln!(
-        std::io::stderr(),
+    tell(&format!(
         "webhook payloads: {} logins, {} e-mail addresses, {} names, {} IP addresses",
         logins.len(),
         emails.len(),
         names.len(),
         addresses.len()
-    )
-    .unwrap();
+    ));
     assert!(logins.contains_key("Codertocat") && logins.contains_key("octocat"));
     assert!(emails.contains_key("21031067+Codertocat@users.noreply.github.com"));
     assert!(names.contains_key("Mona Lisa"));
