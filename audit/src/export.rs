@@ -69,7 +69,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next record; `None` at the end.
-    pub fn next(&mut self) -> io::Result<Option<Exported>> {
+    pub fn read(&mut self) -> io::Result<Option<Exported>> {
         let mut tag = [0];
         if self.from.read(&mut tag)? == 0 {
             return Ok(None);

@@ -113,6 +113,8 @@ impl Drop for Running {
     }
 }
 
+/// A treatment's digest and canonical bytes.
+type Encoded = (Digest32, Arc<[u8]>);
 type TreatmentKey = (TableKey, Arc<str>, Arc<str>, JurisdictionId, usize);
 
 /// The account.
@@ -127,7 +129,7 @@ pub struct Account {
     /// Entries of before the ledger was open.
     early: Mutex<Vec<Entry>>,
     running: Arc<Mutex<HashSet<[u8; 32]>>>,
-    treatments: Mutex<HashMap<TreatmentKey, (Digest32, Arc<[u8]>)>>,
+    treatments: Mutex<HashMap<TreatmentKey, Encoded>>,
     metrics: Arc<Metrics>,
 }
 
@@ -380,7 +382,7 @@ impl Account {
         jurisdiction: JurisdictionId,
         n: usize,
         delivery: Option<(&Route, &Delivery)>,
-    ) -> (Digest32, Arc<[u8]>) {
+    ) -> Encoded {
         let dataset = grant.dataset().name.clone();
         let key = (head.table, dataset, grant.purpose().clone(), jurisdiction, n);
         let mut treatments = self.treatments.lock().unwrap_or_else(|e| e.into_inner());

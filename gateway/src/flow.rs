@@ -398,7 +398,7 @@ impl Judge<'_> {
     }
 
     fn protect(&mut self, record: &Record, delivery: &Delivery) -> Result<Protected, Refused> {
-        let program = self.snapshot.program(delivery.plan_id).ok_or_else(|| refuse_lost_plan())?;
+        let program = self.snapshot.program(delivery.plan_id).ok_or_else(refuse_lost_plan)?;
         program.apply(record_ref(record), &mut self.scratch).map_err(refused_by_plan)?;
         let out = &mut self.scratch;
         Ok(Protected {

@@ -8,6 +8,8 @@ CREATE TABLE ledger_row (
     link   bytea NOT NULL CHECK (length(link) = 32),
     PRIMARY KEY (writer, wseq)
 );
+-- The newest time is asked for at each start.
+CREATE INDEX ledger_row_by_time ON ledger_row (t_us);
 
 CREATE FUNCTION ledger_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,4 +1,6 @@
--- Rows are evidence: bytes verbatim, appended in order, never changed.
+-- Rows are evidence: bytes verbatim, appended in order, never changed. WITHOUT ROWID: a rowid would
+-- be a second key, and `INSERT OR REPLACE` of a valid next row under an old row's rowid would remove
+-- that row without any trigger firing.
 CREATE TABLE ledger_row (
     writer BLOB NOT NULL CHECK (length(writer) = 16),
     wseq   INTEGER NOT NULL CHECK (wseq >= 0),
@@ -7,7 +9,9 @@ CREATE TABLE ledger_row (
     prev   BLOB NOT NULL CHECK (length(prev) = 32),
     link   BLOB NOT NULL CHECK (length(link) = 32),
     PRIMARY KEY (writer, wseq)
-) STRICT;
+) STRICT, WITHOUT ROWID;
+-- The newest time is asked for at each start.
+CREATE INDEX ledger_row_by_time ON ledger_row (t_us);
 
 -- `INSERT OR REPLACE` does not fire delete triggers, so the insert itself must refuse anything
 -- but the next row of its chain.

@@ -37,7 +37,7 @@ fn complain(text: &str) -> ExitCode {
 fn verdict(file: &std::ffi::OsStr) -> io::Result<verify::Verdict> {
     let mut reader = ExportReader::new(BufReader::new(File::open(file)?))?;
     let mut verifier = verify::Verifier::default();
-    while let Some(record) = reader.next()? {
+    while let Some(record) = reader.read()? {
         match record {
             Exported::Detail { digest, bytes } => verifier.detail(&digest, &bytes),
             Exported::Row { writer, wseq, bytes, manifest } => verifier.row(&verify::Stored {

@@ -11,7 +11,7 @@ mod lineage;
 mod policy;
 mod run;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -126,7 +126,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
 }
 
 /// Loads a configuration or prints all that is wrong with it.
-fn load_config(file: &PathBuf) -> Result<crate::config::Config, Exit> {
+fn load_config(file: &Path) -> Result<crate::config::Config, Exit> {
     crate::config::load(file).map_err(|mistakes| {
         for mistake in &mistakes {
             complain(mistake);

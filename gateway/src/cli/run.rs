@@ -64,11 +64,8 @@ async fn serve(config: Config) -> Exit {
             return Exit::CheckFailed;
         }
     };
-    loop {
-        match signals.next().await {
-            Signal::Reload => service.reload(),
-            Signal::Stop => break,
-        }
+    while let Signal::Reload = signals.next().await {
+        service.reload();
     }
     tracing::info!(event = "stopping");
     tokio::select! {

@@ -51,10 +51,10 @@ pub(super) async fn doors(certs: &Path, service: &Service) -> Result<(), DemoErr
         let (status, answer) =
             Client::new(certs, name, service)?.try_publish("people", record).await?;
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
-        let words = match answer["code"].as_str() {
+        let words = match answer.get("code").and_then(|code| code.as_str()) {
             None => "delivered".to_owned(),
             Some(code) => {
-                let rule = answer["rule"].as_str().map(|r| format!(", rule {r}"));
+                let rule = answer.get("rule").and_then(|rule| rule.as_str()).map(|r| format!(", rule {r}"));
                 format!("{code}{}", rule.unwrap_or_default())
             }
         };
