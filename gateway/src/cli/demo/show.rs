@@ -54,7 +54,10 @@ pub(super) async fn doors(certs: &Path, service: &Service) -> Result<(), DemoErr
         let words = match answer.get("code").and_then(|code| code.as_str()) {
             None => "delivered".to_owned(),
             Some(code) => {
-                let rule = answer.get("rule").and_then(|rule| rule.as_str()).map(|r| format!(", rule {r}"));
+                let rule = answer
+                    .get("rule")
+                    .and_then(|rule| rule.as_str())
+                    .map(|r| format!(", rule {r}"));
                 format!("{code}{}", rule.unwrap_or_default())
             }
         };

@@ -1,0 +1,165 @@
+//! What policy, protection and ledger cost on the whole way: HTTPS publishing through the service,
+//! against the same listener and the same embedded pipeline without them, in one run, in turns.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a benchmark may stop, and speaks to a person"
+)]
+
+use std::{path::Path, process::Command, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::State, response::IntoResponse, routing::post};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use sluicegate_audit::{Position, WriterId};
+use sluicegate_gateway::{
+    ambient::{Ambient, SystemClock},
+    cli::install_crypto,
+    config::{self, Config},
+    deliver::{Embedded, Outbound, Pipeline},
+    listen::{accept::Accept, body, tls::Tls},
+    record::IsRecorded,
+    service::Service,
+};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
+
+const ROUNDS: usize = 7;
+
+/// The plain alternative: the body is read, its records are appended, their offsets answered.
+struct Plain {
+    pipeline: Embedded,
+    next: std::sync::atomic::AtomicU64,
+}
+
+async fn plain(State(plain): State<Arc<Plain>>, body: Body) -> impl IntoResponse {
+    let body = body.collect().await.unwrap().to_bytes();
+    let records = body
+        .split(|b| *b == b'\n')
+        .filter_map(|line| body::line(&body.slice_ref(line)).map(Result::unwrap));
+    let wseq = plain.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let outbound = records.zip(0_u32..).map(|(record, leaf)| Outbound {
+        position: Position { writer: WriterId([0; 16]), wseq, leaf },
+        topic: Arc::from("events"),
+        key: record.key,
+        headers: record.headers,
+        value: record.value,
+        proof: IsRecorded::for_benchmark(),
+    });
+    let placed = plain.pipeline.append(outbound.collect()).await;
+    let lines: String = placed
+        .into_iter()
+        .map(Result::unwrap)
+        .map(|p| format!("{{\"partition\":{},\"offset\":{}}}\n", p.partition, p.offset))
+        .collect();
+    lines
+}
+
+async fn start_plain(config: &Config, file: &Path) -> std::net::SocketAddr {
+    let pipeline = Embedded::open(file, 4, Arc::new(SystemClock)).await.unwrap();
+    let state = Arc::new(Plain { pipeline, next: 0.into() });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tls = Arc::new(Tls::load(&config.listen.tls).unwrap());
+    let router = Router::new().route("/v1/topics/events/records", post(plain)).with_state(state);
+    let (sender, stop) = watch::channel(false);
+    std::mem::forget(sender);
+    tokio::spawn(Accept { listener, tls, router }.run(config.limits.clone(), stop));
+    address
+}
+
+fn client(dir: &Path) -> reqwest::Client {
+    let read = |file: &str| std::fs::read(dir.join("certs").join(file)).unwrap();
+    let identity = [read("my-service.pem"), read("my-service.key")].concat();
+    reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(&read("ca.pem")).unwrap()])
+        .identity(reqwest::Identity::from_pem(&identity).unwrap())
+        .build()
+        .unwrap()
+}
+
+fn line(n: usize) -> String {
+    format!(
+        "{{\"key\":\"customer-{}\",\"value\":{{\"customer\":{{\"id\":\"c-{n}\",\"email\":\"person{n}@example.org\",\"country\":\"DE\"}},\"what\":\"looked at a product and put it into the basket\",\"at\":\"2026-11-23T10:00:00Z\"}}}}\n",
+        n % 997
+    )
+}
+
+/// Records a second, from `tasks` publishers of `requests` requests of `records` records each.
+async fn rate(
+    client: &reqwest::Client,
+    url: &str,
+    tasks: usize,
+    requests: usize,
+    records: usize,
+) -> f64 {
+    let body: Bytes = (0..records).map(line).collect::<String>().into();
+    let started = Instant::now();
+    let publishers = (0..tasks).map(|_| {
+        let (client, url, body) = (client.clone(), url.to_owned(), body.clone());
+        tokio::spawn(async move {
+            for _ in 0..requests {
+                let request = client.post(&url).header("content-type", "application/x-ndjson");
+                let answer = request.body(body.clone()).send().await.unwrap();
+                assert_eq!(answer.status(), 200);
+                let text = answer.text().await.unwrap();
+                assert_eq!(text.lines().count(), records, "{text}");
+            }
+        })
+    });
+    for publisher in publishers.collect::<Vec<_>>() {
+        publisher.await.unwrap();
+    }
+    (tasks * requests * records) as f64 / started.elapsed().as_secs_f64()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    install_crypto();
+    // `cargo test --benches` only wants to know that it starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(run());
+}
+
+async fn run() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("house");
+    let init =
+        Command::new(env!("CARGO_BIN_EXE_sluicegate")).arg("init").arg(&made).output().unwrap();
+    assert!(init.status.success());
+    let mut config = config::load(&made.join("sluicegate.yaml")).unwrap();
+    config.listen.address.set_port(0);
+    config.admin.address.set_port(0);
+    let plain = start_plain(&config, &dir.path().join("plain.db")).await;
+    let service = Service::start(config, Ambient::system()).await.unwrap();
+    while !service.health.troubles().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let client = client(&made);
+    let url = |address| format!("https://{address}/v1/topics/events/records");
+    println!("records/s, median of {ROUNDS} rounds in turns; embedded pipeline, SQLite ledger");
+    println!("{:<34} {:>10} {:>10} {:>8}", "", "plain", "sluicegate", "ratio");
+    for (tasks, requests, records) in [(1, 20, 500), (4, 20, 500), (1, 100, 1), (16, 40, 1)] {
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            without.push(rate(&client, &url(plain), tasks, requests, records).await);
+            with.push(rate(&client, &url(service.data), tasks, requests, records).await);
+        }
+        let ratios = without.iter().zip(&with).map(|(a, b)| b / a).collect();
+        println!(
+            "{:<34} {:>10.0} {:>10.0} {:>8.2}",
+            format!("{tasks} publishers × {records} a request"),
+            median(without),
+            median(with),
+            median(ratios)
+        );
+    }
+    service.stop().await;
+}
