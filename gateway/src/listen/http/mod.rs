@@ -1,0 +1,166 @@
+//! The HTTP face for services: publish records, read them back. This folder is the only place,
+//! with `admin`, that knows axum.
+
+mod headers;
+mod problems;
+mod publish;
+mod read;
+mod report;
+mod stream;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use tokio::time::Instant;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{accept::Peer, admission::Admission, problem::Problem};
+use crate::{
+    ambient::Ambient,
+    config::Limits,
+    flow::Flow,
+    identify::{Credentials, Failure, Identifier, Principal},
+    telemetry::Metrics,
+};
+use report::{DeliveryReport, RecordIn, RecordReport, ReportError};
+
+/// A failed login is answered after this time, however it failed.
+const LOGIN_FAILURE_FLOOR: Duration = Duration::from_millis(100);
+
+/// What the handlers share.
+pub struct Face {
+    pub flow: Flow,
+    pub identifier: Arc<Identifier>,
+    pub admission: Admission,
+    pub limits: Limits,
+    pub ambient: Ambient,
+    pub metrics: Arc<Metrics>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Sluicegate",
+        description = "Publish and read event records through the privacy gateway. A record is \
+            acknowledged when its region's pipeline has it and its ledger entry is durable. \
+            Errors are RFC 9457 problem documents and never repeat a value of the request. \
+            429 means that your quota is used up, 503 that the gateway is failing closed; both \
+            carry Retry-After."
+    ),
+    components(schemas(RecordReport, DeliveryReport, ReportError, Problem, RecordIn)),
+    security(("mutual-tls" = []), ("bearer" = [])),
+    modifiers(&SecuritySchemes)
+)]
+struct Api;
+
+struct SecuritySchemes;
+
+impl utoipa::Modify for SecuritySchemes {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+        let components = api.components.get_or_insert_default();
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("bearer", bearer);
+        let mutual =
+            SecurityScheme::MutualTls { description: None, deprecated: None, extensions: None };
+        components.add_security_scheme("mutual-tls", mutual);
+    }
+}
+
+/// The router and its OpenAPI document, made from the same declarations.
+pub fn router(face: Arc<Face>) -> (Router, utoipa::openapi::OpenApi) {
+    let (router, mut api) = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(publish::publish))
+        .routes(routes!(read::read))
+        .routes(routes!(openapi))
+        .split_for_parts();
+    crate::admin::finish_document(&mut api);
+    let document: Arc<str> = Arc::from(api.to_json().unwrap_or_default());
+    let router = router
+        .fallback(|| async { not_found() })
+        .method_not_allowed_fallback(|| async { wrong_method() })
+        .layer(Extension(Document(document)))
+        .layer(middleware::from_fn_with_state(face.clone(), authenticate))
+        .with_state(face);
+    (router, api)
+}
+
+pub(crate) fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "No such endpoint")
+        .help("`GET /openapi.json` lists the endpoints")
+}
+
+pub(crate) fn wrong_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "The endpoint has other methods")
+}
+
+/// The OpenAPI document of a listener.
+#[derive(Clone)]
+pub(crate) struct Document(pub Arc<str>);
+
+/// Every request but health passes here: a principal, or 401 in the same words and time.
+async fn authenticate(
+    State(face): State<Arc<Face>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (principal, request) = identify(&face, request).await?;
+    let mut request = request;
+    request.extensions_mut().insert(principal);
+    face.metrics.in_flight.inc();
+    let response = next.run(request).await;
+    face.metrics.in_flight.dec();
+    Ok(response)
+}
+
+/// Who sends this request? A failure is in the ledger, in the log by its code, and for the caller
+/// it is like any other.
+pub(crate) async fn identify(
+    face: &Face,
+    request: Request,
+) -> Result<(Principal, Request), Problem> {
+    let started = Instant::now();
+    let peer = request.extensions().get::<Peer>().cloned();
+    let authorization = match request.headers().get(header::AUTHORIZATION).map(|v| v.to_str()) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text)),
+        Some(Err(_)) => Err(Failure::NotBearer),
+    };
+    let identified = authorization.and_then(|authorization| {
+        face.identifier.identify(&Credentials {
+            certificate: peer.as_ref().and_then(|p| p.certificate.as_deref()),
+            authorization,
+        })
+    });
+    match identified {
+        Ok(principal) => Ok((principal, request)),
+        Err(failure) => {
+            face.flow.login_failed(failure, peer.map(|p| p.address.ip())).await;
+            tokio::time::sleep_until(started + LOGIN_FAILURE_FLOOR).await;
+            Err(Problem::unauthenticated())
+        }
+    }
+}
+
+/// This document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    responses(
+        (status = 200, description = "The OpenAPI 3.1 document", content_type = "application/json",
+            body = Object),
+        (status = 401, description = "No valid credential", body = Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::OK, kind, document.to_string()).into_response()
+}

@@ -1,0 +1,205 @@
+//! Publishing records: one body that is in memory, or a stream.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, header},
+    response::Response,
+};
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::{
+    Face,
+    headers::{idempotency_key, purpose},
+    problems::{stopped, too_large, unavailable, unknown_format, unreadable},
+    report::{self, RecordIn, RecordReport},
+    stream::{self, next},
+};
+use crate::{
+    flow::{Keyed, Target},
+    identify::Principal,
+    listen::{
+        accept::Peer,
+        admission::Admitted,
+        body::{self, Format, Parsed},
+        problem::Problem,
+    },
+    record::{Received, Record, RequestId},
+};
+
+/// Publish records
+///
+/// One record (`application/json`), an array of them, a stream of them a line each
+/// (`application/x-ndjson`, answered by a stream of reports in the same order), or CloudEvents 1.0
+/// in binary, structured or batch form. With an `Idempotency-Key`, a repetition of the request
+/// publishes nothing twice and gets the first answer.
+#[utoipa::path(
+    post,
+    path = "/v1/topics/{topic}/records",
+    params(
+        ("topic" = String, Path, description = "The topic's name", max_length = 249),
+        ("sluicegate-purpose" = Option<String>, Header,
+            description = "The purpose of this processing; needed when the principal has several"),
+        ("idempotency-key" = Option<String>, Header,
+            description = "A quoted string, unique per principal and request, kept for a day",
+            max_length = 255),
+    ),
+    request_body(
+        description = "One record or an array of records; or NDJSON; or CloudEvents",
+        content(
+            (RecordIn = "application/json"),
+            (String = "application/x-ndjson"),
+            (Object = "application/cloudevents+json"),
+            (Vec<Object> = "application/cloudevents-batch+json"),
+        )
+    ),
+    responses(
+        (status = 200, description = "All records are delivered and recorded; for NDJSON: a \
+            stream of reports, whatever each one says", content(
+                (Vec<RecordReport> = "application/json"), (String = "application/x-ndjson"))),
+        (status = 207, description = "Of several records, some were not delivered",
+            body = Vec<RecordReport>),
+        (status = 400, description = "The request cannot be read", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 401, description = "No valid credential", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 403, description = "The policy does not permit this", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 404, description = "No such topic", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 408, description = "The body stood still", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 409, description = "A request with this idempotency key is still running",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body or a record is too large", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 415, description = "The content type is not known", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 422, description = "The policy refuses the record, or the idempotency key was \
+            used for another payload", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 429, description = "The principal's quota is used up", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The gateway is failing closed", body = Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn publish(
+    State(face): State<Arc<Face>>,
+    Extension(principal): Extension<Principal>,
+    Extension(peer): Extension<Peer>,
+    Path(topic): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let started = Instant::now();
+    let format = Format::of(&headers).ok_or_else(unknown_format)?;
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(unknown_format().detail("compressed bodies are not accepted"));
+    }
+    let key = idempotency_key(&headers)?;
+    let request = Publish {
+        id: RequestId(face.ambient.id().map_err(|e| unavailable("random", e.to_string()))?),
+        origin: face.flow.origin(peer.address.ip()),
+        principal,
+        target: Target { topic, purpose: purpose(&headers)? },
+        face,
+    };
+    // Before the body is read: whoever may not publish here sends nothing into memory.
+    request.face.flow.admit(&request.principal, &request.target).await.map_err(stopped)?;
+    if format == Format::NdJson && key.is_none() {
+        return Ok(stream::relay(request, body));
+    }
+    let (bytes, _admitted) = request.whole(&headers, body).await?;
+    let parsed = body::parse(format, &headers, &bytes).map_err(unreadable)?;
+    request
+        .face
+        .admission
+        .records(&request.principal.name, parsed.records.len(), started)
+        .map_err(Problem::quota)?;
+    let keyed = key.map(|key| {
+        let kind = headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes()).unwrap_or_default();
+        request.face.flow.keyed(&request.principal, &request.target, &key, &[kind, &bytes])
+    });
+    let answer = request.batch(parsed, format, keyed).await?;
+    request.face.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
+    Ok(answer)
+}
+
+/// One request to publish.
+pub(super) struct Publish {
+    pub id: RequestId,
+    pub origin: [u8; 16],
+    pub principal: Principal,
+    pub target: Target,
+    pub face: Arc<Face>,
+}
+
+impl Publish {
+    /// The whole body in memory, within the bounds.
+    async fn whole(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, Admitted), Problem> {
+        let limit = self.face.limits.body_bytes;
+        let declared = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > limit) {
+            return Err(too_large(limit));
+        }
+        let admitted = self.face.admission.bytes(declared.unwrap_or(limit)).await;
+        let admitted = admitted.ok_or_else(|| unavailable("full", "too much is in flight"))?;
+        let idle = Duration::from_millis(self.face.limits.body_idle_timeout_ms);
+        let mut frames = body.into_data_stream();
+        let mut whole = BytesMut::with_capacity(declared.unwrap_or_default());
+        while let Some(frame) = next(&mut frames, idle).await? {
+            if whole.len() + frame.len() > limit {
+                return Err(too_large(limit));
+            }
+            whole.extend_from_slice(&frame);
+        }
+        Ok((whole.freeze(), admitted))
+    }
+
+    async fn batch(
+        &self,
+        parsed: Parsed,
+        format: Format,
+        keyed: Option<Keyed>,
+    ) -> Result<Response, Problem> {
+        let limit = self.face.limits.record_bytes;
+        if parsed.records.iter().any(|record| record.bytes() > limit) {
+            return Err(too_large(limit).detail(format!("a record is larger than {limit} bytes")));
+        }
+        let received = self.received(0, parsed.records);
+        if let Some(keyed) = keyed {
+            return self.once(received, keyed, format, parsed.single).await;
+        }
+        let published = self.face.flow.publish(&self.principal, &self.target, received);
+        Ok(report::answer(self.id, &published.await.map_err(stopped)?, format, parsed.single))
+    }
+
+    /// A request with an idempotency key: published once, answered always alike.
+    async fn once(
+        &self,
+        received: Received,
+        keyed: Keyed,
+        format: Format,
+        single: bool,
+    ) -> Result<Response, Problem> {
+        let body = self
+            .face
+            .flow
+            .publish_once(&self.principal, &self.target, received, keyed, report::render)
+            .await
+            .map_err(stopped)?;
+        Ok(report::rendered(&body, format, single))
+    }
+
+    pub(super) fn received(&self, first: u32, records: Vec<Record>) -> Received {
+        Received { request: self.id, origin: self.origin, first, records }
+    }
+}

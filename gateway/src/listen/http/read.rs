@@ -1,0 +1,99 @@
+//! Reading records back.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+
+use super::{Face, headers::purpose, problems::stopped};
+use crate::{
+    flow::{Target, Wanted},
+    identify::Principal,
+    listen::{accept::Peer, problem::Problem},
+};
+
+/// Records of one read.
+const READ_RECORDS_MAX: usize = 1_000;
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadQuery {
+    /// The region to read from; needed when there are several.
+    region: Option<String>,
+    /// The first offset to read.
+    #[serde(default)]
+    #[param(minimum = 0)]
+    offset: u64,
+    /// How many records at most, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u16>,
+}
+
+/// Read records back
+///
+/// Records of one partition from an offset on, one a line, as the reader's purpose may see them.
+/// The read is in the ledger before the first byte is sent.
+#[utoipa::path(
+    get,
+    path = "/v1/topics/{topic}/partitions/{partition}/records",
+    params(
+        ("topic" = String, Path, description = "The topic's name", max_length = 249),
+        ("partition" = u32, Path, description = "The partition's number"),
+        ("sluicegate-purpose" = Option<String>, Header,
+            description = "The purpose of this processing; needed when the principal has several"),
+        ReadQuery,
+    ),
+    responses(
+        (status = 200, description = "Records, one a line", content_type = "application/x-ndjson",
+            body = String),
+        (status = 400, description = "The request cannot be read", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 401, description = "No valid credential", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 403, description = "The policy does not permit this", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 404, description = "No such topic or partition", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The gateway is failing closed", body = Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn read(
+    State(face): State<Arc<Face>>,
+    Extension(principal): Extension<Principal>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<(String, u32)>, PathRejection>,
+    query: Result<Query<ReadQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Path((topic, partition)) =
+        path.map_err(|_| Problem::bad_request("the partition is not a number"))?;
+    let Query(query) =
+        query.map_err(|_| Problem::bad_request("`region`, `offset` or `limit` is not readable"))?;
+    let limit = usize::from(query.limit.unwrap_or(100));
+    if !(1..=READ_RECORDS_MAX).contains(&limit) {
+        return Err(Problem::bad_request("`limit` is not 1 to 1000"));
+    }
+    let offset =
+        i64::try_from(query.offset).map_err(|_| Problem::bad_request("`offset` is too large"))?;
+    let wanted = Wanted {
+        target: Target { topic, purpose: purpose(&headers)? },
+        region: query.region,
+        partition,
+        offset,
+        limit,
+        origin: face.flow.origin(peer.address.ip()),
+    };
+    let lines = face.flow.read(&principal, wanted).await.map_err(stopped)?;
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((StatusCode::OK, kind, lines).into_response())
+}
