@@ -96,14 +96,20 @@ impl Committer {
             let mut waiting = std::mem::take(&mut self.kept);
             let room = FLUSH_APPENDS.min(QUEUE.saturating_sub(waiting.len()));
             let is_well = status == Status::Healthy;
-            let pause = if is_well { HEARTBEAT } else { RETRY_PAUSE };
+            let pause = match (is_well, waiting.is_empty()) {
+                (true, true) => HEARTBEAT,
+                (true, false) => Duration::ZERO,
+                (false, _) => RETRY_PAUSE,
+            };
             if room == 0 {
                 tokio::time::sleep(pause).await;
             } else {
                 let received = appends.recv_many(&mut waiting, room);
                 match tokio::time::timeout(pause, received).await {
                     Ok(0) => break,
-                    Err(_) if is_well => waiting.push(Append::of(Entry::Heartbeat)),
+                    Err(_) if is_well && waiting.is_empty() => {
+                        waiting.push(Append::of(Entry::Heartbeat))
+                    }
                     Ok(_) | Err(_) => {}
                 }
             }
