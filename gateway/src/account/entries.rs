@@ -1,0 +1,188 @@
+//! Policy words as ledger words: treatments, crossings, outcomes. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use sluicegate_audit as audit;
+use sluicegate_audit::{Digest32, Entry, Position};
+use sluicegate_policies::{Delivery, JurisdictionId, Plan, RefusalCode, Route, Transform};
+
+use super::RECONCILE_EVENTS;
+use crate::{
+    deliver::{DeliverError, Landing},
+    identify::Principal,
+};
+
+/// What an intent has used so far.
+#[derive(Default)]
+pub(super) struct Used {
+    pub digests: Vec<Digest32>,
+    pub details: Vec<([u8; 32], Vec<u8>)>,
+    pub numbers: HashMap<(JurisdictionId, usize), u32>,
+    pub transfers: Vec<(Digest32, audit::Crossing, u32)>,
+    transfer_of: HashMap<u32, usize>,
+}
+
+impl Used {
+    pub(super) fn count_transfer(
+        &mut self,
+        number: u32,
+        crossing: impl FnOnce() -> audit::Crossing,
+    ) {
+        let Some(digest) = self.digests.get(number as usize).copied() else { return };
+        let at = *self.transfer_of.entry(number).or_insert_with(|| {
+            self.transfers.push((digest, crossing(), 0));
+            self.transfers.len() - 1
+        });
+        if let Some((_, _, events)) = self.transfers.get_mut(at) {
+            *events += 1;
+        }
+    }
+}
+
+pub(super) fn actor(who: &Principal) -> audit::Actor {
+    audit::Actor { id: who.name.to_string(), by: who.by.as_str().to_owned() }
+}
+
+pub(super) fn admin(actor: audit::Actor, action: &str, result: &str, about: String) -> Entry {
+    Entry::Admin(audit::Admin {
+        actor,
+        action: action.to_owned(),
+        result: result.to_owned(),
+        about,
+    })
+}
+
+pub(super) fn texts(names: &[Arc<str>]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+pub(super) fn crossing(transfer: &sluicegate_policies::Transfer) -> audit::Crossing {
+    audit::Crossing {
+        rule: transfer.rule.to_string(),
+        from: transfer.from.to_string(),
+        to: transfer.to.to_string(),
+        recipient: transfer.recipient.to_string(),
+        mechanism: transfer.mechanism.to_string(),
+        categories: texts(&transfer.categories),
+    }
+}
+
+pub(super) fn treatment(
+    route: &Route,
+    delivery: &Delivery,
+    jurisdiction: &str,
+) -> audit::Treatment {
+    let plan = &delivery.plan;
+    let mut rules: BTreeSet<String> = plan.rules.iter().map(ToString::to_string).collect();
+    rules.extend(delivery.transfer.iter().map(|t| t.rule.to_string()));
+    rules.extend(route.shadow.iter().map(|rule| format!("shadow:{rule}")));
+    let withheld = |w: &sluicegate_policies::Withheld| audit::Withheld {
+        region: w.region.to_string(),
+        code: w.why.code.as_str().to_owned(),
+        rule: w.why.rule.as_deref().unwrap_or_default().to_owned(),
+    };
+    audit::Treatment {
+        region: delivery.region.to_string(),
+        jurisdiction: jurisdiction.to_owned(),
+        rules: rules.into_iter().collect(),
+        transforms: transforms(plan),
+        keys: keys(plan),
+        transfer: delivery.transfer.iter().map(crossing).collect(),
+        withheld: route.withheld.iter().map(withheld).collect(),
+    }
+}
+
+fn transforms(plan: &Plan) -> Vec<audit::FieldTransform> {
+    plan.fields
+        .iter()
+        .map(|field| audit::FieldTransform {
+            field: field.path.written.to_string(),
+            category: field.category.to_string(),
+            transform: field.transform.to_string(),
+            rules: texts(&field.rules),
+        })
+        .collect()
+}
+
+fn keys(plan: &Plan) -> Vec<audit::KeyUse> {
+    let mut keys: Vec<audit::KeyUse> = Vec::new();
+    for field in &plan.fields {
+        let Transform::Tokenize(token) = &field.transform else { continue };
+        let used = audit::KeyUse {
+            key: token.key.to_string(),
+            domain: token.domain.to_string(),
+            scope: token.scope.to_string(),
+            epoch: token.epoch,
+        };
+        if !keys.contains(&used) {
+            keys.push(used);
+        }
+    }
+    keys
+}
+
+pub(super) fn empty_treatment() -> audit::Treatment {
+    audit::Treatment {
+        region: String::new(),
+        jurisdiction: String::new(),
+        rules: vec![RefusalCode::NoRegion.as_str().to_owned()],
+        transforms: vec![],
+        keys: vec![],
+        transfer: vec![],
+        withheld: vec![],
+    }
+}
+
+/// Landings as the ledger says them. An intent with an unknown landing stays open.
+pub(super) fn outcome<'a>(
+    first: Position,
+    topic: &str,
+    landings: impl Iterator<Item = &'a Landing>,
+) -> audit::Outcome {
+    let mut placed: BTreeMap<(Arc<str>, u32), Vec<audit::At>> = BTreeMap::new();
+    let mut failed: BTreeMap<(Arc<str>, &'static str), Vec<u32>> = BTreeMap::new();
+    let mut complete = true;
+    for landing in landings {
+        let region = landing.region.clone();
+        match &landing.result {
+            Ok(at) => placed
+                .entry((region, at.partition))
+                .or_default()
+                .push(audit::At { offset: at.offset, leaf: landing.leaf }),
+            Err(error) => {
+                complete &= !matches!(error, DeliverError::Unknown(_));
+                failed.entry((region, error.code())).or_default().push(landing.leaf);
+            }
+        }
+    }
+    let placed = placed.into_iter().map(|((region, partition), mut at)| {
+        at.sort_unstable();
+        audit::Placement { region: region.to_string(), topic: topic.to_owned(), partition, at }
+    });
+    let failed = failed.into_iter().map(|((region, code), leaves)| audit::Failed {
+        region: region.to_string(),
+        code: code.to_owned(),
+        leaves,
+    });
+    audit::Outcome { of: first, placed: placed.collect(), failed: failed.collect(), complete }
+}
+
+pub(super) fn in_groups(open: Vec<audit::OpenIntent>) -> Vec<Vec<audit::OpenIntent>> {
+    let mut groups: Vec<Vec<audit::OpenIntent>> = Vec::new();
+    let mut room = 0;
+    for intent in open {
+        let size = intent.events.len().max(1);
+        match groups.last_mut() {
+            Some(group) if size <= room => group.push(intent),
+            _ => {
+                room = RECONCILE_EVENTS;
+                groups.push(vec![intent]);
+            }
+        }
+        room = room.saturating_sub(size);
+    }
+    groups
+}
