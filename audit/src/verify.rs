@@ -54,6 +54,9 @@ pub enum What {
     Fates,
     #[error("a treatment that a row refers to is missing")]
     DetailMissing,
+    /// A writer's opening names the last row of the writer before.
+    #[error("a later writer saw another row here, or one that is gone")]
+    Sealed,
 }
 
 /// The newest row of a writer: keep it elsewhere, and a cut tail shows.
@@ -164,6 +167,9 @@ pub struct Verifier {
     chains: BTreeMap<WriterId, Chain>,
     details: std::collections::BTreeSet<[u8; 32]>,
     wanted: BTreeMap<[u8; 32], (WriterId, u64)>,
+    /// Rows that the opening of a later writer names, and that have not been met: they seal the
+    /// chain before, whose tail could otherwise be cut unseen.
+    seals: BTreeMap<(WriterId, u64), Link>,
 }
 
 impl Verifier {
@@ -215,6 +221,14 @@ impl Verifier {
         let link = link_of(stored.bytes);
         if stored.link.is_some_and(|stored| stored != link) {
             return Err(What::Link);
+        }
+        if self.seals.remove(&(row.writer, row.wseq)).is_some_and(|sealed| sealed != link) {
+            return Err(What::Sealed);
+        }
+        for entry in &row.entries {
+            let Entry::WriterOpen(open) = entry else { continue };
+            let seals = open.predecessor.iter().map(|p| ((p.writer, p.wseq), p.link));
+            self.seals.extend(seals);
         }
         self.fates(&row, stored.manifest)?;
         let closed = row.entries.iter().any(|e| matches!(e, Entry::WriterClose));
@@ -279,6 +293,20 @@ impl Verifier {
         Ok(())
     }
 
+    /// A sealed row that never came, or came otherwise. A row that came before its seal and has
+    /// rows behind it is held by their chain; only its link is no longer at hand.
+    fn broken_seal(&self) -> Option<Divergence> {
+        let broken = self.seals.iter().find(|((writer, wseq), link)| {
+            let chain = self.chains.get(writer);
+            !chain.is_some_and(|c| c.wseq > *wseq || (c.wseq == *wseq && c.link == **link))
+        });
+        broken.map(|((writer, wseq), _)| Divergence {
+            writer: *writer,
+            wseq: *wseq,
+            what: What::Sealed,
+        })
+    }
+
     /// The verdict over all that was fed.
     pub fn finish(mut self) -> Verdict {
         if self.verdict.divergence.is_none() {
@@ -288,6 +316,9 @@ impl Verifier {
                 wseq: *wseq,
                 what: What::DetailMissing,
             });
+        }
+        if self.verdict.divergence.is_none() {
+            self.verdict.divergence = self.broken_seal();
         }
         let head = |(writer, chain): (WriterId, Chain)| Head {
             writer,

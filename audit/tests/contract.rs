@@ -303,6 +303,33 @@ async fn tampering_is_found() {
     }
 }
 
+/// A writer's opening seals the chain of the writer before, so that its tail cannot be cut.
+#[tokio::test]
+async fn a_cut_tail_is_found_once_the_node_has_started_again() {
+    let bench = Bench::sqlite();
+    for writer in [3, 2] {
+        let ledger = bench.open(writer).await;
+        ledger.append(Entry::Heartbeat).await.unwrap();
+        ledger.close().await.unwrap();
+    }
+    for cut in [None, Some(2), Some(1), Some(0)] {
+        let mut verifier = verify::Verifier::default();
+        let mut whole = Vec::new();
+        assert!(verify_store(&bench.url, |record| whole.push(record)).await.unwrap().is_ok());
+        for record in &whole {
+            let Exported::Row { writer, wseq, bytes, manifest } = record else { continue };
+            let (writer, wseq, manifest) = (*writer, *wseq, manifest.as_deref());
+            if writer == WriterId([3; 16]) && cut.is_some_and(|cut| wseq >= cut) {
+                continue;
+            }
+            verifier.row(&verify::Stored { writer, wseq, bytes, link: None, manifest });
+        }
+        let found = verifier.finish().divergence.map(|d| (d.writer, d.wseq, d.what));
+        let sealed = (WriterId([3; 16]), 2, verify::What::Sealed);
+        assert_eq!(found, cut.map(|_| sealed));
+    }
+}
+
 fn flip(bytes: &mut [u8], text: &[u8]) {
     let at = bytes.windows(text.len()).position(|w| w == text).unwrap();
     bytes[at] ^= 1;
