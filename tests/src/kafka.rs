@@ -50,13 +50,23 @@ pub async fn connect(bootstrap: &str) -> Kafka {
     Kafka::builder(bootstrap).client_id("house-tests").connect().await.unwrap()
 }
 
+/// Makes a topic; returns once every partition has a leader that answers for it.
 pub async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
-    let admin = connect(bootstrap).await.admin();
+    let kafka = connect(bootstrap).await;
+    let admin = kafka.admin();
     let wanted = NewTopic::new(topic, partitions, 1).unwrap();
     for (_topic, created) in admin.create_topics([wanted], Default::default()).await.unwrap() {
         created.unwrap();
     }
     admin.close().await.unwrap();
+    let consumer = kafka.consumer_without_group().build().await.unwrap();
+    for partition in 0..partitions {
+        let led = eventually(READS_WITHIN, async || {
+            consumer.fetch_watermarks(topic, partition).await.ok()
+        });
+        assert!(led.await.is_some(), "{topic}: partition {partition} has no leader");
+    }
+    consumer.close().await.unwrap();
 }
 
 /// The whole topic by the product's own client library: quick, but no independent witness.

@@ -1,5 +1,7 @@
 //! The house as a whole. One binary, one module a promise.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a broken assumption ends the test")]
+
 #[path = "house/harness.rs"]
 mod harness;
 #[path = "house/kafka.rs"]
