@@ -281,3 +281,6 @@ pub fn read_keyring(file: &Path) -> Result<String, ReloadError> {
     }
     std::fs::read_to_string(file).map_err(|e| failed(e.kind().to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,3 +191,44 @@ async fn ready(service: &Service) -> Result<(), DemoError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sluicegate_policies as policies;
+
+    use super::*;
+
+    fn sources(files: &[(&str, &str)]) -> Vec<policies::Source> {
+        let source = |(path, text): &(&str, &str)| policies::Source {
+            path: (*path).to_owned(),
+            text: (*text).to_owned(),
+        };
+        files.iter().map(source).collect()
+    }
+
+    #[test]
+    fn the_policies_pass_their_own_checks_and_tests() {
+        let at = policies::UnixMillis(1_795_500_000_000); // 2026-11-24
+        for files in [&POLICIES[..], &super::super::init::POLICIES[..]] {
+            let sources = sources(files);
+            let report = policies::check(&sources, at);
+            assert!(report.diagnostics.is_empty(), "{}", report.render(&sources));
+            let bundle = policies::Bundle::compile(&sources).unwrap();
+            let tests = policies::run_tests(&bundle, &sources, at);
+            assert_eq!(tests.failures(), 0, "{tests}");
+            assert!(tests.unexercised.is_empty(), "{tests}");
+        }
+    }
+
+    #[test]
+    fn the_packs_are_those_that_the_language_ships() {
+        let text = |name: &str| POLICIES.iter().find(|(file, _)| *file == name).unwrap().1;
+        assert_eq!(text("packs/jurisdictions.yaml"), policies::JURISDICTIONS);
+        assert_eq!(text("packs/adequacy.yaml"), policies::EU_ADEQUACY);
+    }
+
+    #[test]
+    fn the_configuration_is_right() {
+        assert!(crate::config::parse(CONFIG, Path::new("sluicegate.yaml")).is_ok());
+    }
+}

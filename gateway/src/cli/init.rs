@@ -18,7 +18,7 @@ pub(super) struct Args {
 }
 
 const CONFIG: &str = include_str!("../../../examples/starter/sluicegate.yaml");
-const POLICIES: [(&str, &str); 3] = [
+pub(super) const POLICIES: [(&str, &str); 3] = [
     ("words.yaml", include_str!("../../../examples/starter/policies/words.yaml")),
     ("rules.yaml", include_str!("../../../examples/starter/policies/rules.yaml")),
     ("tests.yaml", include_str!("../../../examples/starter/policies/tests.yaml")),

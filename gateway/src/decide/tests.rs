@@ -1,0 +1,139 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::ambient::ManualClock;
+
+/// 2026-11-23.
+const NOW_US: i64 = 1_795_392_000_000_000;
+const DAY_US: i64 = 86_400_000_000;
+const KEY: &str = "keys: { tokens-1: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= }\n";
+
+struct House {
+    dir: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    policy: Policy,
+}
+
+fn house() -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/starter");
+    std::fs::create_dir(dir.path().join("policies")).unwrap();
+    for file in ["words.yaml", "rules.yaml", "tests.yaml"] {
+        let from = starter.join("policies").join(file);
+        std::fs::copy(from, dir.path().join("policies").join(file)).unwrap();
+    }
+    let file = dir.path().join("sluicegate.yaml");
+    std::fs::copy(starter.join("sluicegate.yaml"), &file).unwrap();
+    let clock = Arc::new(ManualClock::at_us(NOW_US));
+    let config = crate::config::load(&file).unwrap();
+    let policy = Policy::new(&config, clock.clone());
+    let house = House { dir, clock, policy };
+    house.keyring(KEY);
+    house
+}
+
+impl House {
+    fn keyring(&self, text: &str) {
+        let file = self.dir.path().join("keys.yaml");
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn rules(&self, change: impl Fn(String) -> String) {
+        let file = self.dir.path().join("policies/rules.yaml");
+        std::fs::write(&file, change(std::fs::read_to_string(&file).unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_decided_before_a_policy_is_in_force() {
+    let house = house();
+    assert_eq!(house.policy.now().err().unwrap().code, RefusalCode::PolicyNotInForce);
+    assert!(house.policy.reload().unwrap().is_some());
+    assert!(house.policy.now().is_ok());
+    assert!(house.policy.reload().unwrap().is_none(), "nothing changed");
+}
+
+#[test]
+fn a_bad_bundle_changes_nothing_and_says_why() {
+    let house = house();
+    let first = house.policy.reload().unwrap().unwrap();
+    house.rules(|text| text.replace("may: [publish]", "may: [publsh]"));
+    let error = house.policy.reload().unwrap_err().to_string();
+    assert!(error.contains("did you mean `publish`?"), "{error}");
+    assert_eq!(house.policy.now().unwrap().table.digest(), first.digest);
+    assert!(house.policy.trouble().is_some());
+    house.rules(|text| text.replace("may: [publsh]", "may: [publish]"));
+    assert!(house.policy.reload().unwrap().is_none(), "back to what is in force");
+    assert!(house.policy.trouble().is_none());
+}
+
+#[test]
+fn a_missing_key_refuses_the_bundle_and_a_found_one_takes_it() {
+    let house = house();
+    house.keyring("keys: { other: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= }\n");
+    let error = house.policy.reload().unwrap_err().to_string();
+    assert!(error.contains("tokens-1"), "{error}");
+    assert!(house.policy.now().is_err());
+    house.keyring(KEY);
+    assert!(house.policy.reload().unwrap().is_some());
+    assert!(house.policy.now().is_ok());
+}
+
+#[test]
+fn a_keyring_that_others_can_read_is_refused() {
+    let house = house();
+    let file = house.dir.path().join("keys.yaml");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let error = house.policy.reload().unwrap_err().to_string();
+    assert!(error.contains("mode is 644"), "{error}");
+}
+
+#[test]
+fn a_region_without_a_pipeline_refuses_the_bundle() {
+    let house = house();
+    let words = house.dir.path().join("policies/words.yaml");
+    let text = std::fs::read_to_string(&words).unwrap();
+    std::fs::write(&words, text.replace("{ id: eu, title", "{ id: europe, title")).unwrap();
+    let error = house.policy.reload().unwrap_err().to_string();
+    assert!(error.contains("region `europe`"), "{error}");
+}
+
+#[test]
+fn a_clock_that_runs_back_refuses_until_it_has_caught_up() {
+    let house = house();
+    house.policy.reload().unwrap();
+    assert!(house.policy.now().is_ok());
+    house.clock.set_us(NOW_US - 4_000_000);
+    assert!(house.policy.now().is_ok(), "within the tolerance");
+    house.clock.set_us(NOW_US - 6_000_000);
+    let refused = house.policy.now().err().unwrap();
+    assert!(refused.detail.contains("clock is behind"), "{}", refused.detail);
+    house.clock.set_us(NOW_US);
+    assert!(house.policy.now().is_ok());
+    // A ledger that was written yesterday's tomorrow.
+    house.policy.has_passed(NOW_US + DAY_US);
+    assert!(house.policy.now().is_err());
+    house.clock.set_us(NOW_US + DAY_US);
+    assert!(house.policy.now().is_ok());
+}
+
+#[test]
+fn a_date_in_the_policy_takes_effect_when_it_passes() {
+    let house = house();
+    house.rules(|text| {
+        text.replace(
+            "who: [my-service]\nmay: [publish]",
+            "effective: { until: 2026-11-25 }\nwho: [my-service]\nmay: [publish]",
+        )
+    });
+    house.policy.reload().unwrap();
+    let may_publish = || {
+        let snapshot = house.policy.now().unwrap();
+        let publish = sluicegate_policies::Operation::Publish;
+        snapshot.table.admit("my-service", None, publish, "events").is_ok()
+    };
+    assert!(may_publish());
+    house.clock.set_us(NOW_US + 2 * DAY_US);
+    assert!(!may_publish());
+}
