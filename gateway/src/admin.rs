@@ -158,6 +158,8 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, String) {
             content_type = "application/problem+json")))]
 async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    // Readiness is looked at now, so that the gauge tells the present.
+    let _troubles = desk.health.troubles().await;
     let text = desk.face.metrics.text();
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use sluicegate_policies::{
-    Dataset, FieldPath, Grant, JurisdictionId, JurisdictionSource, RefusalCode, Table,
+    Dataset, FieldPath, Grant, JurisdictionId, JurisdictionSource, Part, RefusalCode, Step, Table,
 };
 
 use crate::{
@@ -36,7 +36,7 @@ fn jurisdiction(
             .principal_jurisdiction()
             .ok_or_else(|| unknown(None, "the principal has no jurisdiction in the vocabulary")),
         JurisdictionSource::Field(path) => {
-            let pointer = || Some(path.written.to_string());
+            let pointer = || Some(pointer(path));
             let text = find(path, record)?
                 .ok_or_else(|| unknown(pointer(), "the record does not say its jurisdiction"))?;
             table.jurisdiction(&text).ok_or_else(|| {
@@ -53,7 +53,7 @@ fn source(record: &Record, dataset: &Dataset) -> Result<Vec<(Arc<str>, String)>,
             if value.len() > SOURCE_BYTES_MAX {
                 let detail =
                     format!("declared source `{name}` is longer than {SOURCE_BYTES_MAX} bytes");
-                return Err(invalid(Some(path.written.to_string()), &detail));
+                return Err(invalid(Some(pointer(path)), &detail));
             }
             source.push((name.clone(), value.into_owned()));
         }
@@ -64,6 +64,19 @@ fn source(record: &Record, dataset: &Dataset) -> Result<Vec<(Arc<str>, String)>,
 fn find<'a>(path: &FieldPath, record: &'a Record) -> Result<Option<Cow<'a, str>>, Refused> {
     transform::find(path, crate::flow::record_ref(record))
         .map_err(|malformed| invalid(None, &malformed.to_string()))
+}
+
+/// The place as a JSON pointer (RFC 6901) where the path names one place; else as it was written.
+fn pointer(path: &FieldPath) -> String {
+    let member = |step: &Step| match step {
+        Step::Member(name) => Some(name.replace('~', "~0").replace('/', "~1")),
+        _ => None,
+    };
+    let members: Option<Vec<String>> = path.steps.iter().map(member).collect();
+    match (&path.part, members) {
+        (Part::Value, Some(members)) => members.iter().map(|name| format!("/{name}")).collect(),
+        _ => path.written.to_string(),
+    }
 }
 
 fn unknown(pointer: Option<String>, detail: &str) -> Refused {

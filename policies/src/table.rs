@@ -159,17 +159,17 @@ impl Table {
         topic: &str,
     ) -> Result<Grant<'_>, Refusal> {
         let Some(p) = self.principals.get(principal) else {
-            return Err(unknown(RefusalCode::UnknownPrincipal, "the principal", principal));
+            return Err(unknown(RefusalCode::UnknownPrincipal, "the principal"));
         };
         let dataset = self.topics.get(topic).and_then(|t| self.topic_datasets.get(t).copied());
         let Some(d) = dataset else {
-            return Err(unknown(RefusalCode::UnknownTopic, "the topic", topic));
+            return Err(unknown(RefusalCode::UnknownTopic, "the topic"));
         };
         let u = match purpose {
             Some(name) => self
                 .purposes
                 .get(name)
-                .ok_or_else(|| unknown(RefusalCode::UnknownPurpose, "the purpose", name))?,
+                .ok_or_else(|| unknown(RefusalCode::UnknownPurpose, "the purpose"))?,
             None => self.only_purpose(p, op, d)?,
         };
         self.grant(p, u, op, d)
@@ -224,9 +224,9 @@ pub(crate) fn op_index(op: Operation) -> usize {
     }
 }
 
-fn unknown(code: RefusalCode, what: &str, name: &str) -> Refusal {
-    let shown: String = name.chars().take(SPELLING_BYTES_MAX).collect();
-    let detail = format!("{what} `{shown}` is not in the policy").into();
+/// The name is not repeated: it is a stranger's word, perhaps a person's, and refusals travel.
+fn unknown(code: RefusalCode, what: &str) -> Refusal {
+    let detail = format!("{what} is not in the policy").into();
     Refusal { code, rule: None, detail, help: None }
 }
 
