@@ -125,6 +125,7 @@ pub(crate) fn detail_digest_of(bytes: &[u8]) -> [u8; 32] {
 
 /// A manifest: the leaves of a flush as an array of byte strings, each the canonical bytes of
 /// an [`Event`].
+#[cfg(feature = "store")]
 pub(crate) fn encode_manifest(leaves: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut e = Encoder::new(&mut bytes);

@@ -2,6 +2,13 @@
 //! where `SLUICEGATE_TEST_POSTGRES=postgres://…` names a server whose user may create databases;
 //! otherwise the suite says that it left PostgreSQL out.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests fail the test, and say what was left out"
+)]
+
 mod harness;
 
 use std::time::Duration;

@@ -1,6 +1,12 @@
 //! The golden rows that `docs/LEDGER-FORMAT.md` names: their bytes are the format. Where Python
 //! with the package `blake3` is there, a second implementation has to agree.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail the test, and say what was left out"
+)]
+
 #[expect(dead_code, reason = "the contract suite uses the rest")]
 mod harness;
 
