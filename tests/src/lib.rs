@@ -23,3 +23,4 @@ pub mod kafka;
 pub mod octokit;
 pub mod postgres;
 pub mod process;
+pub mod setup;

@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a broken assumption ends the test")]
 
+#[path = "house/faults/mod.rs"]
+mod faults;
 #[path = "house/harness.rs"]
 mod harness;
 #[path = "house/kafka.rs"]
 mod kafka;
 #[path = "house/octokit.rs"]
 mod octokit;
+#[path = "house/octokit_flow.rs"]
+mod octokit_flow;
 #[path = "house/postgres.rs"]
 mod postgres;

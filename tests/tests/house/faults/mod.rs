@@ -1,0 +1,5 @@
+//! Faults: the house under `kill -9`, rotations, outages and full disks. Each test runs the real program over
+//! real stores; what it publishes is looked for in the files themselves, not asked of the gateway.
+
+mod kill;
+mod setup;
