@@ -302,19 +302,25 @@ impl Ledger {
     pub async fn open_intents(&self) -> Result<Vec<OpenIntent>, StoreError> {
         let mut open = Vec::new();
         for (writer, wseq, leaf) in self.store.open_intents(&self.node, self.writer).await? {
-            let Some(stored) = self.store.row(writer, wseq).await? else { continue };
-            let corrupt = |e: row::RowError| StoreError::Corrupt(e.to_string());
-            let row = Row::decode(&stored.bytes).map_err(corrupt)?;
-            let intent = row.entries.into_iter().find_map(|entry| match entry {
-                Entry::Intent(intent) if intent.first_leaf == leaf => Some(intent),
-                _ => None,
-            });
-            let (Some(intent), Some(manifest)) = (intent, stored.manifest) else { continue };
-            let first = Position { writer, wseq, leaf };
-            let events = self.deliverable(first, &intent, &manifest).await?;
-            open.push(OpenIntent { first, t_us: row.t_us, intent, events });
+            open.extend(self.intent(Position { writer, wseq, leaf }).await?);
         }
         Ok(open)
+    }
+
+    /// The intent whose first event stands here, with what it was to deliver.
+    pub async fn intent(&self, first: Position) -> Result<Option<OpenIntent>, StoreError> {
+        let Some(stored) = self.store.row(first.writer, first.wseq).await? else {
+            return Ok(None);
+        };
+        let corrupt = |e: row::RowError| StoreError::Corrupt(e.to_string());
+        let row = Row::decode(&stored.bytes).map_err(corrupt)?;
+        let intent = row.entries.into_iter().find_map(|entry| match entry {
+            Entry::Intent(intent) if intent.first_leaf == first.leaf => Some(intent),
+            _ => None,
+        });
+        let (Some(intent), Some(manifest)) = (intent, stored.manifest) else { return Ok(None) };
+        let events = self.deliverable(first, &intent, &manifest).await?;
+        Ok(Some(OpenIntent { first, t_us: row.t_us, intent, events }))
     }
 
     async fn deliverable(

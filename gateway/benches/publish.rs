@@ -64,7 +64,10 @@ async fn start_plain(config: &Config, file: &Path) -> std::net::SocketAddr {
     let router = Router::new().route("/v1/topics/events/records", post(plain)).with_state(state);
     let (sender, stop) = watch::channel(false);
     std::mem::forget(sender);
-    tokio::spawn(Accept { listener, tls, router }.run(config.limits.clone(), stop));
+    tokio::spawn(
+        Accept { listener, tls, router, refused: Arc::new(|_, _| ()) }
+            .run(config.limits.clone(), stop),
+    );
     address
 }
 

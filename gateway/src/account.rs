@@ -15,7 +15,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 use sluicegate_audit as audit;
 use sluicegate_audit::{Appended, Digest16, Digest32, Entry, Position};
-use sluicegate_policies::{BundleDigest, Delivery, Grant, JurisdictionId, Route, Table};
+use sluicegate_policies::{
+    BundleDigest, Delivery, Grant, JurisdictionId, RefusalCode, Route, Table,
+};
 
 pub use digests::{Digests, SEARCH_KEY};
 use entries::{Used, actor, admin, crossing, empty_treatment, in_groups, outcome, treatment};
@@ -115,6 +117,15 @@ impl Drop for Running {
 
 /// A treatment's digest and canonical bytes.
 type Encoded = (Digest32, Arc<[u8]>);
+/// The copies that an intent of before an interruption allows.
+pub struct Intended(BTreeMap<Position, BTreeSet<String>>);
+
+impl Intended {
+    pub fn covers(&self, position: Position, region: &str) -> bool {
+        self.0.get(&position).is_some_and(|regions| regions.contains(region))
+    }
+}
+
 type TreatmentKey = (TableKey, Arc<str>, Arc<str>, JurisdictionId, usize);
 
 /// The account.
@@ -129,6 +140,8 @@ pub struct Account {
     /// Entries of before the ledger was open.
     early: Mutex<Vec<Entry>>,
     running: Arc<Mutex<HashSet<[u8; 32]>>>,
+    /// Principals that the configuration names.
+    named: BTreeSet<String>,
     treatments: Mutex<HashMap<TreatmentKey, Encoded>>,
     metrics: Arc<Metrics>,
 }
@@ -151,6 +164,7 @@ impl Account {
             ledger: ArcSwapOption::empty(),
             early: Mutex::default(),
             running: Arc::default(),
+            named: named(config),
             treatments: Mutex::default(),
             metrics,
         })
@@ -429,8 +443,12 @@ impl Account {
     ) -> Result<(), AccountError> {
         // A stranger's words are not kept: only topics that the policy knows.
         let object = table.dataset_of_topic(&target.topic).map_or("", |_| target.topic.as_str());
+        let actor = match refused.code {
+            RefusalCode::UnknownPrincipal => self.stranger(who),
+            _ => actor(who),
+        };
         let entry = Entry::RequestRefused(audit::RequestRefused {
-            actor: actor(who),
+            actor,
             action: action.to_owned(),
             object: object.to_owned(),
             code: refused.code.as_str().to_owned(),
@@ -468,22 +486,41 @@ impl Account {
         Ok(())
     }
 
-    /// A retried request goes on where it was interrupted.
-    pub async fn resumed(&self, head: &Head, claimed: &Claimed) -> Result<(), AccountError> {
+    /// A retried request goes on where it was interrupted: what its intent allows under the
+    /// policy that is in force now.
+    pub async fn intended(&self, head: &Head, claimed: &Claimed) -> Result<Intended, AccountError> {
+        let ledger = self.ledger()?;
         let about = claimed.first.to_string();
-        let entry = admin(head.actor.clone(), "resume", "ok", about);
-        self.ledger()?.append(entry).await?;
-        Ok(())
+        ledger.append(admin(head.actor.clone(), "resume", "ok", about)).await?;
+        let intent = ledger.intent(claimed.first).await?;
+        let same = intent.filter(|intent| intent.intent.policy == head.policy);
+        let copies = same.into_iter().flat_map(|intent| intent.events);
+        Ok(Intended(copies.map(|(position, to)| (position, to.into_iter().collect())).collect()))
     }
 
-    pub fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
+    /// Durable before the caller is answered; where the ledger is away it is kept, bounded.
+    pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
         let origin = address.map_or([0; 16], |address| self.digests.address(address));
         let entry = audit::AuthFailure { code: failure.code().to_owned(), origin };
-        self.note(Entry::AuthFailure(entry));
+        let entry = Entry::AuthFailure(entry);
+        let Some(ledger) = self.ledger.load_full() else { return self.note(entry) };
+        if let Err(error) = ledger.append(entry).await {
+            tracing::warn!(event = "login-failure-not-recorded", %error);
+        }
     }
 
     pub fn wrong_role(&self, who: &Principal, role: &str) {
-        self.note(admin(actor(who), "ask", "wrong-role", role.to_owned()));
+        self.note(admin(self.stranger(who), "ask", "wrong-role", role.to_owned()));
+    }
+
+    /// An actor whom the policy may not know: a token's claim can be anybody's e-mail address, so
+    /// that a name which no file of ours holds stands in the ledger as a keyed digest.
+    fn stranger(&self, who: &Principal) -> audit::Actor {
+        let mut actor = actor(who);
+        if !self.named.contains(&*who.name) {
+            actor.id = format!("unknown:{}", audit::hex(&self.digests.name(&who.name)));
+        }
+        actor
     }
 
     pub fn activated(&self, activated: Activated) {
@@ -590,6 +627,14 @@ impl Account {
             tracing::warn!(event = "ledger-not-closed", %error);
         }
     }
+}
+
+fn named(config: &Config) -> BTreeSet<String> {
+    let identify = &config.identify;
+    let certificates = identify.certificates.iter().map(|rule| &rule.principal);
+    let tokens = identify.tokens.iter().flat_map(|issuer| issuer.principals.values());
+    let roles = config.roles.auditor.iter().chain(&config.roles.operator);
+    certificates.chain(tokens).chain(roles).chain(&identify.anonymous).cloned().collect()
 }
 
 struct LedgerClock(Arc<dyn Clock>);

@@ -28,6 +28,9 @@ use crate::{
 
 pub use crate::account::Keyed;
 
+const POLICY_CHANGED: &str =
+    "the policy changed after the request was interrupted; publish again under a new key";
+
 /// What a request is about.
 #[derive(Clone)]
 pub struct Target {
@@ -66,10 +69,15 @@ pub enum Stopped {
     KeyRunning,
     KeyReused,
     NoPartition,
+    /// The batch's decisions differ so much that they do not fit one ledger row.
+    TooVaried,
 }
 
 impl From<AccountError> for Stopped {
     fn from(error: AccountError) -> Self {
+        if let AccountError::Append(sluicegate_audit::AppendError::TooLarge) = error {
+            return Self::TooVaried;
+        }
         Self::Unavailable { code: "ledger-unavailable", detail: error.to_string() }
     }
 }
@@ -149,7 +157,7 @@ impl Flow {
         let request = received.request;
         let (head, records) = self.account.head(who, target, &snapshot.table, received);
         let judged = self.judge(records, &grant, &snapshot);
-        let (recorded, landed) = match earlier {
+        let (recorded, mut landings) = match earlier {
             None => {
                 let table = &snapshot.table;
                 let fresh = self.account.record(&head, &grant, table, judged, Some(&keyed)).await?;
@@ -157,9 +165,8 @@ impl Flow {
             }
             Some(claimed) => self.resume(&head, claimed, judged).await?,
         };
-        let missing = recorded.outbound_without(&landed);
-        let mut landings = deliver::deliver(missing, &self.regions).await;
-        landings.extend(landed);
+        let missing = recorded.outbound_without(&landings);
+        landings.extend(deliver::deliver(missing, &self.regions).await);
         let retriable = |l: &Landing| l.result.as_ref().is_err_and(DeliverError::is_retriable);
         if let Some(Landing { result: Err(error), region, .. }) =
             landings.iter().find(|l| retriable(l))
@@ -178,14 +185,15 @@ impl Flow {
     }
 
     /// A request that was interrupted between its intent and its answer: what is in the pipelines
-    /// stays there, the rest goes out under the positions it had.
+    /// stays there, the rest goes out under the positions it had. What its intent does not say
+    /// must not leave under it: when the policy has changed since, the rest has failed.
     async fn resume(
         &self,
         head: &crate::account::Head,
         claimed: Claimed,
         judged: Vec<Judged>,
     ) -> Result<(Recorded, Vec<Landing>), Stopped> {
-        self.account.resumed(head, &claimed).await?;
+        let intended = self.account.intended(head, &claimed).await?;
         let recorded = Recorded::resumed(head.topic.clone(), claimed.first, judged);
         let mut landed = Vec::new();
         for batch in recorded.by_region() {
@@ -196,11 +204,15 @@ impl Flow {
                 code: e.code(),
                 detail: format!("region `{}`: {e}", batch.region),
             })?;
-            landed.extend(found.into_iter().map(|(position, placed)| Landing {
-                leaf: position.leaf,
-                region: batch.region.clone(),
-                result: Ok(placed),
-            }));
+            for position in wanted {
+                let region = batch.region.clone();
+                let result = match found.get(&position) {
+                    Some(placed) => Ok(*placed),
+                    None if intended.covers(position, &region) => continue,
+                    None => Err(DeliverError::Refused(POLICY_CHANGED.to_owned())),
+                };
+                landed.push(Landing { leaf: position.leaf, region, result });
+            }
         }
         Ok((recorded, landed))
     }
@@ -312,7 +324,7 @@ impl Flow {
         let code = failure.code().to_owned();
         self.metrics.login_failures.get_or_create(&crate::telemetry::CodeLabel { code }).inc();
         tracing::info!(event = "login-failed", reason = failure.code());
-        self.account.login_failed(failure, address);
+        self.account.login_failed(failure, address).await;
     }
 
     /// The keyed digest of a caller's address, as the ledger holds it.

@@ -20,7 +20,7 @@ use crate::{
     identify::Identifier,
     lineage::Lineage,
     listen::{
-        accept::Accept,
+        accept::{Accept, OnRefused},
         admission::Admission,
         http::{self, Face},
         tls::Tls,
@@ -137,6 +137,8 @@ pub struct Service {
     config: Config,
     account: Arc<Account>,
     regions: Regions,
+    /// Turns readiness off, while the listeners still answer.
+    unready: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     /// Asks for a reload, as SIGHUP does.
@@ -157,6 +159,7 @@ impl Service {
         let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);
         let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
         let (stop, stopping) = watch::channel(false);
+        let (unready, unready_seen) = watch::channel(false);
         let (reconciled_sender, reconciled) = watch::channel(false);
         let health = Arc::new(Health {
             policy: policy.clone(),
@@ -165,7 +168,7 @@ impl Service {
             identifier: identifier.clone(),
             tls: tls.clone(),
             metrics: metrics.clone(),
-            stopping: stopping.clone(),
+            stopping: unready_seen,
             reconciled,
         });
         health.reload().await;
@@ -191,12 +194,17 @@ impl Service {
         let mut tasks = JoinSet::new();
         let reload = Arc::new(tokio::sync::Notify::new());
         let [data_tls, admin_tls] = tls;
+        let at_the_door = face.clone();
+        let refused: OnRefused = Arc::new(move |failure, address| {
+            let face = at_the_door.clone();
+            tokio::spawn(async move { face.flow.login_failed(failure, Some(address)).await });
+        });
         let faces = [
             (data, data_tls, http::router(face).0),
             (admin_socket, admin_tls, admin::router(desk).0),
         ];
         for (listener, tls, router) in faces {
-            let accept = Accept { listener, tls, router };
+            let accept = Accept { listener, tls, router, refused: refused.clone() };
             tasks.spawn(accept.run(config.limits.clone(), stopping.clone()));
         }
         let settle = Reconcile {
@@ -207,7 +215,7 @@ impl Service {
         tasks.spawn(settle.run(reconciled_sender, stopping.clone()));
         tasks.spawn(reloads(health.clone(), reload.clone(), stopping));
         let (data, admin) = (data_at, admin_at);
-        Ok(Self { data, admin, health, config, account, regions, stop, tasks, reload })
+        Ok(Self { data, admin, health, config, account, regions, unready, stop, tasks, reload })
     }
 
     /// Reads everything that can change again, soon.
@@ -218,8 +226,9 @@ impl Service {
     /// Readiness off, listeners closed, requests in flight finished, ledger flushed.
     pub async fn stop(mut self) {
         let delay = Duration::from_millis(self.config.limits.shutdown_delay_ms);
-        self.stop.send_replace(true);
+        self.unready.send_replace(true);
         tokio::time::sleep(delay).await;
+        self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
         self.regions.close().await;
         self.account.close().await;

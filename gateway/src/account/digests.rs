@@ -53,6 +53,10 @@ impl Digests {
         self.short(b"address", &[address.to_string().as_bytes()])
     }
 
+    pub fn name(&self, name: &str) -> [u8; 16] {
+        self.short(b"name", &[name.as_bytes()])
+    }
+
     pub fn question(&self, words: &str) -> [u8; 16] {
         self.short(b"question", &[words.as_bytes()])
     }

@@ -47,6 +47,8 @@ impl Method {
 pub enum Failure {
     #[error("no credential was presented")]
     NoCredential,
+    #[error("the client certificate is expired, revoked or of an unknown authority")]
+    CertificateInvalid,
     #[error("the client certificate matches no mapping rule")]
     CertificateUnmapped,
     #[error("the client certificate matches rules of different principals")]
@@ -78,6 +80,7 @@ impl Failure {
     pub fn code(self) -> &'static str {
         match self {
             Self::NoCredential => "no-credential",
+            Self::CertificateInvalid => "certificate-invalid",
             Self::CertificateUnmapped => "certificate-unmapped",
             Self::CertificateAmbiguous => "certificate-ambiguous",
             Self::NotBearer => "not-bearer",

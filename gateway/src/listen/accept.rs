@@ -1,7 +1,11 @@
 //! The accept loop of a listener: TLS handshake, then HTTP/1.1 or 2, with bounds on connections
 //! and time, and a graceful end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::Request};
 use hyper_util::{
@@ -17,7 +21,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::tls::Tls;
-use crate::{config::Limits, identify::CertificateNames};
+use crate::{
+    config::Limits,
+    identify::{CertificateNames, Failure},
+};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an accept that fails for want of file descriptors, wait instead of spinning.
@@ -37,7 +44,12 @@ pub struct Accept {
     pub listener: TcpListener,
     pub tls: Arc<Tls>,
     pub router: Router,
+    /// Told of client certificates that TLS itself refused: they are failed logins too.
+    pub refused: OnRefused,
 }
+
+/// Called with the reason and the caller's address.
+pub type OnRefused = Arc<dyn Fn(Failure, IpAddr) + Send + Sync>;
 
 impl Accept {
     /// Serves until `stop` turns true, then lets requests in flight finish for at most
@@ -59,6 +71,7 @@ impl Accept {
                 tls: self.tls.clone(),
                 router: self.router.clone(),
                 header_timeout: Duration::from_millis(limits.header_timeout_ms),
+                refused: self.refused.clone(),
                 watcher: graceful.watcher(),
                 stop: stop.clone(),
             };
@@ -79,11 +92,23 @@ struct Connection {
     tls: Arc<Tls>,
     router: Router,
     header_timeout: Duration,
+    refused: OnRefused,
     watcher: hyper_util::server::graceful::Watcher,
     stop: watch::Receiver<bool>,
 }
 
 impl Connection {
+    fn handshake_failed(&self, error: &std::io::Error, address: SocketAddr) {
+        tracing::debug!(event = "handshake-failed");
+        let failure = match error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidCertificate(_)) => Failure::CertificateInvalid,
+            Some(rustls::Error::NoCertificatesPresented) => Failure::NoCredential,
+            // Everything else is a broken connection, not a login.
+            _ => return,
+        };
+        (self.refused)(failure, address.ip());
+    }
+
     async fn serve(self, stream: TcpStream, address: SocketAddr) {
         // Small answers must not wait for more bytes; a socket that refuses still works.
         let _nodelay = stream.set_nodelay(true);
@@ -94,10 +119,8 @@ impl Connection {
         let stream = tokio::select! {
             done = handshake => match done {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(_)) | Err(_) => {
-                    tracing::debug!(event = "handshake-failed");
-                    return;
-                }
+                Ok(Err(error)) => return self.handshake_failed(&error, address),
+                Err(_) => return,
             },
             _ = stop.wait_for(|stop| *stop) => return,
         };

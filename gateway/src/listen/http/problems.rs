@@ -66,6 +66,12 @@ pub(super) fn stopped(stopped: Stopped) -> Problem {
             "The idempotency key was used for another payload",
         )
         .help("use a new key for a new request"),
+        Stopped::TooVaried => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-varied",
+            "The batch's decisions do not fit one ledger row",
+        )
+        .help("send fewer records a request"),
         Stopped::NoPartition => {
             Problem::new(StatusCode::NOT_FOUND, "no-partition", "No such topic or partition here")
         }

@@ -46,6 +46,16 @@ pub(super) fn relay(request: Publish, body: Body) -> Response {
     (StatusCode::OK, kind, Body::from_stream(lines)).into_response()
 }
 
+/// Why a stretch ended.
+enum Cut {
+    /// It has as many records as a stretch takes.
+    Full,
+    /// The buffer has no more lines.
+    Empty,
+    /// The next line is not a record.
+    Bad(Box<Problem>),
+}
+
 /// A streamed publish under way.
 struct Stream {
     request: Publish,
@@ -95,36 +105,43 @@ impl Stream {
     /// Publishes the complete lines of the buffer; at the end, also one without line end.
     async fn lines(&mut self, buffer: &mut BytesMut, end: bool) -> Result<(), Problem> {
         loop {
-            let (records, more) = self.stretch(buffer, end)?;
+            let (records, cut) = self.stretch(buffer, end);
+            // What was readable is published, also before a line that is not.
             if !records.is_empty() {
                 self.publish(records).await?;
             }
-            if !more {
-                return Ok(());
+            match cut {
+                Cut::Full => {}
+                Cut::Empty => return Ok(()),
+                Cut::Bad(problem) => return Err(*problem),
             }
         }
     }
 
-    fn stretch(&self, buffer: &mut BytesMut, end: bool) -> Result<(Vec<Record>, bool), Problem> {
+    fn stretch(&self, buffer: &mut BytesMut, end: bool) -> (Vec<Record>, Cut) {
         let limit = self.request.face.limits.record_bytes;
         let mut records = Vec::new();
         while records.len() < STRETCH_RECORDS {
             let line = match buffer.iter().position(|byte| *byte == b'\n') {
                 Some(newline) => buffer.split_to(newline + 1).freeze(),
                 None if end && !buffer.is_empty() => buffer.split().freeze(),
-                None => return Ok((records, false)),
+                None => return (records, Cut::Empty),
             };
             let Some(parsed) = body::line(&line) else { continue };
             let n = self.seq as usize + records.len();
-            let record = parsed.map_err(|e| unreadable(Unreadable { record: Some(n), ..e }))?;
-            if record.bytes() > limit {
-                return Err(
+            let problem = match parsed {
+                Ok(record) if record.bytes() <= limit => {
+                    records.push(record);
+                    continue;
+                }
+                Ok(_) => {
                     too_large(limit).detail(format!("record {n} is larger than {limit} bytes"))
-                );
-            }
-            records.push(record);
+                }
+                Err(e) => unreadable(Unreadable { record: Some(n), ..e }),
+            };
+            return (records, Cut::Bad(Box::new(problem)));
         }
-        Ok((records, true))
+        (records, Cut::Full)
     }
 
     async fn publish(&mut self, records: Vec<Record>) -> Result<(), Problem> {
