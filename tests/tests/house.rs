@@ -14,3 +14,7 @@ mod octokit;
 mod octokit_flow;
 #[path = "house/postgres.rs"]
 mod postgres;
+#[path = "house/endpoints.rs"]
+mod endpoints;
+#[path = "house/schemathesis.rs"]
+mod schemathesis;

@@ -23,13 +23,13 @@ use sqlx::{
 };
 use tempfile::TempDir;
 
-pub const TOPIC: &str = "bids";
-pub const EU: &str = "eu-central";
-pub const US: &str = "us-east";
-pub const BR: &str = "sa-east";
+pub(super) const TOPIC: &str = "bids";
+pub(super) const EU: &str = "eu-central";
+pub(super) const US: &str = "us-east";
+pub(super) const BR: &str = "sa-east";
 
 /// Where the ledger is.
-pub enum Store {
+pub(super) enum Store {
     /// `sqlite:FILE`, below the house's folder.
     Sqlite(&'static str),
     /// A database of this test's own.
@@ -37,7 +37,7 @@ pub enum Store {
 }
 
 /// Where Europe's records go.
-pub enum Pipeline {
+pub(super) enum Pipeline {
     /// A file below the house's folder.
     Embedded(&'static str),
     /// A cluster's plaintext listener.
@@ -45,10 +45,10 @@ pub enum Pipeline {
 }
 
 /// A folder with all that a gateway needs, and the identities of those who talk to it.
-pub struct House {
+pub(super) struct House {
     dir: TempDir,
-    pub ca: Ca,
-    pub market: Identity,
+    pub(super) ca: Ca,
+    pub(super) market: Identity,
     operator: Identity,
     store: Store,
     eu: Pipeline,
@@ -56,31 +56,31 @@ pub struct House {
 
 /// One record in a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    pub partition: i64,
-    pub offset: i64,
-    pub key: String,
+pub(super) struct Standing {
+    pub(super) partition: i64,
+    pub(super) offset: i64,
+    pub(super) key: String,
     /// The kept field that tells records apart.
-    pub id: String,
+    pub(super) id: String,
     /// The kept field that counts a publisher's records.
-    pub count: i64,
+    pub(super) count: i64,
     /// Its ledger position, as answers write it.
-    pub position: String,
+    pub(super) position: String,
 }
 
 /// What the ledger's tables hold, beside the chain that `ledger verify` walks.
 #[derive(Debug, Default)]
-pub struct Book {
+pub(super) struct Book {
     /// `WRITER-ROW` of each row.
-    pub rows: BTreeSet<String>,
+    pub(super) rows: BTreeSet<String>,
     /// Intents without an end.
-    pub open: i64,
+    pub(super) open: i64,
     /// Region, partition and the offsets of deliveries.
-    pub edges: Vec<(String, i64, i64, i64)>,
+    pub(super) edges: Vec<(String, i64, i64, i64)>,
 }
 
 impl House {
-    pub fn new(store: Store, eu: Pipeline) -> Self {
+    pub(super) fn new(store: Store, eu: Pipeline) -> Self {
         let dir = tempfile::Builder::new().prefix("sluicegate-faults").tempdir().unwrap();
         let ca = Ca::new("house");
         let market = ca.client("spiffe://auction/svc.market");
@@ -98,16 +98,16 @@ impl House {
         house
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir().join(name)
     }
 
     /// A keyring with these names; a name has the same key each time.
-    pub fn write_keys(&self, names: &[&str]) {
+    pub(super) fn write_keys(&self, names: &[&str]) {
         let key = |name: &&str| {
             let bytes: Vec<u8> = name.bytes().cycle().take(32).collect();
             format!("  {name}: {}\n", STANDARD.encode(bytes))
@@ -148,14 +148,14 @@ impl House {
     }
 
     /// Starts it and waits until it is ready.
-    pub async fn start(&self) -> Gateway {
+    pub(super) async fn start(&self) -> Gateway {
         match Gateway::start_again(self.dir(), &self.ca).await {
             Ok(gateway) => gateway,
             Err(why) => panic!("no gateway: {why:?}"),
         }
     }
 
-    pub async fn start_unready(&self) -> Gateway {
+    pub(super) async fn start_unready(&self) -> Gateway {
         match Gateway::start_unready(self.dir()).await {
             Ok(gateway) => gateway,
             Err(why) => panic!("no gateway: {why:?}"),
@@ -163,16 +163,16 @@ impl House {
     }
 
     /// The client of the service that may publish bids.
-    pub fn publisher(&self) -> Client {
+    pub(super) fn publisher(&self) -> Client {
         client(&self.ca, &Credential::Certificate(&self.market))
     }
 
-    pub fn operator(&self) -> Client {
+    pub(super) fn operator(&self) -> Client {
         client(&self.ca, &Credential::Certificate(&self.operator))
     }
 
     /// `ledger verify`: its exit code and its verdict.
-    pub fn verify(&self) -> (Option<i32>, String) {
+    pub(super) fn verify(&self) -> (Option<i32>, String) {
         let done =
             gateway::run(self.dir(), &["ledger", "verify", "--config", CONFIG, "-o", "json"]);
         let said = [done.stdout, done.stderr].concat();
@@ -180,7 +180,7 @@ impl House {
     }
 
     /// What stands in a region's topic, in order of partition and offset.
-    pub async fn standing(&self, region: &str) -> Vec<Standing> {
+    pub(super) async fn standing(&self, region: &str) -> Vec<Standing> {
         match &self.eu {
             Pipeline::Kafka(at) if region == EU => in_kafka(at).await,
             Pipeline::Embedded(file) if region == EU => in_file(&self.path(file)).await,
@@ -189,7 +189,7 @@ impl House {
     }
 
     /// All regions, by name.
-    pub async fn everything(&self) -> BTreeMap<&'static str, Vec<Standing>> {
+    pub(super) async fn everything(&self) -> BTreeMap<&'static str, Vec<Standing>> {
         let mut all = BTreeMap::new();
         for region in [EU, US, BR] {
             all.insert(region, self.standing(region).await);
@@ -197,7 +197,7 @@ impl House {
         all
     }
 
-    pub async fn book(&self) -> Book {
+    pub(super) async fn book(&self) -> Book {
         match &self.store {
             Store::Sqlite(file) => sqlite_book(&self.path(file)).await,
             Store::Postgres(url) => postgres_book(url).await,
@@ -206,7 +206,7 @@ impl House {
 }
 
 /// A publish request, ready to be sent.
-pub fn publish(
+pub(super) fn publish(
     client: &Client,
     gateway: &str,
     key: Option<&str>,
@@ -220,13 +220,13 @@ pub fn publish(
 }
 
 /// A bid whose kept fields name it; its bidder's country decides where it goes.
-pub fn bid(key: &str, id: &str, count: u64, country: &str) -> Value {
+pub(super) fn bid(key: &str, id: &str, count: u64, country: &str) -> Value {
     let bidder = json!({ "id": count, "country": country });
     json!({ "key": key, "value": { "auction": id, "price": count, "bidder": bidder } })
 }
 
 /// The regions that a bid of this country ends in.
-pub fn regions_of(country: &str) -> &'static [&'static str] {
+pub(super) fn regions_of(country: &str) -> &'static [&'static str] {
     match country {
         "DE" => &[EU, US],
         "US" => &[US],
@@ -325,10 +325,10 @@ fn names(rows: Vec<(String, i64)>) -> BTreeSet<String> {
 
 /// Deterministic numbers (SplitMix64): a seed that is printed repeats the choices of a run.
 #[derive(Clone, Copy)]
-pub struct Dice(pub u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    pub fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -336,7 +336,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
