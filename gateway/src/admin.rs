@@ -26,6 +26,11 @@ use crate::{
     service::Health,
 };
 
+/// As the OpenAPI document says them.
+const TOPIC_CHARS_MAX: usize = 249;
+const TOKEN_CHARS_MAX: usize = 200;
+const SOURCE_CHARS_MAX: usize = 300;
+
 /// What the admin handlers share.
 pub struct Desk {
     pub face: Arc<Face>,
@@ -235,6 +240,9 @@ async fn lineage_record(
     let Path((topic, partition, offset)) = path.map_err(|_| bad())?;
     let Query(query) = query.map_err(|_| bad())?;
     let offset = i64::try_from(offset).map_err(|_| bad())?;
+    if topic.chars().count() > TOPIC_CHARS_MAX || i32::try_from(partition).is_err() {
+        return Err(bad());
+    }
     let question = Question::Record { region: query.region, topic, partition, offset };
     answer(&desk, &principal, question).await
 }
@@ -258,7 +266,11 @@ async fn lineage_token(
     Extension(principal): Extension<Principal>,
     path: Result<Path<String>, BadPath>,
 ) -> Result<Response, Problem> {
-    let Path(token) = path.map_err(|_| Problem::bad_request("the token is not readable"))?;
+    let bad = || Problem::bad_request("the token is not readable");
+    let Path(token) = path.map_err(|_| bad())?;
+    if token.chars().count() > TOKEN_CHARS_MAX {
+        return Err(bad());
+    }
     answer(&desk, &principal, Question::Token(token)).await
 }
 
@@ -267,11 +279,13 @@ async fn lineage_token(
 #[into_params(parameter_in = Query)]
 struct AffectedQuery {
     /// A declared source as `KEY=VALUE`, such as `device=7f3a`.
-    #[param(pattern = "^[^=]+=.*$", max_length = 300)]
+    #[param(pattern = "^[^=]+=", max_length = 300)]
     source: String,
     /// The first moment, RFC 3339; the beginning when absent.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// The moment after the last, RFC 3339; now when absent.
+    #[param(format = DateTime)]
     to: Option<String>,
 }
 
@@ -296,6 +310,9 @@ async fn lineage_affected(
 ) -> Result<Response, Problem> {
     let bad = |what: &str| Problem::bad_request(what.to_owned());
     let Query(query) = query.map_err(|_| bad("`source` is missing, or a parameter is unknown"))?;
+    if query.source.chars().count() > SOURCE_CHARS_MAX {
+        return Err(bad("`source` is too long"));
+    }
     let question = Question::affected(&query.source, query.from.as_deref(), query.to.as_deref())
         .map_err(|e| bad(&e.to_string()))?;
     answer(&desk, &principal, question).await

@@ -53,7 +53,8 @@ impl Question {
         from: Option<&str>,
         to: Option<&str>,
     ) -> Result<Self, BadQuestion> {
-        let (name, value) = source.split_once('=').ok_or(BadQuestion::Source)?;
+        let named = source.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = named.ok_or(BadQuestion::Source)?;
         let moment = |text: Option<&str>, default| match text {
             None => Ok(default),
             Some(text) => rfc3339_us(text).ok_or(BadQuestion::Moment),

@@ -17,7 +17,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use tokio::time::Instant;
+use tokio::{sync::RwLock, time::Instant};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -42,6 +42,25 @@ pub struct Face {
     pub limits: Limits,
     pub ambient: Ambient,
     pub metrics: Arc<Metrics>,
+    /// Held, shared, by every publish request that is under way, also when its caller is gone.
+    pub under_way: Arc<RwLock<()>>,
+}
+
+impl Face {
+    /// Runs work to its end even when the caller hangs up, so that no request stops between its
+    /// intent and its outcome; a graceful stop waits for it.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let under_way = self.under_way.clone().read_owned().await;
+        let done = tokio::spawn(async move {
+            let _under_way = under_way;
+            work.await
+        });
+        let broken = |_| Problem::unavailable("interrupted", "the request was interrupted");
+        done.await.map_err(broken)?
+    }
 }
 
 #[derive(OpenApi)]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, header},
     response::Response,
 };
@@ -43,10 +43,11 @@ use crate::{
     params(
         ("topic" = String, Path, description = "The topic's name", max_length = 249),
         ("sluicegate-purpose" = Option<String>, Header,
-            description = "The purpose of this processing; needed when the principal has several"),
+            description = "The purpose of this processing; needed when the principal has several",
+            pattern = "^[A-Za-z0-9._-]+$", max_length = 256),
         ("idempotency-key" = Option<String>, Header,
             description = "A quoted string, unique per principal and request, kept for a day",
-            max_length = 255),
+            pattern = r#"^("[ !#-~]{1,255}"|[!#-~]([ !#-~]{0,253}[!#-~])?)$"#),
     ),
     request_body(
         description = "One record or an array of records; or NDJSON; or CloudEvents",
@@ -92,11 +93,12 @@ pub(super) async fn publish(
     State(face): State<Arc<Face>>,
     Extension(principal): Extension<Principal>,
     Extension(peer): Extension<Peer>,
-    Path(topic): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let started = Instant::now();
+    let Path(topic) = path.map_err(|_| Problem::bad_request("the topic is not readable"))?;
     let format = Format::of(&headers).ok_or_else(unknown_format)?;
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(unknown_format().detail("compressed bodies are not accepted"));
@@ -114,7 +116,7 @@ pub(super) async fn publish(
     if format == Format::NdJson && key.is_none() {
         return Ok(stream::relay(request, body));
     }
-    let (bytes, _admitted) = request.whole(&headers, body).await?;
+    let (bytes, admitted) = request.whole(&headers, body).await?;
     let parsed = body::parse(format, &headers, &bytes).map_err(unreadable)?;
     request
         .face
@@ -125,8 +127,13 @@ pub(super) async fn publish(
         let kind = headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes()).unwrap_or_default();
         request.face.flow.keyed(&request.principal, &request.target, &key, &[kind, &bytes])
     });
-    let answer = request.batch(parsed, format, keyed).await?;
-    request.face.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
+    let face = request.face.clone();
+    let work = async move {
+        let _admitted = admitted;
+        request.batch(parsed, format, keyed).await
+    };
+    let answer = face.to_its_end(work).await?;
+    face.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
     Ok(answer)
 }
 

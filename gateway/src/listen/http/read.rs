@@ -49,7 +49,8 @@ pub(super) struct ReadQuery {
         ("topic" = String, Path, description = "The topic's name", max_length = 249),
         ("partition" = u32, Path, description = "The partition's number"),
         ("sluicegate-purpose" = Option<String>, Header,
-            description = "The purpose of this processing; needed when the principal has several"),
+            description = "The purpose of this processing; needed when the principal has several",
+            pattern = "^[A-Za-z0-9._-]+$", max_length = 256),
         ReadQuery,
     ),
     responses(
