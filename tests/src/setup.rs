@@ -16,7 +16,16 @@ use crate::{
     client::{Credential, client},
     components,
     gateway::Gateway,
+    jwt::{Claims, SigningKey, write_jwks},
 };
+
+const ISSUER: &str = "https://id.house.example";
+const AUDIENCE: &str = "sluicegate";
+
+/// What a token of the house's identity provider says of this principal.
+pub fn claims(principal: &str) -> Claims {
+    Claims::new(ISSUER, AUDIENCE, principal)
+}
 
 /// The folder, and the authority that signs for it. The configuration is text that a test may change
 /// before the start; listeners stand on port 0.
@@ -68,6 +77,16 @@ impl Setup {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{file} has no `{from}`");
         replace(&path, &text.replace(from, to));
+    }
+
+    /// Also believes the tokens that this key signs, as an identity provider of the house.
+    pub fn believe(&mut self, key: &SigningKey) {
+        write_jwks(self.path(), &[key]);
+        let tokens = format!(
+            "  tokens:\n    - {{ issuer: \"{ISSUER}\", audience: {AUDIENCE}, jwks-file: jwks.json, \
+             algorithms: [EdDSA], clock-skew-s: 5 }}\n\nroles:"
+        );
+        self.change("\nroles:", &tokens);
     }
 
     /// Starts a gateway here, ready.

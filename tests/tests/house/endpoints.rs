@@ -13,12 +13,10 @@ use sluicegate_tests::{
     canary::{Search, assert_none},
     client::{Credential, client},
     gateway::Gateway,
-    jwt::{Claims, SigningKey, tampered, unsigned, write_jwks},
-    setup::Setup,
+    jwt::{Claims, SigningKey, tampered, unsigned},
+    setup::{Setup, claims},
 };
 
-const ISSUER: &str = "https://id.auction.example";
-const AUDIENCE: &str = "sluicegate";
 /// A word that callers put wherever there is room; no answer may repeat it.
 const CANARY: &str = "mona.lisa@louvre.example";
 
@@ -58,20 +56,10 @@ struct Answer {
     body: String,
 }
 
-/// The quickstart with an issuer of tokens beside its certificates.
 fn with_tokens(key: &SigningKey) -> Setup {
     let mut setup = Setup::quickstart();
-    write_jwks(setup.path(), &[key]);
-    let tokens = format!(
-        "  tokens:\n    - {{ issuer: \"{ISSUER}\", audience: {AUDIENCE}, jwks-file: jwks.json, \
-         algorithms: [EdDSA], clock-skew-s: 5 }}\n\nroles:"
-    );
-    setup.change("\nroles:", &tokens);
+    setup.believe(key);
     setup
-}
-
-fn claims(subject: &str) -> Claims {
-    Claims::new(ISSUER, AUDIENCE, subject)
 }
 
 async fn document(client: &Client, url: &str) -> Value {
