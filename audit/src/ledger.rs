@@ -121,6 +121,8 @@ struct Append {
     details: Vec<([u8; 32], Vec<u8>)>,
     claim: Option<Claim>,
     done: Option<ClaimDone>,
+    /// An intent that gets another outcome.
+    reopens: Option<Position>,
     answer: Option<oneshot::Sender<Result<Appended, AppendError>>>,
 }
 
@@ -210,6 +212,12 @@ impl Ledger {
     /// is full, and the entry is not recorded.
     pub fn submit(&self, entry: Entry) -> Result<(), AppendError> {
         self.queue(Append { entries: vec![entry], ..Append::default() })
+    }
+
+    /// Appends an entry that says why an intent is taken up again, and returns when it is durable:
+    /// from then on the intent is open until its next complete outcome, also for the next start.
+    pub async fn reopen(&self, first: Position, entry: Entry) -> Result<Appended, AppendError> {
+        self.send(Append { reopens: Some(first), ..Append::of(entry) }).await
     }
 
     /// Appends an intent with its events, which must be as many as it says, and what belongs to

@@ -30,7 +30,7 @@ use crate::{
     flow::{Target, Wanted},
     identify::{Failure, Principal},
     lineage::Question,
-    record::{Fate, Judged, Received, Record, Recorded, Refused},
+    record::{Fate, Judged, Received, Record, Recorded, Refused, RequestId},
     telemetry::Metrics,
 };
 
@@ -117,12 +117,18 @@ impl Drop for Running {
 
 /// A treatment's digest and canonical bytes.
 type Encoded = (Digest32, Arc<[u8]>);
-/// The copies that an intent of before an interruption allows.
-pub struct Intended(BTreeMap<Position, BTreeSet<String>>);
+/// What an intent of before an interruption says.
+#[derive(Default)]
+pub struct Intended {
+    /// The copies that it allows.
+    copies: BTreeMap<Position, BTreeSet<String>>,
+    /// The request whose decisions it holds.
+    pub request: Option<RequestId>,
+}
 
 impl Intended {
     pub fn covers(&self, position: Position, region: &str) -> bool {
-        self.0.get(&position).is_some_and(|regions| regions.contains(region))
+        self.copies.get(&position).is_some_and(|regions| regions.contains(region))
     }
 }
 
@@ -137,6 +143,8 @@ pub struct Account {
     digests: Digests,
     claim_us: i64,
     ledger: ArcSwapOption<audit::Ledger>,
+    /// Opened, and what former runs left open is not settled yet.
+    opened: Mutex<Option<Arc<audit::Ledger>>>,
     /// Entries of before the ledger was open.
     early: Mutex<Vec<Entry>>,
     running: Arc<Mutex<HashSet<[u8; 32]>>>,
@@ -162,6 +170,7 @@ impl Account {
             digests: Digests::of(config)?,
             claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
             ledger: ArcSwapOption::empty(),
+            opened: Mutex::default(),
             early: Mutex::default(),
             running: Arc::default(),
             named: named(config),
@@ -188,10 +197,7 @@ impl Account {
     /// Opens the store if it is not open, and settles what former runs left open: their intents
     /// are looked up in the pipelines. Returns the newest time in the ledger.
     pub async fn reconcile(&self, regions: &Regions) -> Result<(usize, i64), String> {
-        let ledger = match self.ledger.load_full() {
-            Some(ledger) => ledger,
-            None => Arc::new(self.open().await?),
-        };
+        let ledger = self.opened().await?;
         // Not before this: a retry must not race the look-up of what it retries.
         let open = ledger.open_intents().await.map_err(|e| e.to_string())?;
         let settled = open.len();
@@ -202,6 +208,18 @@ impl Account {
         self.ledger.store(Some(ledger.clone()));
         self.note_early(&ledger)?;
         Ok((settled, latest_us))
+    }
+
+    /// The ledger, opened once: a region that is away must not begin a chain a try.
+    async fn opened(&self) -> Result<Arc<audit::Ledger>, String> {
+        let opened = || self.opened.lock().unwrap_or_else(|e| e.into_inner());
+        let earlier = opened().clone();
+        if let Some(ledger) = earlier {
+            return Ok(ledger);
+        }
+        let ledger = Arc::new(self.open().await?);
+        *opened() = Some(ledger.clone());
+        Ok(ledger)
     }
 
     async fn open(&self) -> Result<audit::Ledger, String> {
@@ -491,11 +509,16 @@ impl Account {
     pub async fn intended(&self, head: &Head, claimed: &Claimed) -> Result<Intended, AccountError> {
         let ledger = self.ledger()?;
         let about = claimed.first.to_string();
-        ledger.append(admin(head.actor.clone(), "resume", "ok", about)).await?;
+        // Open again: a crash from here on leaves it to the next start.
+        let entry = admin(head.actor.clone(), "resume", "ok", about);
+        ledger.reopen(claimed.first, entry).await?;
         let intent = ledger.intent(claimed.first).await?;
-        let same = intent.filter(|intent| intent.intent.policy == head.policy);
-        let copies = same.into_iter().flat_map(|intent| intent.events);
-        Ok(Intended(copies.map(|(position, to)| (position, to.into_iter().collect())).collect()))
+        let Some(intent) = intent else { return Ok(Intended::default()) };
+        let request = Some(RequestId(intent.intent.request));
+        let same = intent.intent.policy == head.policy;
+        let copies = intent.events.into_iter().filter(|_| same);
+        let copies = copies.map(|(position, to)| (position, to.into_iter().collect())).collect();
+        Ok(Intended { copies, request })
     }
 
     /// Durable before the caller is answered; where the ledger is away it is kept, bounded.

@@ -21,7 +21,7 @@ use crate::{
     decide::{Policy, Snapshot},
     deliver::{self, DeliverError, Landing, Placed, Regions},
     identify::{Failure, Principal},
-    record::{Classified, Fate, Judged, Protected, Received, Record, Recorded, Refused},
+    record::{Classified, Fate, Judged, Protected, Received, Record, Recorded, Refused, RequestId},
     telemetry::{FateLabel, Metrics, RegionLabel, RuleLabel},
     transform,
 };
@@ -142,7 +142,7 @@ impl Flow {
         target: &Target,
         received: Received,
         keyed: Keyed,
-        render: impl Fn(crate::record::RequestId, &[Report]) -> Vec<u8>,
+        render: impl Fn(RequestId, &[Report]) -> Vec<u8>,
     ) -> Result<Vec<u8>, Stopped> {
         let _running = self.account.running(&keyed).ok_or(Stopped::KeyRunning)?;
         let earlier = match self.account.claim(&keyed).await? {
@@ -157,13 +157,17 @@ impl Flow {
         let request = received.request;
         let (head, records) = self.account.head(who, target, &snapshot.table, received);
         let judged = self.judge(records, &grant, &snapshot);
-        let (recorded, mut landings) = match earlier {
+        let (request, recorded, mut landings) = match earlier {
             None => {
                 let table = &snapshot.table;
                 let fresh = self.account.record(&head, &grant, table, judged, Some(&keyed)).await?;
-                (fresh, Vec::new())
+                (request, fresh, Vec::new())
             }
-            Some(claimed) => self.resume(&head, claimed, judged).await?,
+            Some(claimed) => {
+                let (first, recorded, landed) = self.resume(&head, claimed, judged).await?;
+                // Decisions are named as the ledger names them: by the request that made them.
+                (first.unwrap_or(request), recorded, landed)
+            }
         };
         let missing = recorded.outbound_without(&landings);
         landings.extend(deliver::deliver(missing, &self.regions).await);
@@ -192,7 +196,7 @@ impl Flow {
         head: &crate::account::Head,
         claimed: Claimed,
         judged: Vec<Judged>,
-    ) -> Result<(Recorded, Vec<Landing>), Stopped> {
+    ) -> Result<(Option<RequestId>, Recorded, Vec<Landing>), Stopped> {
         let intended = self.account.intended(head, &claimed).await?;
         let recorded = Recorded::resumed(head.topic.clone(), claimed.first, judged);
         let mut landed = Vec::new();
@@ -214,7 +218,7 @@ impl Flow {
                 landed.push(Landing { leaf: position.leaf, region, result });
             }
         }
-        Ok((recorded, landed))
+        Ok((intended.request, recorded, landed))
     }
 
     fn judge(&self, records: Vec<Record>, grant: &Grant<'_>, snapshot: &Snapshot) -> Vec<Judged> {

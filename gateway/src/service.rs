@@ -7,7 +7,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{RwLock, watch},
+    task::JoinSet,
+};
 
 use crate::{
     account::Account,
@@ -137,6 +141,7 @@ pub struct Service {
     config: Config,
     account: Arc<Account>,
     regions: Regions,
+    under_way: Arc<RwLock<()>>,
     /// Turns readiness off, while the listeners still answer.
     unready: watch::Sender<bool>,
     stop: watch::Sender<bool>,
@@ -172,6 +177,7 @@ impl Service {
             reconciled,
         });
         health.reload().await;
+        let under_way = Arc::new(RwLock::default());
         let face = Arc::new(Face {
             flow: Flow {
                 policy,
@@ -184,6 +190,7 @@ impl Service {
             limits: config.limits.clone(),
             ambient,
             metrics,
+            under_way: under_way.clone(),
         });
         let desk = Arc::new(Desk {
             face: face.clone(),
@@ -215,7 +222,19 @@ impl Service {
         tasks.spawn(settle.run(reconciled_sender, stopping.clone()));
         tasks.spawn(reloads(health.clone(), reload.clone(), stopping));
         let (data, admin) = (data_at, admin_at);
-        Ok(Self { data, admin, health, config, account, regions, unready, stop, tasks, reload })
+        Ok(Self {
+            data,
+            admin,
+            health,
+            config,
+            account,
+            regions,
+            under_way,
+            unready,
+            stop,
+            tasks,
+            reload,
+        })
     }
 
     /// Reads everything that can change again, soon.
@@ -230,6 +249,9 @@ impl Service {
         tokio::time::sleep(delay).await;
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        // Requests whose callers are gone; bounded as those whose callers wait.
+        let bound = Duration::from_millis(self.config.limits.shutdown_ms);
+        let _cut = tokio::time::timeout(bound, self.under_way.write()).await;
         self.regions.close().await;
         self.account.close().await;
     }

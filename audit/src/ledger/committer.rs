@@ -223,6 +223,12 @@ impl Committer {
             }
             draft.entries.push(entry);
         }
+        if let Some(Position { writer, wseq, leaf }) = append.reopens {
+            let same = |i: &IntentState| (i.writer, i.wseq, i.leaf) == (writer, wseq, leaf);
+            // An engine may write the ends of a transaction behind its beginnings.
+            flush.commit.intents.retain(|intent| !same(intent));
+            flush.commit.intents.push(IntentState { writer, wseq, leaf, open: true });
+        }
         for event in &append.events {
             draft.leaves.push(leaf_bytes(event));
             draft.digests.extend(event.source.iter().chain(&event.tokens).map(|d| d.0));
