@@ -41,10 +41,21 @@ pub fn builder(ca: &Ca, credential: &Credential<'_>) -> reqwest::ClientBuilder {
         .no_proxy()
 }
 
+/// A client of a gateway whose authority somebody else made: `ca` is its PEM.
+pub fn trusting(ca: &str, identity: &Identity) -> reqwest::Client {
+    let tls = settings(ca, &Credential::Certificate(identity));
+    let builder = reqwest::Client::builder().tls_backend_preconfigured(tls);
+    builder.timeout(ANSWERS_WITHIN).no_proxy().build().unwrap()
+}
+
 /// The TLS settings alone, for raw connections.
 pub fn tls(ca: &Ca, credential: &Credential<'_>) -> ClientConfig {
+    settings(&ca.pem(), credential)
+}
+
+fn settings(ca: &str, credential: &Credential<'_>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .unwrap()

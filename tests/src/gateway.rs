@@ -158,20 +158,22 @@ pub fn run(dir: &Path, arguments: &[&str]) -> Output {
 /// The program under test: `SLUICEGATE_BIN`, or built once from the sources around us.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || build("sluicegate-gateway", "sluicegate");
     BINARY.get_or_init(|| env::var_os("SLUICEGATE_BIN").map_or_else(build, PathBuf::from))
 }
 
-fn build() -> PathBuf {
+/// `sluicegate-verify`, for strangers: beside the program under test, or built once.
+pub fn verifier() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let beside = binary().with_file_name("sluicegate-verify");
+        if beside.exists() { beside } else { build("sluicegate-audit", "sluicegate-verify") }
+    })
+}
+
+fn build(package: &str, name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--message-format=json",
-            "-p",
-            "sluicegate-gateway",
-            "--bin",
-            "sluicegate",
-        ])
+        .args(["build", "--quiet", "--message-format=json", "-p", package, "--bin", name])
         .current_dir(components::root())
         .output()
         .unwrap();
@@ -179,7 +181,7 @@ fn build() -> PathBuf {
     let messages = String::from_utf8(output.stdout).unwrap();
     let executable = messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        (message["target"]["name"] == "sluicegate")
+        (message["target"]["name"] == name)
             .then(|| message["executable"].as_str().map(PathBuf::from))?
     });
     executable.expect("cargo names the executable it built")

@@ -18,3 +18,7 @@ mod postgres;
 mod endpoints;
 #[path = "house/schemathesis.rs"]
 mod schemathesis;
+#[path = "house/publish.rs"]
+mod publish;
+#[path = "house/verbs.rs"]
+mod verbs;

@@ -1,0 +1,414 @@
+//! Publishing over HTTPS, the ways in which it goes well and in which it is refused in order: forms of
+//! records, protocols and logins, batches and streams, idempotency, quotas and bounds, tombstones, and a
+//! policy that changes while it is in force. What was published is read back from the topics.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use reqwest::{Client, RequestBuilder, Response, Version};
+use serde_json::{Value, json};
+use sluicegate_tests::{
+    client::{Credential, builder, tls},
+    gateway::Gateway,
+    jwt::SigningKey,
+    process::eventually,
+    setup::{Setup, claims},
+};
+use tokio::sync::mpsc;
+
+const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
+const PARTITIONS: u32 = 4;
+const REGIONS: [&str; 3] = ["eu-central", "us-east", "sa-east"];
+const TAKEN_WITHIN: Duration = Duration::from_secs(20);
+
+/// The auction house, running.
+struct House {
+    setup: Setup,
+    gateway: Gateway,
+    key: SigningKey,
+}
+
+/// An answer, read.
+struct Answer {
+    status: u16,
+    kind: String,
+    retry_after: Option<String>,
+    body: String,
+}
+
+impl Answer {
+    async fn of(request: RequestBuilder) -> Self {
+        Self::read(request.send().await.unwrap()).await
+    }
+
+    async fn read(response: Response) -> Self {
+        let header = |name| Some(response.headers().get(name)?.to_str().unwrap().to_owned());
+        Self {
+            status: response.status().as_u16(),
+            kind: header("content-type").unwrap_or_default(),
+            retry_after: header("retry-after"),
+            body: response.text().await.unwrap(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
+    }
+
+    /// It is a problem document with this status and code.
+    fn is_problem(&self, status: u16, code: &str) {
+        assert_eq!(
+            (self.status, self.kind.as_str()),
+            (status, "application/problem+json"),
+            "{}",
+            self.body
+        );
+        assert_eq!(self.json()["code"], code, "{}", self.body);
+    }
+}
+
+impl House {
+    async fn start(change: impl FnOnce(&mut Setup)) -> Self {
+        let key = SigningKey::ed25519("first");
+        let mut setup = Setup::quickstart();
+        setup.believe(&key);
+        change(&mut setup);
+        let gateway = setup.start().await;
+        Self { setup, gateway, key }
+    }
+
+    async fn with_limits(limits: &str) -> Self {
+        Self::start(|setup| setup.config.push_str(&format!("limits: {{ {limits} }}\n"))).await
+    }
+
+    fn post(&self, client: &Client, topic: &str, kind: &str) -> RequestBuilder {
+        let url = self.gateway.url(&format!("/v1/topics/{topic}/records"));
+        client.post(url).header("content-type", kind)
+    }
+
+    /// All records of a topic in a region, as analysts may see them.
+    async fn topic(&self, region: &str, topic: &str) -> Vec<Value> {
+        let analyst = self.setup.client("analyst");
+        let mut records = Vec::new();
+        for partition in 0..PARTITIONS {
+            let path = format!(
+                "/v1/topics/{topic}/partitions/{partition}/records?region={region}&limit=1000"
+            );
+            let answer = Answer::of(analyst.get(self.gateway.url(&path))).await;
+            match answer.status {
+                200 => {
+                    records.extend(answer.body.lines().map(|l| serde_json::from_str(l).unwrap()))
+                }
+                status => assert_eq!(status, 404, "{}", answer.body),
+            }
+        }
+        records
+    }
+
+    async fn everywhere(&self, topic: &str) -> usize {
+        let mut count = 0;
+        for region in REGIONS {
+            count += self.topic(region, topic).await.len();
+        }
+        count
+    }
+
+    async fn stop(self) {
+        assert_eq!(self.gateway.stop().await, Some(0));
+    }
+}
+
+fn person(id: u64, country: &str) -> Value {
+    json!({ "key": id.to_string(), "value": {
+        "id": id, "name": "Mona Lisa", "email": "mona@louvre.example", "card": "4111 1111 1111 1234",
+        "city": "Paris", "country": country, "born": "1503-06-15", "ip": "198.51.100.77",
+        "time": 1_700_000_000, "note": "not listed",
+    }})
+}
+
+fn bid(auction: u64, country: &str) -> Value {
+    json!({ "key": auction.to_string(), "value": {
+        "auction": auction, "price": 120, "bidder": { "id": 1001, "country": country },
+        "terminal": "terminal-7",
+    }})
+}
+
+fn is_token(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.starts_with("tk1_"))
+}
+
+/// Every protocol and login gives the same protected record, and one member has one token.
+#[tokio::test]
+async fn a_record_is_protected_by_every_way_in() {
+    let house = House::start(|_| {}).await;
+    let identity = house.setup.identity("svc.accounts");
+    let token = house.key.token(&claims("svc.accounts").json());
+    for credential in [Credential::Certificate(&identity), Credential::Bearer(&token)] {
+        for (alpn, version) in [("h2", Version::HTTP_2), ("http/1.1", Version::HTTP_11)] {
+            let mut tls = tls(&house.setup.ca, &credential);
+            tls.alpn_protocols = vec![alpn.into()];
+            let client = builder(&house.setup.ca, &credential).tls_backend_preconfigured(tls);
+            let request =
+                house.post(&client.build().unwrap(), "people", JSON).json(&person(7, "DE"));
+            let response = request.send().await.unwrap();
+            assert_eq!(response.version(), version);
+            one_delivered(&Answer::read(response).await);
+        }
+    }
+    let records = house.topic("eu-central", "people").await;
+    assert_eq!(records.len(), 4);
+    for record in &records {
+        protected(record);
+        assert_eq!((&record["key"], &record["value"]), (&records[0]["key"], &records[0]["value"]));
+    }
+    assert_eq!(house.everywhere("people").await, 4, "Europeans stay in Europe");
+    house.stop().await;
+}
+
+fn one_delivered(answer: &Answer) {
+    assert_eq!((answer.status, answer.kind.as_str()), (200, JSON), "{}", answer.body);
+    let report = &answer.json()[0];
+    assert_eq!(report["status"], "delivered");
+    assert_eq!(report["deliveries"][0]["region"], "eu-central");
+    assert!(report["partition"].is_u64() && report["offset"].is_u64());
+    assert!(report["decision_id"].is_string() && report["ledger"].is_string());
+}
+
+fn protected(record: &Value) {
+    let value = &record["value"];
+    assert!(is_token(&value["id"]) && is_token(&value["email"]), "{record}");
+    assert_eq!(value["id"], record["key"], "one member, one token");
+    assert_eq!(value["name"], "[redacted]");
+    assert!(value["card"].as_str().unwrap().ends_with("1234"));
+    assert_eq!((&value["born"], &value["ip"]), (&json!("1503"), &json!("198.51.100.0/24")));
+    assert!(value.get("city").is_none() && value.get("note").is_none());
+    assert!(!record.to_string().contains("4111"), "{record}");
+}
+
+#[tokio::test]
+async fn an_array_with_mixed_outcomes_says_each() {
+    let house = House::start(|_| {}).await;
+    let market = house.setup.client("svc.market");
+    let batch = json!([bid(1, "DE"), bid(2, "ZZ"), bid(3, "US"), bid(4, "CN")]);
+    let answer = Answer::of(house.post(&market, "bids", JSON).json(&batch)).await;
+    assert_eq!((answer.status, answer.kind.as_str()), (207, JSON), "{}", answer.body);
+    let reports = answer.json();
+    let told: Vec<(u64, &str)> = reports.as_array().unwrap().iter().map(told).collect();
+    assert_eq!(told, [(0, "delivered"), (1, "refused"), (2, "delivered"), (3, "refused")]);
+    assert_eq!(reports[0]["deliveries"].as_array().unwrap().len(), 2, "{reports}");
+    assert_eq!(reports[3]["error"]["code"], "no-region");
+    assert!(!answer.body.contains("ZZ"), "a value is repeated: {}", answer.body);
+    let prices = house.topic("us-east", "bids").await;
+    assert_eq!(prices.len(), 2);
+    assert!(prices.iter().all(|record| is_token(&record["value"]["bidder"]["id"])), "{prices:?}");
+    house.stop().await;
+}
+
+fn told(report: &Value) -> (u64, &str) {
+    (report["index"].as_u64().unwrap(), report["status"].as_str().unwrap())
+}
+
+/// Reports come back while the body is still being written: each line's before the next is sent.
+#[tokio::test]
+async fn a_stream_is_answered_line_by_line() {
+    let house = House::start(|_| {}).await;
+    let market = house.setup.client("svc.market");
+    let (lines, waiting) = mpsc::channel::<Result<String, std::io::Error>>(1);
+    let body = stream::unfold(waiting, async |mut w| w.recv().await.map(|line| (line, w)));
+    let request = house.post(&market, "bids", NDJSON).body(reqwest::Body::wrap_stream(body));
+    lines.send(Ok(format!("{}\n", bid(0, "DE")))).await.unwrap();
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut reports = response.bytes_stream();
+    let countries = ["DE", "ZZ", "US", "FR", "BR"];
+    for (number, country) in countries.into_iter().enumerate() {
+        if number > 0 {
+            lines.send(Ok(format!("{}\n", bid(number as u64, country)))).await.unwrap();
+        }
+        let line = reports.next().await.unwrap().unwrap();
+        let report: Value = serde_json::from_slice(&line).unwrap();
+        let status = if country == "ZZ" { "refused" } else { "delivered" };
+        assert_eq!(told(&report), (number as u64, status));
+    }
+    drop(lines);
+    assert!(reports.next().await.is_none());
+    house.stop().await;
+}
+
+/// A line that cannot be read ends the stream with a problem as its last line; what came before stands.
+#[tokio::test]
+async fn a_broken_line_ends_a_stream_and_says_which() {
+    let house = House::start(|_| {}).await;
+    let market = house.setup.client("svc.market");
+    let body =
+        format!("{}\n\n{}\n{{\"secret\": 1}}\n{}\n", bid(1, "DE"), bid(2, "DE"), bid(3, "DE"));
+    let answer = Answer::of(house.post(&market, "bids", NDJSON).body(body)).await;
+    assert_eq!((answer.status, answer.kind.as_str()), (200, NDJSON));
+    let last: Value = serde_json::from_str(answer.body.lines().last().unwrap()).unwrap();
+    assert_eq!(last["code"], "bad-request");
+    assert!(last["detail"].as_str().unwrap().starts_with("record 2:"), "{last}");
+    assert!(!answer.body.contains("secret"));
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn cloud_events_come_in_three_forms() {
+    let house = House::start(|_| {}).await;
+    let market = house.setup.client("svc.market");
+    let event = |n: u64| {
+        json!({ "specversion": "1.0", "id": n.to_string(), "source": "/market", "type": "bid",
+                "partitionkey": n.to_string(), "data": bid(n, "DE")["value"] })
+    };
+    let structured = house.post(&market, "bids", "application/cloudevents+json").json(&event(1));
+    let batch = house.post(&market, "bids", "application/cloudevents-batch+json");
+    let binary = house.post(&market, "bids", JSON).json(&bid(4, "DE")["value"]);
+    let binary =
+        [("ce-specversion", "1.0"), ("ce-id", "4"), ("ce-source", "/market"), ("ce-type", "bid")]
+            .into_iter()
+            .fold(binary, |request, (name, value)| request.header(name, value))
+            .header("ce-partitionkey", "4");
+    for request in [structured, batch.json(&json!([event(2), event(3)])), binary] {
+        let answer = Answer::of(request).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let records = house.topic("eu-central", "bids").await;
+    let mut keys: Vec<String> = records.iter().map(|r| r["key"].to_string()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["1", "2", "3", "4"]);
+    assert!(
+        records.iter().all(|r| r["value"]["price"] == 120 && is_token(&r["value"]["bidder"]["id"]))
+    );
+    let incomplete = json!({ "specversion": "1.0", "id": "5", "type": "bid" });
+    let request = house.post(&market, "bids", "application/cloudevents+json").json(&incomplete);
+    Answer::of(request).await.is_problem(400, "bad-request");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_publishes_once() {
+    let house = House::start(|_| {}).await;
+    let market = house.setup.client("svc.market");
+    let lines = format!("{}\n{}\n", bid(5, "DE"), bid(6, "DE"));
+    let cases = [
+        ("\"one\"", JSON, bid(1, "DE").to_string(), 200),
+        ("two", JSON, json!([bid(2, "DE"), bid(3, "ZZ"), bid(4, "DE")]).to_string(), 207),
+        ("three", NDJSON, lines, 200),
+        ("four", JSON, bid(7, "ZZ").to_string(), 422),
+    ];
+    for (key, kind, body, status) in &cases {
+        let send =
+            || house.post(&market, "bids", kind).header("idempotency-key", *key).body(body.clone());
+        let (first, again) = (Answer::of(send()).await, Answer::of(send()).await);
+        assert_eq!(first.status, *status, "{}", first.body);
+        let seen = |answer: &Answer| (answer.status, answer.kind.clone(), answer.body.clone());
+        assert_eq!(seen(&first), seen(&again), "the repetition of {key}");
+        let other = house.post(&market, "bids", kind).header("idempotency-key", *key);
+        let other = Answer::of(other.body(bid(99, "DE").to_string())).await;
+        other.is_problem(422, "idempotency-key-reused");
+    }
+    // Five are delivered, each at home and in Virginia.
+    assert_eq!(house.everywhere("bids").await, 10);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_says_when_to_come_again() {
+    let house = House::with_limits("principal-records-per-s: 2").await;
+    let (market, accounts) = (house.setup.client("svc.market"), house.setup.client("svc.accounts"));
+    let batch: Vec<Value> = (0..4).map(|n| bid(n, "DE")).collect();
+    assert_eq!(Answer::of(house.post(&market, "bids", JSON).json(&batch)).await.status, 200);
+    let refused = Answer::of(house.post(&market, "bids", JSON).json(&batch)).await;
+    refused.is_problem(429, "quota");
+    assert!(refused.retry_after.unwrap().parse::<u64>().unwrap() >= 1);
+    let other = house.post(&accounts, "people", JSON).json(&person(1, "DE"));
+    assert_eq!(Answer::of(other).await.status, 200, "a quota is a principal's own");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn bounds_and_content_types_are_held() {
+    let house = House::with_limits("body-bytes: 8000, record-bytes: 2000").await;
+    let market = house.setup.client("svc.market");
+    let mut large = bid(1, "DE");
+    large["value"]["channel"] = json!("x".repeat(2_500));
+    let many: Vec<Value> = (0..100).map(|n| bid(n, "DE")).collect();
+    for body in [json!(large), json!(many)] {
+        let answer = Answer::of(house.post(&market, "bids", JSON).json(&body)).await;
+        answer.is_problem(413, "too-large");
+    }
+    let chunked = stream::iter(
+        many.iter().map(|b| Ok::<_, std::io::Error>(b.to_string())).collect::<Vec<_>>(),
+    );
+    let chunked = house.post(&market, "bids", JSON).body(reqwest::Body::wrap_stream(chunked));
+    Answer::of(chunked).await.is_problem(413, "too-large");
+    for kind in ["text/plain", "application/xml", "application/avro"] {
+        let answer = Answer::of(house.post(&market, "bids", kind).body("{}")).await;
+        answer.is_problem(415, "unknown-format");
+    }
+    let packed = house.post(&market, "bids", JSON).header("content-encoding", "gzip").body("{}");
+    Answer::of(packed).await.is_problem(415, "unknown-format");
+    assert_eq!(house.everywhere("bids").await, 0);
+    house.stop().await;
+}
+
+/// A tombstone deletes what its key stands for, so its key must be the same token as the record's.
+#[tokio::test]
+async fn tombstones_carry_the_token_of_their_key() {
+    let fixed = |setup: &mut Setup| {
+        setup.change_policy(
+            "2-datasets.yaml",
+            "jurisdiction: { field: country }",
+            "jurisdiction: { fixed: DE }",
+        );
+    };
+    let house = House::start(fixed).await;
+    let accounts = house.setup.client("svc.accounts");
+    for record in [person(7, "DE"), json!({ "key": "7", "value": null })] {
+        one_delivered(&Answer::of(house.post(&accounts, "people", JSON).json(&record)).await);
+    }
+    let records = house.topic("eu-central", "people").await;
+    assert_eq!(records.len(), 2);
+    assert!(is_token(&records[0]["key"]));
+    assert_eq!(records[0]["key"], records[1]["key"]);
+    assert_eq!(records[1]["value"], Value::Null);
+    house.stop().await;
+}
+
+/// Publishes a member; what its name looks like in the topic tells which policy is in force.
+async fn name_now(house: &House) -> Value {
+    let accounts = house.setup.client("svc.accounts");
+    let answer = Answer::of(house.post(&accounts, "people", JSON).json(&person(7, "DE"))).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    house.topic("eu-central", "people").await.last().unwrap()["value"]["name"].clone()
+}
+
+#[tokio::test]
+async fn a_policy_changes_while_the_gateway_runs() {
+    let house = House::start(|_| {}).await;
+    let (file, operator) = ("4-protection.yaml", house.setup.client("operator"));
+    let reload = || Answer::of(operator.post(house.gateway.admin_url("/v1/reload")));
+    assert_eq!(name_now(&house).await, "[redacted]");
+    house.setup.change_policy(file, "as: redact", "as: constant\n    with: { value: somebody }");
+    let taken =
+        eventually(TAKEN_WITHIN, async || (name_now(&house).await == "somebody").then_some(()));
+    assert!(taken.await.is_some(), "the new policy is not taken: {}", house.gateway.stderr());
+    house.setup.change_policy(file, "as: constant", "as: konstant");
+    let told = eventually(TAKEN_WITHIN, async || {
+        house.gateway.stderr().contains("reload-refused").then_some(())
+    });
+    assert!(told.await.is_some(), "nothing is said of the bad bundle");
+    let log = house.gateway.stderr();
+    let why = log.lines().find(|line| line.contains("reload-refused")).unwrap();
+    assert!(why.contains(file) && why.contains("konstant"), "{why}");
+    let refused = reload().await;
+    refused.is_problem(422, "reload-refused");
+    assert!(refused.body.contains(file), "{}", refused.body);
+    assert_eq!(name_now(&house).await, "somebody", "a bad bundle changes nothing");
+    house.setup.change_policy(file, "as: konstant", "as: constant");
+    assert_eq!(reload().await.status, 204);
+    house.setup.change_policy(file, "as: constant\n    with: { value: somebody }", "as: redact");
+    assert_eq!(reload().await.status, 204);
+    assert_eq!(name_now(&house).await, "[redacted]");
+    house.stop().await;
+}
