@@ -1,6 +1,11 @@
 //! The house as a whole. One binary, one module a promise.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a broken assumption ends the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: a broken assumption ends the test"
+)]
 
 #[path = "house/faults/mod.rs"]
 mod faults;

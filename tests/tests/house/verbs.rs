@@ -300,7 +300,9 @@ async fn what_init_writes_passes_its_checks_and_runs() {
 async fn the_demo_shows_everything_and_a_gateway_goes_on_from_it() {
     let above = tempfile::tempdir().unwrap();
     let told = verb(above.path(), 0, &["demo", "--once", "--events", "500", "--dir", "demo"]);
-    for word in ["the ledger verifies", "not-permitted", "eu-central", "us-east", "tk1_", "stands at"] {
+    for word in
+        ["the ledger verifies", "not-permitted", "eu-central", "us-east", "tk1_", "stands at"]
+    {
         assert!(told.contains(word), "the demo does not show `{word}`: {told}");
     }
     let written = Written { dir: above.path().join("demo") };
