@@ -32,7 +32,7 @@ use super::setup::{
 const PUBLISHERS: u64 = 8;
 const COUNTRIES: [&str; 3] = ["DE", "US", "BR"];
 /// The longest life of a gateway between two kills.
-const LIFE_MS: u64 = 500;
+const LIFE_MS: u64 = 800;
 /// What a publisher waits before it sends an unanswered request again: far below the answer's
 /// `Retry-After`, so that retries race the start.
 const AGAIN: Duration = Duration::from_millis(20);

@@ -3,13 +3,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::{Client, RequestBuilder};
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde_json::{Value, json};
 use sluicegate_tests::{
     ca::{Ca, Identity, replace},
@@ -22,6 +25,8 @@ use sqlx::{
     Connection as _, PgConnection, Row as _, SqliteConnection, sqlite::SqliteConnectOptions,
 };
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub(super) const TOPIC: &str = "bids";
 pub(super) const EU: &str = "eu-central";
@@ -162,6 +167,11 @@ impl House {
         }
     }
 
+    /// Adds sections to the configuration.
+    pub(super) fn configure(&self, more: &str) {
+        replace(&self.path(CONFIG), &format!("{}{more}", self.config()));
+    }
+
     /// The client of the service that may publish bids.
     pub(super) fn publisher(&self) -> Client {
         client(&self.ca, &Credential::Certificate(&self.market))
@@ -203,6 +213,23 @@ impl House {
             Store::Postgres(url) => postgres_book(url).await,
         }
     }
+}
+
+/// A connection of one's own: what a client library would hide.
+pub(super) async fn dial(
+    at: SocketAddr,
+    tls: Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::IpAddress(at.ip().into());
+    TlsConnector::from(tls).connect(name, TcpStream::connect(at).await?).await
+}
+
+/// The head of a publish request by hand, for a body of so many bytes.
+pub(super) fn head(bytes: usize) -> String {
+    format!(
+        "POST /v1/topics/{TOPIC}/records HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {bytes}\r\n\r\n"
+    )
 }
 
 /// A publish request, ready to be sent.
