@@ -20,7 +20,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::tls::Tls;
+use super::{linger::lingering, tls::Tls};
 use crate::{
     config::Limits,
     identify::{CertificateNames, Failure},
@@ -133,7 +133,9 @@ impl Connection {
         let peer = Peer { address, certificate };
         let router = self.router.map_request(move |mut request: Request<_>| {
             request.extensions_mut().insert(peer.clone());
-            request.map(Body::new)
+            let (head, body) = request.into_parts();
+            let body = lingering(&head.headers, Body::new(body));
+            Request::from_parts(head, body)
         });
         let mut builder = Builder::new(TokioExecutor::new());
         builder

@@ -4,5 +4,6 @@ pub mod accept;
 pub mod admission;
 pub mod body;
 pub mod http;
+pub mod linger;
 pub mod problem;
 pub mod tls;
