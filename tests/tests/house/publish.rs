@@ -352,6 +352,30 @@ async fn bounds_and_content_types_are_held() {
     house.stop().await;
 }
 
+/// Refused before its body was read, a publisher that is still writing gets the answer, not a broken pipe.
+#[tokio::test]
+async fn an_early_answer_reaches_a_publisher_that_is_still_writing() {
+    let house = House::with_limits("body-bytes: 8000, record-bytes: 2000").await;
+    let identity = house.setup.identity("svc.market");
+    let body = "[".repeat(3_000_000);
+    let known = Credential::Certificate(&identity);
+    for alpn in ["http/1.1", "h2"] {
+        for (credential, kind, status) in
+            [(&Credential::None, JSON, 401), (&known, "text/plain", 415), (&known, JSON, 413)]
+        {
+            let mut tls = tls(&house.setup.ca, credential);
+            tls.alpn_protocols = vec![alpn.into()];
+            let client = builder(&house.setup.ca, credential).tls_backend_preconfigured(tls);
+            let client = client.build().unwrap();
+            for _ in 0..10 {
+                let request = house.post(&client, "bids", kind).body(body.clone());
+                assert_eq!(Answer::of(request).await.status, status, "{alpn}");
+            }
+        }
+    }
+    house.stop().await;
+}
+
 /// A tombstone deletes what its key stands for, so its key must be the same token as the record's.
 #[tokio::test]
 async fn tombstones_carry_the_token_of_their_key() {
