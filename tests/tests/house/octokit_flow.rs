@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sluicegate_tests::{
     canary::{Finding, Search, assert_none},
     components::{self, Kafka, tell},
-    gateway::{Gateway, STDERR, STDOUT, run},
+    gateway::{CONFIG, Gateway, STDERR, STDOUT, run},
     kafka::{Record, create_topic, fresh_name, judge},
     octokit::{Payload, Protected, load},
     postgres::Database,
@@ -288,6 +288,7 @@ async fn nothing_protected_comes_out_of_the_house() {
     assert_none(&house.findings(&Search::new(strings.clone())).await);
     routed(&house.topics(), payloads.len());
     succeeds(house.setup.path(), &["ledger", "verify", "--store-file", "ledger-url"]);
+    succeeds(house.setup.path(), &["config", "check", CONFIG]);
     tell(&format!("{} protected strings are nowhere in the outputs", strings.len()));
     assert_eq!(house.gateway.stop().await, Some(0));
 }
