@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    QueryBuilder, SqliteConnection, SqlitePool,
+    Connection, QueryBuilder, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -81,17 +81,33 @@ impl Store for Sqlite {
         commit: &'a Commit,
     ) -> Answer<'a, Vec<usize>> {
         Box::pin(async move {
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            let connection = &mut *transaction;
-            rows(connection, writer, commit).await?;
-            projections(connection, writer, commit).await?;
-            let taken = claims(connection, writer, node, commit).await?;
-            transaction.commit().await?;
-            Ok(taken)
+            let mut connection = self.writer.acquire().await?;
+            let committed = commit_on(&mut connection, writer, node, commit).await;
+            if committed.is_err() {
+                // On a full disk SQLite ends a transaction by itself, and the driver loses count
+                // of it: only a new connection begins another.
+                let _closed = connection.close().await;
+            }
+            committed
         })
     }
 
     reading_methods!();
+}
+
+async fn commit_on(
+    connection: &mut SqliteConnection,
+    writer: WriterId,
+    node: &str,
+    commit: &Commit,
+) -> Result<Vec<usize>, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let connection = &mut *transaction;
+    rows(connection, writer, commit).await?;
+    projections(connection, writer, commit).await?;
+    let taken = claims(connection, writer, node, commit).await?;
+    transaction.commit().await?;
+    Ok(taken)
 }
 
 async fn rows(

@@ -8,14 +8,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use sluicegate_audit::Position;
 use sqlx::{
-    AssertSqlSafe, Row, SqliteConnection, SqlitePool,
+    AssertSqlSafe, Connection, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -49,6 +52,8 @@ CREATE TABLE IF NOT EXISTS record (
 ) STRICT, WITHOUT ROWID;
 -- One record a ledger position: a retry of the gateway's own cannot write twice.
 CREATE UNIQUE INDEX IF NOT EXISTS record_by_ledger ON record (ledger);
+-- Written when it must be found out whether the file takes writes again.
+CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, t_ms INTEGER NOT NULL) STRICT;
 ";
 
 struct Job {
@@ -61,6 +66,8 @@ pub struct Embedded {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
     readers: SqlitePool,
+    /// The last transaction failed, as on a full disk.
+    failing: Arc<AtomicBool>,
 }
 
 impl Embedded {
@@ -84,9 +91,18 @@ impl Embedded {
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
         let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
-        let writer = Writer { pool, partitions, clock, topics: HashMap::new(), round_robin: 0 };
+        let failing = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            pool,
+            partitions,
+            clock,
+            topics: HashMap::new(),
+            round_robin: 0,
+            failing: failing.clone(),
+        };
         let writer = tokio::spawn(writer.run(receiver));
-        Ok(Self { jobs: Mutex::new(Some(sender)), writer: Mutex::new(Some(writer)), readers })
+        let (jobs, writer) = (Mutex::new(Some(sender)), Mutex::new(Some(writer)));
+        Ok(Self { jobs, writer, readers, failing })
     }
 
     async fn sender(&self) -> Option<mpsc::Sender<Job>> {
@@ -139,6 +155,13 @@ impl Pipeline for Embedded {
 
     fn ready(&self) -> Answer<'_, Result<(), String>> {
         Box::pin(async move {
+            if self.failing.load(Ordering::Relaxed) {
+                // Reading would work on a full disk: an empty batch writes a probe.
+                self.append(Vec::new()).await;
+                if self.failing.load(Ordering::Relaxed) {
+                    return Err("the last write failed".to_owned());
+                }
+            }
             let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
             asked.map(|_| ()).map_err(|e| unavailable(e).to_string())
         })
@@ -248,6 +271,7 @@ struct Writer {
     /// Next offsets, as the file has them. Forgotten after a failed transaction and read again.
     topics: HashMap<Arc<str>, Topic>,
     round_robin: u32,
+    failing: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -272,7 +296,9 @@ impl Writer {
     }
 
     async fn commit(&mut self, group: Vec<Job>) {
-        match self.write(&group).await {
+        let written = self.write(&group).await;
+        self.failing.store(written.is_err(), Ordering::Relaxed);
+        match written {
             Ok(placed) => {
                 let mut placed = placed.into_iter();
                 for job in group {
@@ -295,8 +321,22 @@ impl Writer {
     /// One transaction. An error means that nothing of the group was written: SQLite rolls back,
     /// and a commit that fails has not happened.
     async fn write(&mut self, group: &[Job]) -> Result<Vec<Placed>, sqlx::Error> {
-        let pool = self.pool.clone();
-        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut connection = self.pool.acquire().await?;
+        let written = self.write_on(&mut connection, group).await;
+        if written.is_err() {
+            // On a full disk SQLite ends a transaction by itself, and the driver loses count of
+            // it: only a new connection begins another.
+            let _closed = connection.close().await;
+        }
+        written
+    }
+
+    async fn write_on(
+        &mut self,
+        connection: &mut SqliteConnection,
+        group: &[Job],
+    ) -> Result<Vec<Placed>, sqlx::Error> {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let now_ms = self.clock.now_ms().0;
         let mut rows = Vec::new();
         let mut placed = Vec::new();
@@ -320,6 +360,12 @@ impl Writer {
                     .push_bind(outbound.value.as_ref().map(|value| value.to_vec()));
             });
             insert.build().execute(&mut *transaction).await?;
+        }
+        if placed.is_empty() {
+            sqlx::query("INSERT INTO probe VALUES (1, ?1) ON CONFLICT DO UPDATE SET t_ms = ?1")
+                .bind(now_ms)
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(placed)
