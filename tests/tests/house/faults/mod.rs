@@ -7,6 +7,7 @@
     reason = "helpers of tests: a broken assumption ends the test"
 )]
 
+mod closed;
 mod kill;
 mod rotation;
 mod setup;

@@ -133,7 +133,7 @@ impl House {
         let eu = match &self.eu {
             Pipeline::Embedded(file) => format!("{{ embedded: {{ file: {file} }} }}"),
             Pipeline::Kafka(at) => {
-                format!("{{ kafka: {{ bootstrap: ['{at}'], delivery-timeout-s: 10 }} }}")
+                format!("{{ kafka: {{ bootstrap: ['{at}'], delivery-timeout-s: 15 }} }}")
             }
         };
         let tls = "{ certificate: certs/server.pem, key: certs/server.key, client-ca: certs/ca.pem, \
