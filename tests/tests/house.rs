@@ -7,6 +7,8 @@
     reason = "helpers of tests: a broken assumption ends the test"
 )]
 
+#[path = "house/endpoints.rs"]
+mod endpoints;
 #[path = "house/faults/mod.rs"]
 mod faults;
 #[path = "house/harness.rs"]
@@ -19,11 +21,9 @@ mod octokit;
 mod octokit_flow;
 #[path = "house/postgres.rs"]
 mod postgres;
-#[path = "house/endpoints.rs"]
-mod endpoints;
-#[path = "house/schemathesis.rs"]
-mod schemathesis;
 #[path = "house/publish.rs"]
 mod publish;
+#[path = "house/schemathesis.rs"]
+mod schemathesis;
 #[path = "house/verbs.rs"]
 mod verbs;
