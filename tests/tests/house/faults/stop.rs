@@ -129,3 +129,21 @@ async fn a_second_signal_ends_at_once() {
     assert!(second.elapsed() < AT_ONCE, "{:?}", second.elapsed());
     assert_eq!(house.verify().0, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_hangs_up_leaves_no_intent_open() {
+    let house = house();
+    let gateway = house.start().await;
+    let (url, mut callers) = (gateway.url(""), JoinSet::new());
+    for n in 0..200_u64 {
+        let request =
+            publish(&house.publisher(), &url, Some(&n.to_string()), &bid("k", "x", n, "DE"));
+        let patience = Duration::from_micros(1_000 + 600 * n);
+        callers.spawn(async move { request.timeout(patience).send().await.is_err() });
+    }
+    let hung_up = callers.join_all().await.into_iter().filter(|gone| *gone).count();
+    assert!(hung_up > 10, "only {hung_up} callers hung up");
+    assert_eq!(gateway.stop().await, Some(0));
+    let book = house.book().await;
+    assert_eq!(book.open, 0, "intents are left open after {hung_up} callers hung up");
+}
