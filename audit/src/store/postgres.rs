@@ -10,7 +10,7 @@ use sqlx::{
 
 use super::{
     Answer, ClaimRow, Commit, EdgeRow, PAGE_ROWS, Store, StoreError, StoredRow, number,
-    queries::{after_key, reading_methods},
+    queries::{PURGE_CLAIMS, TAKE_CLAIM, after_key, reading_methods},
     writer_of,
 };
 use crate::WriterId;
@@ -210,32 +210,21 @@ async fn claims(
     commit: &Commit,
 ) -> Result<Vec<usize>, StoreError> {
     if commit.purge_before_us > 0 {
-        sqlx::query("DELETE FROM ledger_claim WHERE expires_us <= $1")
-            .bind(commit.purge_before_us)
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(PURGE_CLAIMS).bind(commit.purge_before_us).execute(&mut *connection).await?;
     }
     let mut taken = Vec::new();
     for (n, claim) in commit.claims.iter().enumerate() {
-        let done = sqlx::query(
-            "INSERT INTO ledger_claim (key, fingerprint, node, writer, wseq, leaf, at_us, \
-             expires_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-             ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, \
-               node = excluded.node, writer = excluded.writer, wseq = excluded.wseq, \
-               leaf = excluded.leaf, at_us = excluded.at_us, expires_us = excluded.expires_us, \
-               answer = NULL \
-             WHERE ledger_claim.expires_us <= excluded.at_us",
-        )
-        .bind(claim.key.to_vec())
-        .bind(claim.fingerprint.to_vec())
-        .bind(node)
-        .bind(writer.0.to_vec())
-        .bind(claim.wseq as i64)
-        .bind(i64::from(claim.leaf))
-        .bind(claim.at_us)
-        .bind(claim.expires_us)
-        .execute(&mut *connection)
-        .await?;
+        let done = sqlx::query(TAKE_CLAIM)
+            .bind(claim.key.to_vec())
+            .bind(claim.fingerprint.to_vec())
+            .bind(node)
+            .bind(writer.0.to_vec())
+            .bind(claim.wseq as i64)
+            .bind(i64::from(claim.leaf))
+            .bind(claim.at_us)
+            .bind(claim.expires_us)
+            .execute(&mut *connection)
+            .await?;
         if done.rows_affected() == 0 {
             taken.push(n);
         }

@@ -1,6 +1,18 @@
 //! The reading half of both engines. The texts are the same for both (`$1` is a parameter in
 //! either), so they stand here once; a macro only names the pool they run on.
 
+/// Forgets claims that have expired.
+pub(super) const PURGE_CLAIMS: &str = "DELETE FROM ledger_claim WHERE expires_us <= $1";
+
+/// Takes an at-most-once key that is free or has expired; touches no row when it is taken.
+pub(super) const TAKE_CLAIM: &str = "INSERT INTO ledger_claim (key, fingerprint, node, writer, wseq, leaf, at_us, expires_us) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+     ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, \
+       node = excluded.node, writer = excluded.writer, wseq = excluded.wseq, \
+       leaf = excluded.leaf, at_us = excluded.at_us, expires_us = excluded.expires_us, \
+       answer = NULL \
+     WHERE ledger_claim.expires_us <= excluded.at_us";
+
 /// Implements the reading methods of `Store` for a type with a field `readers`.
 macro_rules! reading_methods {
     () => {

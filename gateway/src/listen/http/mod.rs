@@ -133,10 +133,24 @@ async fn authenticate(
     let (principal, request) = identify(&face, request).await?;
     let mut request = request;
     request.extensions_mut().insert(principal);
-    face.metrics.in_flight.inc();
-    let response = next.run(request).await;
-    face.metrics.in_flight.dec();
-    Ok(response)
+    let _in_flight = InFlight::of(&face.metrics);
+    Ok(next.run(request).await)
+}
+
+/// Counts a request while it runs, also one whose caller hangs up.
+struct InFlight(prometheus_client::metrics::gauge::Gauge);
+
+impl InFlight {
+    fn of(metrics: &Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics.in_flight.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Who sends this request? A failure is in the ledger, in the log by its code, and for the caller
