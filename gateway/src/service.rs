@@ -200,17 +200,12 @@ impl Service {
         });
         let mut tasks = JoinSet::new();
         let reload = Arc::new(tokio::sync::Notify::new());
+        let refused = on_refused(face.clone());
         let [data_tls, admin_tls] = tls;
-        let at_the_door = face.clone();
-        let refused: OnRefused = Arc::new(move |failure, address| {
-            let face = at_the_door.clone();
-            tokio::spawn(async move { face.flow.login_failed(failure, Some(address)).await });
-        });
-        let faces = [
-            (data, data_tls, http::router(face).0),
-            (admin_socket, admin_tls, admin::router(desk).0),
-        ];
-        for (listener, tls, router) in faces {
+        let (data_face, admin_face) = (http::router(face).0, admin::router(desk).0);
+        for (listener, tls, router) in
+            [(data, data_tls, data_face), (admin_socket, admin_tls, admin_face)]
+        {
             let accept = Accept { listener, tls, router, refused: refused.clone() };
             tasks.spawn(accept.run(config.limits.clone(), stopping.clone()));
         }
@@ -255,6 +250,14 @@ impl Service {
         self.regions.close().await;
         self.account.close().await;
     }
+}
+
+/// A client certificate that TLS refuses is a failed login like any other.
+fn on_refused(face: Arc<Face>) -> OnRefused {
+    Arc::new(move |failure, address| {
+        let face = face.clone();
+        tokio::spawn(async move { face.flow.login_failed(failure, Some(address)).await });
+    })
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
