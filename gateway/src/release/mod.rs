@@ -1,0 +1,35 @@
+//! Releases: noise, selection, and the bytes that are published.
+//!
+//! INVARIANT: between totals and released bytes there are integers only; nothing leaves before
+//! its bytes and its cost are durable in the ledger; what is repeated is the stored bytes, never
+//! a fresh draw.
+
+use std::sync::Arc;
+
+/// A pane of a release: the unit of noise, cost and uniqueness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PaneId {
+    pub start_ms: i64,
+    pub end_ms: i64,
+    pub revision: u32,
+}
+
+/// The noisy rows of one pane, sorted by key (public keys: in the plan's order).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noisy {
+    pub rows: Vec<NoisyRow>,
+}
+
+/// One row: a number for each output of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoisyRow {
+    pub key: Arc<str>,
+    pub values: Vec<i64>,
+}
+
+/// One message for the release topic, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+}

@@ -1,0 +1,8 @@
+//! Differentially private releases: the plan that a `Release` compiles to, the calculus behind it,
+//! and what it means in words.
+
+mod calendar;
+mod plan;
+
+pub use calendar::{Calendar, Zone};
+pub use plan::*;
