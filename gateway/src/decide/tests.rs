@@ -26,7 +26,8 @@ fn house() -> House {
     std::fs::copy(starter.join("sluicegate.yaml"), &file).unwrap();
     let clock = Arc::new(ManualClock::at_us(NOW_US));
     let config = crate::config::load(&file).unwrap();
-    let policy = Policy::new(&config, clock.clone());
+    let ambient = Ambient { clock: clock.clone(), ..Ambient::system() };
+    let policy = Policy::new(&config, ambient);
     let house = House { dir, clock, policy };
     house.keyring(KEY);
     house

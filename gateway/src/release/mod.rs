@@ -4,6 +4,8 @@
 //! its bytes and its cost are durable in the ledger; what is repeated is the stored bytes, never
 //! a fresh draw.
 
+pub mod seal;
+
 use std::sync::Arc;
 
 /// A pane of a release: the unit of noise, cost and uniqueness.

@@ -36,6 +36,8 @@ use sluicegate_policies::RefusalCode;
 use crate::json::{Malformed, Names};
 
 pub use find::find;
+pub(crate) use normalise::normalise;
+pub(crate) use number::fixed_point;
 pub use program::Program;
 pub use token::{TOKEN_BYTES_MAX, Token, Tokenizer, tokenizer};
 

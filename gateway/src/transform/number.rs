@@ -17,6 +17,13 @@ const LATITUDE_MAX: i128 = 90;
 /// A geohash of so many characters is exact to less than a millimetre.
 const GEOHASH_CHARS_MAX: usize = 22;
 
+/// A number in units of `10^-scale`, rounded towards minus infinity; numbers beyond 64 bits are
+/// the nearest that fits.
+pub(crate) fn fixed_point(text: &str, scale: u32) -> Option<i64> {
+    let exact = Exact::parse(text.trim())?.floor_at_scale(scale)?;
+    Some(i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX }))
+}
+
 #[derive(Clone, Copy)]
 pub(super) struct Exact {
     digits: i128,
@@ -66,6 +73,14 @@ impl Exact {
 
     fn of(decimal: Decimal) -> Self {
         Self { digits: i128::from(decimal.digits), scale: u32::from(decimal.scale) }
+    }
+
+    /// The value in units of `10^-scale`, rounded towards minus infinity.
+    fn floor_at_scale(self, scale: u32) -> Option<i128> {
+        match self.scale.checked_sub(scale) {
+            Some(down) => Some(self.digits.div_euclid(10i128.checked_pow(down)?)),
+            None => self.at_scale(scale),
+        }
     }
 
     /// The value in units of `10^-scale`, if that is exact.
