@@ -2,6 +2,7 @@
 //! and what it means in words.
 
 mod calendar;
+mod canonical;
 mod plan;
 
 pub use calendar::{Calendar, Zone};
