@@ -3,6 +3,8 @@
 
 mod calendar;
 mod plan;
+mod privacy;
 
 pub use calendar::{Calendar, Zone};
 pub use plan::*;
+pub use privacy::*;
