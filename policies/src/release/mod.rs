@@ -4,6 +4,8 @@
 mod calendar;
 mod canonical;
 mod plan;
+mod privacy;
 
 pub use calendar::{Calendar, Zone};
 pub use plan::*;
+pub use privacy::*;
