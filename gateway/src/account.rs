@@ -543,7 +543,7 @@ impl Account {
         let same = intent.intent.policy == head.policy;
         let copies = intent.events.into_iter().filter(|_| same);
         let topic = intent.intent.topic;
-        let named = |copy: audit::CopyTo| {
+        let named = |copy: audit::Destination| {
             (copy.region, copy.topic.unwrap_or_else(|| topic.clone()))
         };
         let copies =

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use sluicegate_policies::{
-    Dataset, EventTime, FieldPath, Grant, JurisdictionId, JurisdictionSource, Part, RefusalCode, Step, Table, TimeUnit,
+    Dataset, EventTime, FieldPath, Grant, JurisdictionId, JurisdictionSource, Part, RefusalCode, Step, Table, EventUnit,
 };
 
 use crate::{
@@ -27,16 +27,16 @@ pub fn classify(record: Record, grant: &Grant<'_>, table: &Table) -> Result<Clas
 
 /// A dataset that declares an event time gets it from every record: without it, nothing could say
 /// which window the record belongs to.
-fn event_time(record: &Record, dataset: &Dataset) -> Result<Option<i64>, Refused> {
+pub fn event_time(record: &Record, dataset: &Dataset) -> Result<Option<i64>, Refused> {
     let Some(EventTime { path, unit }) = &dataset.event_time else { return Ok(None) };
     let place = || Some(pointer(path));
     let text = find(path, record)?
         .ok_or_else(|| invalid(place(), "the record does not say when it happened"))?;
     let parsed = match unit {
-        TimeUnit::Rfc3339 => text.parse::<jiff::Timestamp>().ok().map(|t| t.as_millisecond()),
-        TimeUnit::Seconds => transform::fixed_point(&text, 3),
-        TimeUnit::Millis => transform::fixed_point(&text, 0),
-        TimeUnit::Micros => transform::fixed_point(&text, 0).map(|us| us.div_euclid(1_000)),
+        EventUnit::Rfc3339 => text.parse::<jiff::Timestamp>().ok().map(|t| t.as_millisecond()),
+        EventUnit::Seconds => transform::fixed_point(&text, 3),
+        EventUnit::Millis => transform::fixed_point(&text, 0),
+        EventUnit::Micros => transform::fixed_point(&text, 0).map(|us| us.div_euclid(1_000)),
     };
     let parsed = parsed.ok_or_else(|| invalid(place(), "the event time is not one"))?;
     Ok(Some(parsed))

@@ -19,6 +19,9 @@ use crate::{
     transform::Token,
 };
 
+/// Messages of one release stay below 2^20.
+const MESSAGE_BITS: u32 = 20;
+
 /// A request's id; with a record's number in it, it is the decision id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub [u8; 16]);
@@ -235,8 +238,8 @@ impl Recorded {
     }
 }
 
-/// A release whose bytes the ledger holds durably: message n stands under leaf n of the release's
-/// row, whenever it goes out. Only the account makes one, of what the ledger has.
+/// A release whose bytes the ledger holds durably: each message has a position of its own in the
+/// release's row, whenever it goes out. Only the account makes one, of what the ledger has.
 pub struct Released {
     topic: Arc<str>,
     region: Arc<str>,
@@ -259,13 +262,19 @@ impl Released {
     }
 
     pub fn positions(&self) -> BTreeSet<Position> {
-        (0_u32..).zip(&self.messages).map(|(leaf, _)| Position { leaf, ..self.at }).collect()
+        (0_u32..).zip(&self.messages).map(|(n, _)| self.position(n)).collect()
+    }
+
+    /// A row may hold several releases: the entry's number stands above the message's.
+    fn position(&self, n: u32) -> Position {
+        let leaf = self.at.leaf.saturating_mul(1 << MESSAGE_BITS).saturating_add(n);
+        Position { leaf, ..self.at }
     }
 
     /// The messages that do not stand in the topic yet.
     pub fn without(&self, placed: &BTreeMap<Position, Placed>) -> ToRegion {
-        let outbound = (0_u32..).zip(&self.messages).map(|(leaf, message)| Outbound {
-            position: Position { leaf, ..self.at },
+        let outbound = (0_u32..).zip(&self.messages).map(|(n, message)| Outbound {
+            position: self.position(n),
             topic: self.topic.clone(),
             key: Some(Bytes::copy_from_slice(&message.key)),
             headers: Vec::new(),

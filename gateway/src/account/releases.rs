@@ -44,9 +44,9 @@ pub struct Durable {
 /// Why a pane's release was not recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    /// Refused: it would cost more than the plan allows, or the period is blocked.
-    #[error("the budget of the period is exhausted")]
-    Exhausted,
+    /// The budget does not bear it.
+    #[error(transparent)]
+    Refused(audit::Refusal),
     #[error("the pane has been released already")]
     Taken,
     #[error(transparent)]
@@ -161,6 +161,7 @@ impl Account {
         let appended = ledger.release(entry, encode::blobs(&drawn.messages)).await;
         let appended = appended.map_err(|error| match error {
             audit::ReleaseError::Taken => ReleaseError::Taken,
+            audit::ReleaseError::Blocked => ReleaseError::Refused(audit::Refusal::Blocked),
             other => ReleaseError::Account(AccountError::Release(other.to_string())),
         })?;
         Ok(Durable {
@@ -173,12 +174,10 @@ impl Account {
     /// Reserves a pane's cost before anything is drawn.
     pub async fn reserve(&self, plan: &ReleasePlan, pane: PaneId) -> Result<(), ReleaseError> {
         let ledger = self.ledger()?;
-        match ledger.reserve(charge(plan, pane)).await {
+        match ledger.reserve(&charge(plan, pane)).await {
             Ok(_) => Ok(()),
-            Err(audit::ReserveError::Exhausted | audit::ReserveError::OtherUnit) => {
-                Err(ReleaseError::Exhausted)
-            }
-            Err(other) => Err(AccountError::Release(other.to_string()).into()),
+            Err(audit::ReserveError::Refused(why)) => Err(ReleaseError::Refused(why)),
+            Err(audit::ReserveError::Store(error)) => Err(AccountError::Store(error).into()),
         }
     }
 
@@ -193,7 +192,8 @@ impl Account {
 
     /// Everything of a release is in its topic.
     pub async fn release_published(&self, durable: &Durable) -> Result<(), AccountError> {
-        self.ledger()?.published(durable.id, durable.released.at()).await?;
+        let published = self.ledger()?.published(durable.id, durable.released.at()).await;
+        published.map_err(|error| AccountError::Release(error.to_string()))?;
         Ok(())
     }
 
@@ -253,15 +253,15 @@ impl Account {
         pane: PaneId,
     ) -> Result<Option<Vec<Message>>, AccountError> {
         let id = encode::release_id(&plan.name, pane);
-        let blobs = self.ledger()?.release_blobs(id).await?;
+        let blobs = self.ledger()?.release_blobs(&id).await?;
         Ok(blobs.and_then(|blobs| encode::from_blobs(&blobs)))
     }
 
     /// No more releases of a dataset in the period that holds this pane.
     pub async fn block_period(&self, plan: &ReleasePlan, pane: PaneId) -> Result<(), AccountError> {
         let period_us = us(period_start_ms(plan, pane.start_ms));
-        let why = "the topic holds a release that the ledger does not know";
-        self.ledger()?.block(&plan.dataset, period_us, why).await?;
+        let (account, why) = (plan.dataset.to_string(), "release-unknown-to-ledger".to_owned());
+        self.ledger()?.block(audit::BudgetBlocked { account, period_us, why }).await?;
         Ok(())
     }
 
@@ -337,11 +337,8 @@ impl Account {
     pub async fn spent_ratio(&self, plan: &ReleasePlan, now_ms: i64) -> Result<f64, AccountError> {
         let period_us = us(period_start_ms(plan, now_ms));
         let lines = self.ledger()?.budget(Some(&plan.dataset)).await?;
-        let spent = lines.iter().filter(|l| l.period_us == period_us).fold(0_u64, |sum, line| {
-            let uses = u64::from(line.charges.min(line.uses_max));
-            sum.saturating_add(uses.saturating_mul(line.cost.loss))
-        });
-        let ppm = u128::from(spent) * 1_000_000 / u128::from(plan.cap.loss.max(1));
+        let spent = audit::Spent::of(lines.iter().filter(|line| line.period_us == period_us));
+        let ppm = spent.loss.saturating_mul(1_000_000) / u128::from(plan.cap.loss.max(1));
         Ok(f64::from(u32::try_from(ppm).unwrap_or(u32::MAX)) / 1e6)
     }
 }

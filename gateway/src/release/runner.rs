@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use sluicegate_audit::Refusal;
 use sluicegate_policies::release::{Late, ReleasePlan, Unit};
 use tokio::sync::watch;
 
@@ -446,7 +447,7 @@ impl<'r> Run<'r> {
             None => self.refuse(pane, "aborted").await?,
             Some(totals) => match self.of.account.reserve(plan, pane).await {
                 Ok(()) => self.draw(pane, totals, &cuts).await?,
-                Err(ReleaseError::Exhausted) => self.refuse(pane, "budget-exhausted").await?,
+                Err(ReleaseError::Refused(why)) => self.refuse(pane, code_of(why)).await?,
                 Err(ReleaseError::Account(error)) => return Err(error.into()),
                 Err(ReleaseError::Taken) => {}
             },
@@ -509,7 +510,7 @@ impl<'r> Run<'r> {
             }
             // Another replica was faster: what was drawn here was seen by nobody.
             Err(ReleaseError::Taken) => Ok(()),
-            Err(ReleaseError::Exhausted) => self.refuse(pane, "budget-exhausted").await,
+            Err(ReleaseError::Refused(why)) => self.refuse(pane, code_of(why)).await,
             Err(ReleaseError::Account(error)) => Err(error.into()),
         }
     }
@@ -647,6 +648,17 @@ fn take(of: &Runner, part: &mut Part, offset: i64, sealed: Option<&[u8]>) {
     };
     if let Err(aborted) = part.task.accept(offset, contribution) {
         tracing::error!(event = "pane-aborted", release = %of.plan.name, %aborted);
+    }
+}
+
+/// A refusal's stable word.
+fn code_of(why: Refusal) -> &'static str {
+    match why {
+        Refusal::Exhausted => "budget-exhausted",
+        Refusal::Blocked => "budget-blocked",
+        Refusal::OtherUnit | Refusal::OtherCost | Refusal::OtherCharge | Refusal::NoUses => {
+            "budget-changed"
+        }
     }
 }
 
