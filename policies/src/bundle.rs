@@ -11,6 +11,7 @@ use crate::{
     load::{Loaded, load},
     model::{self, Model},
     plan::{BundleDigest, UnixMillis},
+    release::{Expected, ReleasePlan},
     source::{Source, Span},
     table::Table,
 };
@@ -57,6 +58,17 @@ impl Bundle {
     /// as a policy that is not in force.
     pub fn table(&self, at: UnixMillis) -> Result<Arc<Table>, Report> {
         Ok(Arc::new(compile::build(&self.model, self.digest, at)))
+    }
+
+    /// The releases in force at a time, by name.
+    pub fn releases(&self, at: UnixMillis) -> Vec<Arc<ReleasePlan>> {
+        compile::releases(&self.model, at.0)
+    }
+
+    /// Every release of the bundle by name, whatever its mode and dates: for people who ask what
+    /// it would mean. Only [`Bundle::releases`] are computed.
+    pub fn all_releases(&self) -> impl Iterator<Item = (&Arc<ReleasePlan>, Expected)> {
+        self.model.releases.iter().map(|r| (&r.plan, r.expected))
     }
 
     pub(crate) fn model(&self) -> &Model {

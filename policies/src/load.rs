@@ -94,6 +94,7 @@ fn spec_of(kind: &str, node: &Node) -> Result<Spec, Unfit> {
         "AccessRule" => Spec::AccessRule(read(node)?),
         "ProtectionRule" => Spec::ProtectionRule(read(node)?),
         "TransferRule" => Spec::TransferRule(read(node)?),
+        "Release" => Spec::Release(read(node)?),
         _ => Spec::Test(read(node)?),
     })
 }

@@ -47,6 +47,44 @@ pub struct Dataset {
     /// Source metadata that the producer declares (device, model version, calibration …):
     /// the name under which lineage is searched, and where the value stands in the record.
     pub lineage: Box<[(Arc<str>, FieldPath)]>,
+    /// The record's own time, by which releases put it into panes. Without it: its arrival.
+    pub event_time: Option<EventTime>,
+    /// Whether records are delivered, or only counted by releases.
+    pub records: Records,
+    /// The topic holds a release: the gateway alone publishes to it.
+    pub released: bool,
+}
+
+/// Where a record says when it happened, and how. A value that cannot be read refuses the record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventTime {
+    /// A path to one place.
+    pub path: FieldPath,
+    pub unit: EventUnit,
+}
+
+/// How a record's own time is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventUnit {
+    /// Seconds since 1970, a JSON number; a fraction counts.
+    Seconds,
+    /// Milliseconds since 1970, a JSON number.
+    Millis,
+    /// Microseconds since 1970, a JSON number.
+    Micros,
+    /// RFC 3339 text with an offset.
+    Rfc3339,
+}
+
+/// What becomes of the records of a dataset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Records {
+    /// The default: they are delivered, and releases may count them as well.
+    #[default]
+    Deliver,
+    /// They are counted and not delivered. Routes are decided all the same: a record may be held
+    /// for counting only where a copy of it could go.
+    ReleasesOnly,
 }
 
 /// Where the subject's jurisdiction of a record comes from. A value that the record lacks, or

@@ -9,6 +9,7 @@ use crate::{
         BundleDigest, Dataset, JurisdictionId, Operation, Plan, Refusal, RefusalCode, Route,
         RuleName, TokenUse, Transform, UnixMillis,
     },
+    release::ReleasePlan,
 };
 
 /// Spellings of a jurisdiction longer than this are not looked up.
@@ -40,6 +41,8 @@ pub struct Table {
     /// By principal, operation and dataset: the purpose of a request that names none.
     pub(crate) only_purpose: Vec<Only>,
     pub(crate) rules: BTreeMap<RuleName, RuleRow>,
+    /// Those in force, by name.
+    pub(crate) releases: Vec<Arc<ReleasePlan>>,
     /// By dataset and field: every form in which it can be stored.
     pub(crate) stored_forms: Vec<BTreeMap<Arc<str>, Vec<Transform>>>,
     pub(crate) misuse: Refusal,
@@ -123,6 +126,16 @@ impl Table {
     /// All datasets.
     pub fn datasets(&self) -> &[Dataset] {
         &self.datasets
+    }
+
+    /// The releases in force, by name.
+    pub fn releases(&self) -> &[Arc<ReleasePlan>] {
+        &self.releases
+    }
+
+    /// The releases in force that count a dataset's records, by name.
+    pub fn releases_of(&self, dataset: &str) -> impl Iterator<Item = &Arc<ReleasePlan>> {
+        self.releases.iter().filter(move |r| &*r.dataset == dataset)
     }
 
     /// The dataset a topic belongs to.

@@ -12,7 +12,7 @@ use crate::{
     bundle::Bundle,
     date,
     document::{DecisionWord, Expect, FormWord, Given, Mode, Never, OperationWord},
-    model::{Test, transform_word},
+    model::{Head, Test, transform_word},
     plan::{
         Delivery, JurisdictionSource, Operation, Plan, Refusal, RuleName, Transform, UnixMillis,
     },
@@ -133,7 +133,9 @@ pub fn run_tests(bundle: &Bundle, sources: &[Source], at: UnixMillis) -> TestRep
         cases.push(TestCase { name: test.name.to_string(), path, line, column, failure });
     }
     let in_force = model.heads.iter().filter(|h| h.mode == Mode::Enforce && h.in_force(at.0));
-    let names = in_force.map(|h| h.name.clone());
+    // A release decides nothing that a case could ask about.
+    let is_release = |h: &&Head| model.releases.iter().any(|r| r.plan.name == h.name);
+    let names = in_force.filter(|h| !is_release(h)).map(|h| h.name.clone());
     let unexercised = names.filter(|n| !exercised.contains(n)).map(|n| n.to_string()).collect();
     TestReport { cases, unexercised }
 }

@@ -8,7 +8,7 @@ mod route;
 mod table;
 
 pub(crate) use conflicts::report_conflicts;
-pub(crate) use table::{CELLS_MAX, build};
+pub(crate) use table::{CELLS_MAX, build, releases};
 
 use crate::{
     document::Mode,
@@ -43,7 +43,9 @@ impl<'m> Moment<'m> {
     pub(crate) fn shadows(&self) -> Vec<Id> {
         let heads = self.model.heads.iter().enumerate();
         let counts = heads.filter(|(_, h)| h.mode == Mode::Shadow && h.window.contains(self.at));
-        counts.map(|(id, _)| id).collect()
+        let releases = &self.model.releases;
+        // A release decides nothing about a record.
+        counts.map(|(id, _)| id).filter(|id| releases.iter().all(|r| r.rule != *id)).collect()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
         BundleDigest, Dataset, JurisdictionId, JurisdictionSource, Operation, Refusal, RefusalCode,
         Route, RuleName, Transform, UnixMillis,
     },
+    release::ReleasePlan,
     table::{Only, Outcome, PrincipalRow, RegionRow, Routes, RuleRow, Table, op_index},
 };
 
@@ -54,6 +55,7 @@ pub(crate) fn build(model: &Model, digest: BundleDigest, at: UnixMillis) -> Tabl
         outcomes: build.outcomes,
         routes: build.routes,
         rules: rules(model),
+        releases: releases(model, at.0),
         misuse: refusal("the grant is for another operation"),
         unknown_jurisdiction: Refusal {
             code: RefusalCode::UnknownJurisdiction,
@@ -143,6 +145,12 @@ impl<'m> Build<'m> {
     }
 
     fn outcome(&mut self, ask: Ask) -> Outcome {
+        if ask.operation == Operation::Publish && is_release(self.model, ask.dataset) {
+            return Outcome::Refuse(Refusal {
+                help: Some("only what the gateway computed stands there".into()),
+                ..refusal("the topic holds a release, to which nobody publishes")
+            });
+        }
         let rules = match access(self.model, &self.planner.moment.access, ask) {
             Ok(rules) => rules,
             Err(refusal) => return Outcome::Refuse(refusal),
@@ -314,6 +322,10 @@ fn refusal(detail: &str) -> Refusal {
     Refusal { code: RefusalCode::NotPermitted, rule: None, detail: detail.into(), help: None }
 }
 
+fn is_release(model: &Model, dataset: Id) -> bool {
+    model.dataset_facts.get(dataset).is_some_and(|f| f.released.is_some())
+}
+
 /// Whether two routes do the same to a record. Rule names alone make no difference.
 fn same_outline(a: &Route, b: &Route) -> bool {
     a.deliveries.len() == b.deliveries.len()
@@ -378,8 +390,18 @@ fn datasets(model: &Model) -> Vec<Dataset> {
             JurisdictionFacts::Fixed(j) => JurisdictionSource::Fixed(jurisdiction_id(*j)),
         },
         lineage: f.lineage.clone().into(),
+        event_time: f.event_time.clone(),
+        records: f.records,
+        released: f.released.is_some(),
     };
     model.datasets.iter().zip(&model.dataset_facts).map(row).collect()
+}
+
+/// The releases in force, by name.
+pub(crate) fn releases(model: &Model, at: i64) -> Vec<Arc<ReleasePlan>> {
+    let in_force =
+        model.releases.iter().filter(|r| model.heads.get(r.rule).is_some_and(|h| h.in_force(at)));
+    in_force.map(|r| r.plan.clone()).collect()
 }
 
 fn rules(model: &Model) -> BTreeMap<RuleName, RuleRow> {

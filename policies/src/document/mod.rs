@@ -1,6 +1,7 @@
 //! The documents of a bundle as authors write them: one type a kind. The doc comments in here are
 //! the words of the schema, and so the hover text in an author's editor.
 
+mod release;
 mod rules;
 mod schema;
 mod terms;
@@ -8,6 +9,7 @@ mod test;
 
 use std::borrow::Cow;
 
+pub(crate) use release::*;
 pub(crate) use rules::*;
 pub(crate) use schema::Schemas;
 pub use schema::schema;
@@ -111,6 +113,7 @@ pub(crate) enum Spec {
     AccessRule(Box<AccessRule>),
     ProtectionRule(Box<ProtectionRule>),
     TransferRule(Box<TransferRule>),
+    Release(Box<ReleaseSpec>),
     Test(Box<TestSpec>),
 }
 

@@ -6,8 +6,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::{
-    API_VERSION, AccessRule, DatasetSpec, Envelope, ProtectionRule, Purpose, TestSpec, TokenDomain,
-    TransferRule, Vocabulary,
+    API_VERSION, AccessRule, DatasetSpec, Envelope, ProtectionRule, Purpose, ReleaseSpec, TestSpec,
+    TokenDomain, TransferRule, Vocabulary,
 };
 
 /// One schema a kind; each carries the definitions that it refers to.
@@ -27,6 +27,7 @@ impl Schemas {
             ("AccessRule", document::<AccessRule>(g, "AccessRule", true)),
             ("ProtectionRule", document::<ProtectionRule>(g, "ProtectionRule", true)),
             ("TransferRule", document::<TransferRule>(g, "TransferRule", true)),
+            ("Release", document::<ReleaseSpec>(g, "Release", true)),
             ("Test", document::<TestSpec>(g, "Test", false)),
         ]);
         let definitions = Value::Object(generator.take_definitions(true));

@@ -8,6 +8,7 @@ use serde::{
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
+use super::{DatasetBudget, Duration, EventTimeSpec, RecordsWord};
 use crate::source::{Located, Text};
 
 /// The words of the bundle. Whatever a rule names must be here; a bundle may have several
@@ -233,6 +234,14 @@ pub(crate) struct DatasetSpec {
     /// What happens to a value that does not fit its transform.
     #[serde(default)]
     pub(crate) on_invalid: OnInvalidWord,
+    /// The record's own time, by which releases put it into windows. Without it: its arrival.
+    pub(crate) event_time: Option<EventTimeSpec>,
+    /// Whether records are delivered, or only counted by releases.
+    #[serde(default)]
+    pub(crate) records: RecordsWord,
+    /// What all releases of this dataset may cost one subject in one period together. Needed when
+    /// there is more than one.
+    pub(crate) privacy_budget: Option<Located<DatasetBudget>>,
 }
 
 /// A key of `fields` with its place.
@@ -323,6 +332,8 @@ pub(crate) struct TokenDomain {
     pub(crate) epoch: u32,
     /// The name of the master key in the keyring.
     pub(crate) key: Text,
+    /// How often the epoch is raised: `30d`. Without it: not by plan.
+    pub(crate) rotation: Option<Duration>,
 }
 
 fn first_epoch() -> u32 {

@@ -3,6 +3,7 @@
 
 mod domain;
 mod names;
+mod release;
 mod resolve;
 mod resolve_rules;
 mod resolve_tests;
@@ -13,11 +14,12 @@ pub(crate) use resolve_transform::{order, transform_word};
 use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) use names::{Forest, Id, Names, Set, Window};
+pub(crate) use release::{Budget, ReleaseFacts};
 pub(crate) use resolve::resolve;
 
 use crate::{
     document::{IfBlocked, Mode, Scope, TestSpec},
-    plan::{FieldPath, Normaliser, OnInvalid, RuleName, Transform, Unlisted},
+    plan::{EventTime, FieldPath, Normaliser, OnInvalid, Records, RuleName, Transform, Unlisted},
     source::{Located, Span},
 };
 
@@ -48,6 +50,8 @@ pub(crate) struct Model {
     pub(crate) access: Vec<Access>,
     pub(crate) protection: Vec<Protection>,
     pub(crate) transfer: Vec<TransferFacts>,
+    /// By name.
+    pub(crate) releases: Vec<ReleaseFacts>,
     pub(crate) tests: Vec<Test>,
 }
 
@@ -87,6 +91,8 @@ pub(crate) struct DomainFacts {
     pub(crate) scope: Scope,
     pub(crate) epoch: u32,
     pub(crate) key: Arc<str>,
+    /// How often the epoch is raised, in milliseconds.
+    pub(crate) rotation: Option<(i64, Span)>,
 }
 
 #[derive(Clone, Debug)]
@@ -101,6 +107,12 @@ pub(crate) struct DatasetFacts {
     pub(crate) if_blocked: IfBlocked,
     pub(crate) lineage: Vec<(Arc<str>, FieldPath)>,
     pub(crate) on_invalid: OnInvalid,
+    pub(crate) event_time: Option<EventTime>,
+    pub(crate) records: Records,
+    /// What all releases of the dataset may cost a unit in a period together.
+    pub(crate) privacy_budget: Option<(Budget, Span)>,
+    /// For the dataset of a release: the categories that it shows something of.
+    pub(crate) released: Option<Vec<Id>>,
 }
 
 #[derive(Clone, Debug)]

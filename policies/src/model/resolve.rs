@@ -7,16 +7,17 @@ use super::{
     DatasetFacts, DomainFacts, FieldFacts, Forest, Id, JurisdictionFacts, Membership, Model,
     PrincipalFacts, RegionFacts, Test, Window,
     domain::{check_name, moment, places, window},
-    resolve_rules, resolve_tests,
+    release, resolve_rules, resolve_tests,
 };
 use crate::{
     diagnostic::Findings,
     document::{
         Category, DatasetSpec, Document, Group, JurisdictionFrom, MemberForm, NormaliserWord,
-        OnInvalidWord, Principal, Purpose, Region, Spec, TokenDomain, UnlistedWord, Vocabulary,
+        OnInvalidWord, Principal, Purpose, RecordsWord, Region, Spec, TokenDomain, UnlistedWord,
+        Vocabulary,
     },
     path,
-    plan::{FieldPath, Normaliser, OnInvalid, Part, Unlisted},
+    plan::{FieldPath, Normaliser, OnInvalid, Part, Records, Unlisted},
     source::{Located, Text},
 };
 
@@ -50,7 +51,13 @@ pub(crate) fn resolve(documents: &[Document], findings: &mut Findings<'_>) -> Mo
             dataset(&mut model, d, s, findings);
         }
     }
+    for d in all.clone() {
+        if let Spec::Release(r) = &d.spec {
+            release::declare(&mut model, d, r, findings);
+        }
+    }
     all.clone().for_each(|d| resolve_rules::rule(&mut model, d, findings));
+    release::resolve(&mut model, documents, findings);
     let mut names = super::Names::default();
     for d in all {
         if let Spec::Test(t) = &d.spec {
@@ -273,7 +280,10 @@ fn token_domain(model: &mut Model, name: &Text, t: &TokenDomain, findings: &mut 
         NormaliserWord::Name => Normaliser::NameV1,
     };
     let key = t.key.value.as_str().into();
-    model.domain_facts.push(DomainFacts { normaliser, scope: t.scope, epoch: t.epoch, key });
+    let rotation = t.rotation.as_ref();
+    let rotation = rotation.and_then(|r| Some((release::lasting(r, findings)?, r.0.span)));
+    let facts = DomainFacts { normaliser, scope: t.scope, epoch: t.epoch, key, rotation };
+    model.domain_facts.push(facts);
 }
 
 fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Findings<'_>) {
@@ -311,6 +321,9 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
     let lineage =
         lineage.filter_map(|(n, p)| Some((n.as_str().into(), lineage_path(p, findings)?)));
     let lineage = lineage.collect();
+    let event_time = s.event_time.as_ref().and_then(|e| release::event_time(e, findings));
+    let privacy_budget = s.privacy_budget.as_ref();
+    let privacy_budget = privacy_budget.and_then(|b| release::of_dataset(b, findings));
     let Some(id) = model.datasets.declare(name, "dataset", findings) else { return };
     let topics = topics(model, id, &s.topics, findings);
     model.dataset_facts.push(DatasetFacts {
@@ -331,10 +344,22 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
             OnInvalidWord::Drop => OnInvalid::Drop,
             OnInvalidWord::Refuse => OnInvalid::Refuse,
         },
+        event_time,
+        records: match s.records {
+            RecordsWord::Deliver => Records::Deliver,
+            RecordsWord::ReleasesOnly => Records::ReleasesOnly,
+        },
+        privacy_budget,
+        released: None,
     });
 }
 
-fn topics(model: &mut Model, id: Id, names: &[Text], findings: &mut Findings<'_>) -> Vec<Arc<str>> {
+pub(super) fn topics(
+    model: &mut Model,
+    id: Id,
+    names: &[Text],
+    findings: &mut Findings<'_>,
+) -> Vec<Arc<str>> {
     for topic in names {
         let first = model.topics.insert(topic.value.as_str().into(), (id, topic.span));
         if let Some((other, span)) = first {

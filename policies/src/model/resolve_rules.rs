@@ -35,6 +35,9 @@ fn access(model: &mut Model, d: &Document, r: &AccessRule, findings: &mut Findin
         }
     };
     check_scope(d.span, r, allows, findings);
+    if allows && operations.contains(&OperationWord::Publish) {
+        refuse_publishing(model, r, findings);
+    }
     let who = who(model, &r.who, findings);
     let datasets = datasets(model, r, allows, findings);
     let purposes = match &r.purposes {
@@ -60,6 +63,19 @@ fn check_scope(span: Span, r: &AccessRule, allows: bool, findings: &mut Findings
         findings
             .error(span, "the rule does not say for which purposes it allows")
             .help("add `purposes: […]`");
+    }
+}
+
+/// The topic of a release is the gateway's alone.
+fn refuse_publishing(model: &Model, r: &AccessRule, findings: &mut Findings<'_>) {
+    for name in r.datasets.iter().flatten() {
+        let id = model.datasets.id(&name.value);
+        let facts = id.and_then(|id| model.dataset_facts.get(id));
+        if facts.is_some_and(|f| f.released.is_some()) {
+            findings
+                .error(name.span, format!("`{}` is a release: nobody may publish to it", name.value))
+                .help("only what the gateway computed stands there: leave it out, or let the rule be about `read`");
+        }
     }
 }
 
@@ -93,6 +109,14 @@ fn datasets(model: &Model, r: &AccessRule, allows: bool, findings: &mut Findings
         if allows { model.category_tree.under(&found) } else { model.category_tree.around(&found) }
     });
     let fits = |id: usize| {
+        if let Some(shown) = model.dataset_facts.get(id).and_then(|d| d.released.as_ref()) {
+            return release_fits(
+                shown,
+                allows,
+                named.as_ref().map(|n| n.contains(id)),
+                &categories,
+            );
+        }
         let fields = model.dataset_facts.get(id).map(|d| d.fields.as_slice()).unwrap_or_default();
         let mut inside =
             fields.iter().map(|f| categories.as_ref().is_none_or(|c| c.contains(f.category)));
@@ -104,6 +128,21 @@ fn datasets(model: &Model, r: &AccessRule, allows: bool, findings: &mut Findings
         by_category && named.as_ref().is_none_or(|n| n.contains(id))
     };
     Set::of(model.datasets.ids().filter(|id| fits(*id)))
+}
+
+/// A release is allowed by its name only; it is forbidden as the data that it shows something of.
+fn release_fits(
+    shown: &[usize],
+    allows: bool,
+    named: Option<bool>,
+    categories: &Option<Set>,
+) -> bool {
+    let mut inside = shown.iter().map(|c| categories.as_ref().is_none_or(|s| s.contains(*c)));
+    if allows {
+        named == Some(true) && inside.all(|i| i)
+    } else {
+        named.unwrap_or(true) && (categories.is_none() || inside.any(|i| i))
+    }
 }
 
 fn protection(model: &mut Model, d: &Document, r: &ProtectionRule, findings: &mut Findings<'_>) {
@@ -145,7 +184,8 @@ fn check_subjects(
 ) {
     let Some(first) = named.and_then(<[Text]>::first) else { return };
     for (id, facts) in model.dataset_facts.iter().enumerate() {
-        if facts.subjects.is_empty() && datasets.is_none_or(|d| d.contains(id)) {
+        let release = facts.released.is_some();
+        if facts.subjects.is_empty() && !release && datasets.is_none_or(|d| d.contains(id)) {
             let name = model.datasets.name(id);
             findings
                 .error(

@@ -2,7 +2,10 @@
 //! and what it means in words.
 
 mod calendar;
+mod canonical;
 mod plan;
+mod privacy;
 
 pub use calendar::{Calendar, Zone};
 pub use plan::*;
+pub use privacy::*;

@@ -1,0 +1,296 @@
+//! Rows: values that are known beforehand, or found in records; and what must not become one.
+
+use super::{Field, Making, fields};
+use crate::{
+    diagnostic::Findings,
+    document::{FloorWord, KeysSpec, Mode},
+    model::{Id, Model, Template},
+    plan::{FieldPath, Part, Step},
+    source::{Located, Text},
+};
+
+const MAX_BYTES: u32 = 128;
+const PUBLIC_MAX: usize = 100_000;
+
+/// Words of a category that mean an identifier, wherever they stand in it.
+const CATEGORY_WORDS: [&str; 24] = [
+    "account",
+    "address",
+    "contact",
+    "cookie",
+    "device",
+    "email",
+    "e-mail",
+    "iban",
+    "id",
+    "identifier",
+    "imei",
+    "ip",
+    "login",
+    "mail",
+    "mobile",
+    "name",
+    "passport",
+    "phone",
+    "session",
+    "ssn",
+    "token",
+    "user-name",
+    "username",
+    "uuid",
+];
+/// Last words of a field's name that mean an identifier, whatever stands before them.
+const LAST_WORDS: [&str; 24] = [
+    "address",
+    "cookie",
+    "email",
+    "guid",
+    "hash",
+    "iban",
+    "id",
+    "identifier",
+    "ids",
+    "imei",
+    "ip",
+    "login",
+    "mail",
+    "mobile",
+    "msisdn",
+    "passport",
+    "phone",
+    "session",
+    "ssn",
+    "surname",
+    "telephone",
+    "token",
+    "username",
+    "uuid",
+];
+/// Names that mean an identifier when nothing stands before them.
+const WHOLE_NAMES: [&str; 12] = [
+    "account", "customer", "device", "fullname", "name", "nickname", "patient", "person",
+    "subject", "tel", "user", "visitor",
+];
+/// Words that end in `id` and have nothing to do with identifiers.
+const INNOCENT: [&str; 12] = [
+    "aid", "android", "bid", "covid", "fluid", "grid", "hybrid", "liquid", "paid", "solid",
+    "valid", "void",
+];
+
+/// Rows, before the threshold is known.
+pub(super) enum Rows {
+    Whole,
+    Public { path: FieldPath, values: Box<[std::sync::Arc<str>]> },
+    Unknown { path: FieldPath, max_bytes: u32, floor: Option<(u32, FloorWord)> },
+}
+
+impl Rows {
+    pub(super) fn unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+}
+
+pub(super) fn rows(
+    making: &Making<'_>,
+    keys: Option<&Located<KeysSpec>>,
+    findings: &mut Findings<'_>,
+) -> Option<Rows> {
+    let Some(keys) = keys.map(|k| &k.value) else { return Some(Rows::Whole) };
+    let field = fields::field(making, &keys.field, findings)?;
+    if making.is_subject(&field.path) {
+        findings
+            .error(keys.field.span, format!("`{}` is the subject itself", keys.field.value))
+            .help("its values would be published: choose a field that many subjects share");
+        return None;
+    }
+    match &keys.public {
+        Some(public) => self::public(keys, field, public, findings),
+        None => unknown(making, keys, field, findings),
+    }
+}
+
+fn public(
+    keys: &KeysSpec,
+    field: Field,
+    public: &Located<Vec<Text>>,
+    findings: &mut Findings<'_>,
+) -> Option<Rows> {
+    let before = findings.errors();
+    let floor = keys.floor.map(|f| ("floor", f.span));
+    let least = keys.min_subjects.map(|m| ("min-subjects", m.span));
+    for (key, span) in floor.into_iter().chain(least) {
+        findings.error(span, format!("`{key}` does not go with `public` rows")).help(
+            "public rows are always published, or their absence would tell of records: remove it",
+        );
+    }
+    if let Some(max) = keys.max_bytes {
+        findings
+            .error(max.span, "`max-bytes` does not go with `public` rows")
+            .help("what is not in the list is not counted: remove it");
+    }
+    let values = &public.value;
+    if values.is_empty() || values.len() > PUBLIC_MAX {
+        findings
+            .error(public.span, format!("`public` lists {} rows", values.len()))
+            .help(format!("list 1 to {PUBLIC_MAX} values"));
+    }
+    let mut seen = std::collections::BTreeMap::new();
+    for value in values {
+        if let Some(first) = seen.insert(value.value.as_str(), value.span) {
+            findings
+                .error(value.span, format!("the row `{}` is listed twice", value.value))
+                .related(first, "it is listed here already");
+        }
+    }
+    let values = values.iter().map(|v| v.value.as_str().into()).collect();
+    (findings.errors() == before).then_some(Rows::Public { path: field.path, values })
+}
+
+fn unknown(
+    making: &Making<'_>,
+    keys: &KeysSpec,
+    field: Field,
+    findings: &mut Findings<'_>,
+) -> Option<Rows> {
+    let raw = keys.floor.filter(|f| f.value == FloorWord::Raw);
+    if let (Some(raw), None) = (raw, keys.min_subjects) {
+        findings
+            .error(raw.span, "`floor: raw` does not say how many subjects")
+            .help("add `min-subjects: 20`");
+        return None;
+    }
+    if let Some(why) = identifies(making.model, making.source, &field) {
+        findings
+            .error(keys.field.span, format!("`{}` looks like an identifier: {why}", keys.field.value))
+            .help("values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`; if the field is none, classify it so");
+        return None;
+    }
+    let word = keys.floor.map_or(FloorWord::Noisy, |f| f.value);
+    Some(Rows::Unknown {
+        path: field.path,
+        max_bytes: keys.max_bytes.map_or(MAX_BYTES, |m| m.value),
+        floor: keys.min_subjects.map(|m| (m.value, word)),
+    })
+}
+
+/// Why the values of a field may name people, if they may.
+fn identifies(model: &Model, dataset: Id, field: &Field) -> Option<String> {
+    for category in &field.categories {
+        let name = model.categories.name(*category);
+        let lines = model.categories.ids().filter(|up| model.category_tree.covers(*up, *category));
+        let mut words = lines.map(|up| model.categories.name(up));
+        if words.any(|w| w.rsplit('.').next().is_some_and(|w| CATEGORY_WORDS.contains(&w))) {
+            return Some(format!("its category is `{name}`"));
+        }
+    }
+    if let Some(rule) = tokenised(model, dataset, field) {
+        return Some(format!("the rule `{}` makes tokens of it", model.rules.name(rule)));
+    }
+    let name = last_name(&field.path)?;
+    name_of_identifier(name).then(|| format!("so is its name, `{name}`"))
+}
+
+/// A rule that makes tokens of the field. Drafts do not count.
+fn tokenised(model: &Model, dataset: Id, field: &Field) -> Option<Id> {
+    let applied = |r: Id| model.heads.get(r).is_some_and(|h| h.mode != Mode::Draft);
+    let rules = model.protection.iter().filter(|r| {
+        applied(r.rule)
+            && r.datasets.as_ref().is_none_or(|d| d.contains(dataset))
+            && field.categories.iter().any(|f| r.categories.as_ref().is_none_or(|c| c.contains(*f)))
+    });
+    let mut tokens =
+        rules.filter(|r| r.entries.iter().any(|e| matches!(e.template, Template::Tokenize { .. })));
+    tokens.next().map(|r| r.rule)
+}
+
+fn last_name(path: &FieldPath) -> Option<&str> {
+    match (&path.part, path.steps.last()) {
+        (_, Some(Step::Member(name))) => Some(name),
+        (Part::Header(name), _) => Some(name),
+        _ => None,
+    }
+}
+
+/// `user_id`, `userId`, `userid`, `clientIP`, `name`; not `grid`, not `campaign`.
+fn name_of_identifier(name: &str) -> bool {
+    let words = words(name);
+    let Some(last) = words.last().map(String::as_str) else { return false };
+    let glued = last.ends_with("id") || last.ends_with("email") || last.ends_with("uuid");
+    LAST_WORDS.contains(&last)
+        || (words.len() == 1 && WHOLE_NAMES.contains(&last))
+        || (glued && !INNOCENT.contains(&last))
+}
+
+/// The words of a name in lower case: at `_`, `-`, blanks and where small letters become capital.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut small_before = false;
+    for c in name.chars() {
+        let border = !c.is_alphanumeric();
+        if border || (c.is_uppercase() && small_before) {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| !border) {
+            word.extend(c.to_lowercase());
+        }
+        small_before = c.is_lowercase() || c.is_numeric();
+    }
+    words.retain(|w| !w.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_identifiers_are_recognised() {
+        let all = [
+            "id",
+            "user_id",
+            "userId",
+            "userid",
+            "deviceID",
+            "email",
+            "workEmail",
+            "contact-email",
+            "uuid",
+            "sessionuuid",
+            "login",
+            "phone",
+            "client_ip",
+            "clientIP",
+            "ip",
+            "device",
+            "session",
+            "name",
+            "cookie",
+            "token",
+            "x-user-id",
+            "IMEI",
+            "order_ids",
+        ];
+        for name in all {
+            assert!(name_of_identifier(name), "{name}");
+        }
+        let none = [
+            "campaign",
+            "ward",
+            "country",
+            "city",
+            "paid",
+            "grid",
+            "plan_name",
+            "category",
+            "device_type",
+            "status",
+            "amount",
+            "is_valid",
+            "medium",
+            "",
+        ];
+        for name in none {
+            assert!(!name_of_identifier(name), "{name}");
+        }
+    }
+}
