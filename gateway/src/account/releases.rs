@@ -11,7 +11,7 @@ use super::{Account, AccountError, entries::outcome};
 use crate::{
     deliver::Landing,
     record::Released,
-    release::{Message, PaneId, encode},
+    release::{Message, PaneId, store},
 };
 
 /// Event-level releases have no period of their own: a unit is one record, in one pane.
@@ -85,7 +85,7 @@ pub fn period_start_ms(plan: &ReleasePlan, pane_start_ms: i64) -> i64 {
 }
 
 fn charge(plan: &ReleasePlan, pane: PaneId) -> audit::Charge {
-    let repeats = encode::releases_of_a_pane(plan);
+    let repeats = store::releases_of_a_pane(plan);
     let uses = match plan.unit {
         Unit::Subject(_) => plan.bounds.windows_per_period,
         Unit::Record => 1,
@@ -101,7 +101,7 @@ fn charge(plan: &ReleasePlan, pane: PaneId) -> audit::Charge {
         uses_max: uses.saturating_mul(repeats),
         cost: ledger_cost(release_cost(plan)),
         cap: ledger_cost(plan.cap),
-        id: encode::release_id(&plan.name, pane),
+        id: store::release_id(&plan.name, pane),
     }
 }
 
@@ -158,7 +158,7 @@ impl Account {
             messages: u32::try_from(drawn.messages.len()).unwrap_or(u32::MAX),
         };
         let id = charge.id;
-        let appended = ledger.release(entry, encode::blobs(&drawn.messages)).await;
+        let appended = ledger.release(entry, store::blobs(&drawn.messages)).await;
         let appended = appended.map_err(|error| match error {
             audit::ReleaseError::Taken => ReleaseError::Taken,
             audit::ReleaseError::Blocked => ReleaseError::Refused(audit::Refusal::Blocked),
@@ -220,7 +220,7 @@ impl Account {
     pub async fn unpublished(&self, plan: &ReleasePlan) -> Result<Vec<Durable>, AccountError> {
         let stored = self.ledger()?.unpublished(&plan.name).await?;
         let durable = |stored: audit::StoredRelease| {
-            let messages = encode::from_blobs(&stored.blobs);
+            let messages = store::messages(&stored.blobs);
             let lost = || AccountError::Release("a release's stored bytes are damaged".to_owned());
             let messages = messages.ok_or_else(lost)?;
             let (id, since_us) = (stored.entry.id, stored.entry.window_start_us);
@@ -252,9 +252,9 @@ impl Account {
         plan: &ReleasePlan,
         pane: PaneId,
     ) -> Result<Option<Vec<Message>>, AccountError> {
-        let id = encode::release_id(&plan.name, pane);
+        let id = store::release_id(&plan.name, pane);
         let blobs = self.ledger()?.release_blobs(&id).await?;
-        Ok(blobs.and_then(|blobs| encode::from_blobs(&blobs)))
+        Ok(blobs.and_then(|blobs| store::messages(&blobs)))
     }
 
     /// No more releases of a dataset in the period that holds this pane.

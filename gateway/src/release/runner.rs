@@ -20,7 +20,15 @@ use sluicegate_audit::Refusal;
 use sluicegate_policies::release::{Late, ReleasePlan, Unit};
 use tokio::sync::watch;
 
-use super::{Message, PaneId, encode, noise::OpenDp, seal::Seal, select};
+use super::{
+    Message, PaneId,
+    encode::{self, PaneHistory},
+    noise::OpenDp,
+    seal::Seal,
+    select,
+    smooth::{Smoothed, smooth},
+    store,
+};
 use crate::{
     account::{
         Account,
@@ -238,7 +246,7 @@ impl<'r> Run<'r> {
                 at = last.offset + 1;
                 for record in &page.records {
                     let value = record.value.as_deref().unwrap_or_default();
-                    let Some(pane) = encode::pane_of_message(&plan.name, value) else { continue };
+                    let Some(pane) = store::pane_of_message(&plan.name, value) else { continue };
                     known.entry(pane).or_insert(false);
                 }
             }
@@ -493,9 +501,11 @@ impl<'r> Run<'r> {
         crash_point("before-sample");
         let drawn = move || -> Result<Vec<Message>, RunError> {
             let failed = |e: super::noise::NoiseError| RunError::Noise(e.to_string());
-            let mut sampler = OpenDp::new(&plan).map_err(failed)?;
+            let mut sampler = OpenDp::for_plan(&plan).map_err(failed)?;
             let noisy = select::noise(&plan, &totals, &mut sampler).map_err(failed)?;
-            Ok(encode::messages(&plan, pane, &noisy, &history, policy))
+            let (panes, before) = &history;
+            let smoothed = plan.smoothing.map(|how| smooth(how, before.as_ref(), &noisy));
+            Ok(encode::messages(&plan, pane, &noisy, panes, smoothed.as_ref(), policy))
         };
         // The sampler is not `Send`: it lives and dies in there.
         let messages = tokio::task::spawn_blocking(drawn).await;
@@ -517,11 +527,11 @@ impl<'r> Run<'r> {
 
     /// The newest rows that were released before a pane, oldest first: what sums over several
     /// panes and smoothing are made of.
-    async fn history(&self, pane: PaneId) -> Result<encode::History, RunError> {
+    async fn history(&self, pane: PaneId) -> Result<(PaneHistory, Option<Smoothed>), RunError> {
         let plan = &self.of.plan;
         let mut panes = Vec::new();
         let mut at = plan.schedule.pane.containing(pane.start_ms);
-        for _ in 0..encode::history_needed(plan) {
+        for _ in 0..store::history_needed(plan) {
             at = plan.schedule.pane.previous(&at);
             let mut newest = None;
             for revision in revisions(plan) {
@@ -532,7 +542,7 @@ impl<'r> Run<'r> {
             panes.push(newest);
         }
         panes.reverse();
-        Ok(encode::History::of(plan, panes))
+        Ok(store::history(plan, panes))
     }
 
     /// The offsets that can hold contributions to a pane: from the last cut before its first

@@ -236,7 +236,7 @@ fn draw(
     out: &mut Simulation,
 ) -> Result<(), SimulateError> {
     let failed = |e: super::noise::NoiseError| SimulateError::Noise(e.to_string());
-    let mut sampler = OpenDp::new(plan).map_err(failed)?;
+    let mut sampler = OpenDp::for_plan(plan).map_err(failed)?;
     let nothing = Truth::default();
     for (pane, totals) in closed {
         let drawn = (0..runs).map(|_| select::noise(plan, &totals, &mut sampler).map_err(failed));
