@@ -197,6 +197,14 @@ impl Account {
         Ok(())
     }
 
+    /// Somebody ran a release over raw data, on this machine.
+    pub async fn simulated(&self, release: &str) -> Result<(), AccountError> {
+        let actor = audit::Actor { id: "operator".to_owned(), by: "shell".to_owned() };
+        let entry = super::entries::admin(actor, "release.simulate", "ok", release.to_owned());
+        self.ledger()?.append(entry).await?;
+        Ok(())
+    }
+
     /// A pane that will not be released, and why.
     pub async fn release_refused(
         &self,

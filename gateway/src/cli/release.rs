@@ -130,7 +130,9 @@ fn throw_away(
 
 /// Who looks at raw data leaves a trace.
 fn note(config: &Path, release: &str) -> Result<(), Exit> {
-    let config = load_config(config)?;
+    let mut config = load_config(config)?;
+    // A short-lived writer of its own, not to be taken for the gateway's.
+    config.node = format!("{}-cli", config.node);
     let failed = |error: String| {
         complain(format!("couldn't note the run in the ledger: {error}"));
         Exit::CheckFailed
@@ -138,7 +140,7 @@ fn note(config: &Path, release: &str) -> Result<(), Exit> {
     runtime()?.block_on(async {
         let account = Account::new(&config, &Ambient::system(), Arc::new(Metrics::default()));
         let account = account.map_err(|e| failed(e.to_string()))?;
-        account.open_alone(&Regions::new([])).await.map_err(failed)?;
+        account.reconcile(&Regions::new([])).await.map_err(failed)?;
         let noted = account.simulated(release).await;
         account.close().await;
         noted.map_err(|e| failed(e.to_string()))
