@@ -103,7 +103,7 @@ pub struct Page {
 }
 
 /// Follows the partitions of one topic. Used by one task at a time.
-pub trait Tail: Send {
+pub trait Tail: Send + Sync {
     /// The partitions that are ours now: all of them, or what the group's coordinator gave us.
     fn assigned(&mut self) -> Answer<'_, Result<BTreeSet<u32>, DeliverError>>;
 
