@@ -2,9 +2,14 @@
 //! and what it means in words.
 
 mod calendar;
+mod explain;
 mod plan;
 mod privacy;
 
 pub use calendar::{Calendar, Zone};
+pub use explain::{
+    Accuracy, Bias, Costs, Crowd, Curve, Expected, Explained, Point, Protects, Rows, Times,
+    error_by_epsilon, error_by_windows, explain,
+};
 pub use plan::*;
 pub use privacy::*;
