@@ -67,8 +67,14 @@ impl Bundle {
 
     /// Every release of the bundle by name, whatever its mode and dates: for people who ask what
     /// it would mean. Only [`Bundle::releases`] are computed.
-    pub fn all_releases(&self) -> impl Iterator<Item = (&Arc<ReleasePlan>, Expected)> {
-        self.model.releases.iter().map(|r| (&r.plan, r.expected))
+    pub fn all_releases(&self) -> impl Iterator<Item = &Arc<ReleasePlan>> {
+        self.model.releases.iter().map(|r| &r.plan)
+    }
+
+    /// What the author expects of a release; nothing for one that is not in the bundle.
+    pub fn expected(&self, release: &str) -> Expected {
+        let known = self.model.releases.iter().find(|r| &*r.plan.name == release);
+        known.map(|r| r.expected).unwrap_or_default()
     }
 
     pub(crate) fn model(&self) -> &Model {

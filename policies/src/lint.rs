@@ -1,5 +1,7 @@
 //! What someone should look at, though it compiles.
 
+mod releases;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
@@ -30,6 +32,7 @@ pub(crate) fn lint(documents: &[Document], model: &Model, at: UnixMillis, f: &mu
     mechanisms(model, at, f);
     let table = compile::build(model, BundleDigest([0; 32]), at);
     oracles(model, &table, f);
+    releases::releases(model, &table, f);
 }
 
 fn stale(documents: &[Document], at: UnixMillis, f: &mut Findings<'_>) {

@@ -91,7 +91,7 @@ fn the_packs_compile() {
 fn the_schema_covers_every_kind_and_explains_every_key() {
     let schema = sluicegate_policies::schema();
     let kinds = schema["oneOf"].as_array().unwrap();
-    assert_eq!(kinds.len(), 8);
+    assert_eq!(kinds.len(), 9);
     for kind in kinds {
         assert_eq!(kind["additionalProperties"], false, "{}", kind["title"]);
         for (key, property) in kind["properties"].as_object().unwrap() {

@@ -7,7 +7,6 @@ mod fields;
 mod keys;
 mod number;
 mod outputs;
-mod stand_in;
 mod time;
 mod together;
 
@@ -18,7 +17,6 @@ pub(crate) use fields::single;
 use keys::Rows;
 pub(crate) use number::lasting;
 use outputs::Wanted;
-use stand_in::{Declared, Derived, KeyKind, Unaffordable, derive};
 
 use super::{DatasetFacts, Id, JurisdictionFacts, Model, domain::head, resolve::topics};
 use crate::{
@@ -30,8 +28,8 @@ use crate::{
     path,
     plan::{EventTime, EventUnit, FieldPath, OnInvalid, Records, Unlisted},
     release::{
-        Accounting, Bounds, Expected, Keys, MissingSubject, Output, Promise, ReleasePlan,
-        Smoothing, SubjectUnit, Unit,
+        Accounting, Declared, Derived, Expected, KeyKind, Keys, MissingSubject, Output, Promise,
+        ReleasePlan, Share, Smoothing, SubjectUnit, Unaffordable, Unit, derive,
     },
     source::{Located, Span, Text},
 };
@@ -80,35 +78,8 @@ struct Made {
     own: Id,
     plan: ReleasePlan,
     expected: Expected,
-    ask: Ask,
     budget_span: Span,
     unit_span: Span,
-}
-
-/// Everything that a cost depends on.
-struct Ask {
-    accounting: Accounting,
-    panes_charged: u32,
-    repeats: u32,
-    bounds: Bounds,
-    keys: KeyKind,
-    outputs: Vec<(crate::release::What, stand_in::Share)>,
-}
-
-impl Ask {
-    /// The costs under another budget.
-    fn derive(&self, budget: Budget) -> Result<Derived, Unaffordable> {
-        derive(&Declared {
-            accounting: self.accounting,
-            epsilon: budget.epsilon,
-            delta_atto: budget.delta_atto,
-            panes_charged: self.panes_charged,
-            repeats: self.repeats,
-            bounds: self.bounds,
-            keys: self.keys,
-            outputs: &self.outputs,
-        })
-    }
 }
 
 /// Where records say when they happened.
@@ -250,18 +221,21 @@ fn plan(
     };
     let (times, (unit, _), rows, bounds) = (times?, unit?, rows?, bounds?);
     let (outputs, budget) = (outputs?, budget?);
-    let ask = Ask {
+    let declared: Vec<_> = outputs.iter().map(|w| (w.what.clone(), Share(w.share))).collect();
+    let derived = derive(&Declared {
         accounting,
+        epsilon: budget.epsilon,
+        delta_atto: budget.delta_atto,
         panes_charged: bounds.windows_per_period,
         repeats: time::repeats(times.schedule.late),
         bounds,
         keys: key_kind(&rows),
-        outputs: outputs.iter().map(|w| (w.what.clone(), stand_in::Share(w.share))).collect(),
-    };
-    let derived = match ask.derive(budget) {
+        outputs: &declared,
+    });
+    let derived = match derived {
         Ok(derived) => derived,
         Err(why) => {
-            findings.error(r.budget.span, why.to_string()).help(why.help());
+            unaffordable(why, r, &outputs, findings);
             return None;
         }
     };
@@ -292,7 +266,36 @@ fn plan(
     let expected = expected.map(|e| Expected { records: e.records, subjects: e.subjects });
     let expected = expected.unwrap_or_default();
     let (budget_span, unit_span) = (r.budget.span, r.unit.span);
-    Some(Made { rule, source, own, plan, expected, ask, budget_span, unit_span })
+    Some(Made { rule, source, own, plan, expected, budget_span, unit_span })
+}
+
+/// What the calculus refuses although each number alone is possible.
+fn unaffordable(
+    why: Unaffordable,
+    r: &ReleaseSpec,
+    outputs: &[Wanted],
+    findings: &mut Findings<'_>,
+) {
+    let output = |at: usize| outputs.get(at).map_or(r.budget.span, |w| w.span);
+    let (span, message, help) = match why {
+        Unaffordable::ShareTooSmall { output: at, releases } => (
+            output(at),
+            format!("nothing is left of this share when it is spread over {releases} windows"),
+            "raise epsilon or the share, or lower `windows-per-period`",
+        ),
+        Unaffordable::ScaleTooLarge { output: at } => (
+            output(at),
+            "this number would need so much noise that nothing could be read in it".to_owned(),
+            "raise epsilon or the share, or tighten `clamp` and `bounds`",
+        ),
+        Unaffordable::DeltaTooSmall { releases } => (
+            r.budget.span,
+            format!("nothing is left of `delta` when it is spread over {releases} windows"),
+            "raise it, or lower `windows-per-period`",
+        ),
+        other => (r.budget.span, other.to_string(), "lower what is asked, or raise the budget"),
+    };
+    findings.error(span, message).help(help);
 }
 
 /// How many times as long windows are because of what the dataset holds.
@@ -429,15 +432,16 @@ fn released_outputs(wanted: Vec<Wanted>, derived: &Derived) -> Box<[Output]> {
     .collect()
 }
 
-/// A floor that changes nothing.
+/// What a floor on the true number costs.
 fn advise_threshold(r: &ReleaseSpec, rows: &Rows, derived: &Derived, findings: &mut Findings<'_>) {
-    let Rows::Unknown { floor: Some((least, FloorWord::Noisy)), .. } = rows else { return };
-    let written = r.keys.as_ref().and_then(|k| k.value.min_subjects);
-    let (Some(written), Some(threshold)) = (written, derived.threshold) else { return };
-    if i64::from(*least) < threshold {
+    let Rows::Unknown { floor: Some((least, FloorWord::Raw)), .. } = rows else { return };
+    let floor = r.keys.as_ref().and_then(|k| k.value.floor);
+    let (Some(floor), Some(threshold)) = (floor, derived.threshold) else { return };
+    let without = threshold.saturating_sub(i64::from(*least) - 1);
+    if without < threshold {
         findings
-            .warning(written.span, format!("`min-subjects: {least}` changes nothing: rows need a noisy number of {threshold} subjects anyway"))
-            .help("remove it; for smaller rows give `subjects` a larger share, or the release a larger budget");
+            .warning(floor.span, format!("`floor: raw` lifts the threshold from {without} to {threshold} noisy subjects"))
+            .help("`floor: noisy` costs nothing; ask for the true number only where a rule does");
     }
 }
 

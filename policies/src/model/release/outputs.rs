@@ -10,7 +10,7 @@ use crate::{
     diagnostic::Findings,
     document::{Number, OutputSpec, ReleaseSpec, WhatWord},
     plan::Step,
-    release::What,
+    release::{CLAMP_MAX, What},
     source::{Located, Span},
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Wanted {
     pub(super) what: What,
     /// In millionths.
     pub(super) share: u32,
+    pub(super) span: Span,
 }
 
 /// The outputs; with unknown rows the number of subjects comes first, as it selects.
@@ -92,7 +93,7 @@ fn wanted(
             }
         }
     };
-    Some(Wanted { name, what, share: share? })
+    Some(Wanted { name, what, share: share?, span: o.share.0.span })
 }
 
 fn share(number: &Number, findings: &mut Findings<'_>) -> Option<u32> {
@@ -236,9 +237,9 @@ fn clamp(
         return None;
     }
     let far = i128::from(low.unsigned_abs().max(high.unsigned_abs()));
-    if far.saturating_mul(largest) >= SUM_MAX {
+    if far >= i128::from(CLAMP_MAX) || far.saturating_mul(largest) >= SUM_MAX {
         findings
-            .error(clamp.span, "what one subject may add to the sum is too large to be counted exactly")
+            .error(clamp.span, "values this large could add up to more than can be counted exactly")
             .help("tighten `clamp`, lower `decimals`, or lower `records-per-key` and `keys-per-window`");
         return None;
     }

@@ -32,6 +32,8 @@ pub(super) struct Times {
     pane_ms: i64,
     offset_ms: i64,
     zone: Option<Zone>,
+    /// For messages: `35m`, and what made it so.
+    pane_words: String,
 }
 
 /// How often one pane is published.
@@ -74,7 +76,11 @@ pub(super) fn times(spec: &ReleaseSpec, factor: u32, findings: &mut Findings<'_>
     let pane = calendar(pane_ms, offset_ms, zone.as_ref())?;
     let panes_per_window = u32::try_from(panes).ok()?;
     let schedule = Schedule { pane, panes_per_window, lateness_ms, max_skew_ms, late, slack_ms };
-    Some(Times { schedule, pane_ms, offset_ms, zone })
+    let pane_words = match factor {
+        1 => in_words(pane_ms),
+        n => format!("{}, widened {n} times,", in_words(pane_ms)),
+    };
+    Some(Times { schedule, pane_ms, offset_ms, zone, pane_words })
 }
 
 /// The period as a calendar that the panes divide evenly, and how many panes it has.
@@ -85,7 +91,7 @@ pub(super) fn period(
 ) -> Option<(Calendar, u32)> {
     let ms = lasting(written, findings)?;
     let (text, span) = (&written.0.value, written.0.span);
-    let pane = in_words(times.pane_ms);
+    let pane = &times.pane_words;
     if ms > PERIOD_MS_MAX {
         findings
             .error(span, format!("the period `{text}` is too long"))
@@ -101,7 +107,7 @@ pub(super) fn period(
     if ms % times.pane_ms != 0 || (times.zone.is_some() && ms % DAY_MS != 0) {
         findings
             .error(span, format!("windows of {pane} do not fill the period `{text}` evenly"))
-            .help("a window that lies in two periods would be charged to neither: make the period a multiple");
+            .help("a window in two periods could not be charged to one: make the period a multiple of the window");
         return None;
     }
     let panes = u32::try_from(ms / times.pane_ms).ok()?;

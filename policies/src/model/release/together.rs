@@ -9,7 +9,7 @@ use crate::{
     document::{Document, Spec},
     model::{Id, Model, Window},
     plan::Records,
-    release::{Calendar, Cost, Keys, Unit},
+    release::{self, Calendar, Cost, Keys, Unaffordable, Unit},
     source::Span,
 };
 
@@ -50,14 +50,19 @@ pub(super) fn settle(
 
 /// A dataset that is only published as releases has one.
 pub(super) fn check_datasets(model: &Model, documents: &[Document], findings: &mut Findings<'_>) {
-    let counted = |id: Id| {
-        documents.iter().any(|d| {
-            matches!(&d.spec, Spec::Release(r) if model.datasets.id(&r.dataset.value) == Some(id))
-        })
-    };
+    let releases = documents.iter().filter_map(|d| match &d.spec {
+        Spec::Release(r) => Some(r),
+        _ => None,
+    });
+    let counted: Vec<Option<Id>> =
+        releases.map(|r| model.datasets.id(&r.dataset.value)).collect();
+    // A release whose dataset was mistyped may be the one.
+    if counted.contains(&None) {
+        return;
+    }
     for id in model.datasets.ids() {
         let only = model.dataset_facts.get(id).is_some_and(|f| f.records == Records::ReleasesOnly);
-        if only && !counted(id) {
+        if only && !counted.contains(&Some(id)) {
             let name = model.datasets.name(id);
             findings
                 .error(
@@ -129,12 +134,19 @@ struct Cap {
 
 fn cap(model: &Model, dataset: Id, live: &[&Made], findings: &mut Findings<'_>) -> Option<Cap> {
     let (budget, span) = model.dataset_facts.get(dataset)?.privacy_budget?;
-    // Unknown rows leave the least room: half of delta is theirs.
-    let strictest = live.iter().max_by_key(|m| matches!(m.plan.keys, Keys::Unknown { .. }))?;
-    match strictest.ask.derive(budget) {
-        Ok(derived) => Some(Cap { cost: derived.budget, span }),
+    let accounting = live.first()?.plan.accounting;
+    // Rows that are not known beforehand leave the least room: half of delta is theirs.
+    let selects = live.iter().any(|m| matches!(m.plan.keys, Keys::Unknown { .. }));
+    match release::budget(accounting, budget.epsilon, budget.delta_atto, selects) {
+        Ok(budget) => Some(Cap { cost: budget.cost, span }),
+        Err(Unaffordable::NoDelta { .. }) => {
+            findings
+                .error(span, "the releases of this dataset need a `delta`")
+                .help("add `delta: 1e-9` to its `privacy-budget`");
+            None
+        }
         Err(why) => {
-            findings.error(span, why.to_string()).help(why.help());
+            findings.error(span, why.to_string());
             None
         }
     }
@@ -164,7 +176,7 @@ fn check_spending(
         if !has_cap && at_once.len() > 1 {
             findings
                 .error(last.budget_span, format!("the dataset `{name}` has several releases and no budget for all of them: {names}"))
-                .help(format!("each adds to what a subject risks: add `privacy-budget: {{ epsilon: …, delta: … }}` to `{name}`"))
+                .help(format!("each adds to what a subject risks: add `privacy-budget: {{ epsilon: …, delta: … }}` to `{name}`, or let one end a period before the other begins"))
                 .related(model.datasets.span(dataset), "the dataset is declared here");
             return;
         }
@@ -207,12 +219,11 @@ fn lasting_ms(unit: &Unit) -> i64 {
     }
 }
 
+/// Revisions are in the cost of a pane.
 fn period_cost(m: &Made) -> Cost {
-    let times = u64::from(m.ask.panes_charged).saturating_mul(u64::from(m.ask.repeats));
-    Cost {
-        loss: m.plan.cost.loss.saturating_mul(times),
-        delta: m.plan.cost.delta.saturating_mul(times),
-    }
+    let panes = u64::from(m.plan.bounds.windows_per_period);
+    let Cost { loss, delta } = m.plan.cost;
+    Cost { loss: loss.saturating_mul(panes), delta: delta.saturating_mul(panes) }
 }
 
 fn add(a: Cost, b: Cost) -> Cost {
