@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use serde_json::{Map, Value};
 use sluicegate_policies::{
     BundleDigest,
-    release::{Accounting, Calendar, Dyadic, Noise, Output, ReleasePlan, Unit, What},
+    release::{Accounting, Calendar, Dyadic, Keys, Noise, Output, ReleasePlan, Unit, What, budget},
 };
 
 use super::{
@@ -251,7 +251,7 @@ fn about(plan: &ReleasePlan, policy: BundleDigest) -> Vec<u8> {
         json,
         ",\"epsilon\":{},\"delta\":{},\"accounting\":{{\"kind\":\"{kind}\",\"{loss}\":{}}}",
         trimmed(epsilon, 9),
-        trimmed(plan.cost.delta, 18),
+        trimmed(pane_delta(plan), 18),
         plan.cost.loss
     );
     let promised = plan.promise.epsilon;
@@ -262,6 +262,20 @@ fn about(plan: &ReleasePlan, policy: BundleDigest) -> Vec<u8> {
         trimmed(plan.promise.delta_atto, 18)
     );
     json.0
+}
+
+/// δ at which the pane costs its ε: that of its threshold, and with zCDP the pane's part of what
+/// the conversion takes, rounded up.
+fn pane_delta(plan: &ReleasePlan) -> u64 {
+    let selects = matches!(plan.keys, Keys::Unknown { .. });
+    let promise = plan.promise;
+    let conversion = budget(plan.accounting, promise.epsilon, promise.delta_atto, selects)
+        .map_or(0, |budget| budget.conversion_delta_atto);
+    let panes = match plan.unit {
+        Unit::Subject(_) => plan.bounds.windows_per_period.max(1),
+        Unit::Record => 1,
+    };
+    plan.cost.delta.saturating_add(conversion.div_ceil(panes.into()))
 }
 
 fn each(json: &mut Json, plan: &ReleasePlan, value: impl Fn(&mut Json, &Output)) {

@@ -10,12 +10,14 @@
 
 use opendp::{
     core::Measurement,
-    domains::{AtomDomain, VectorDomain},
-    measurements::{make_gaussian, make_laplace},
-    measures::{MaxDivergence, ZeroConcentratedDivergence},
-    metrics::{L1Distance, L2Distance},
+    domains::{AtomDomain, MapDomain, VectorDomain},
+    measurements::{make_gaussian, make_laplace, make_laplace_threshold},
+    measures::{Approximate, MaxDivergence, ZeroConcentratedDivergence},
+    metrics::{AbsoluteDistance, L1Distance, L01InfDistance, L2Distance},
 };
-use sluicegate_policies::release::{Accounting, Dyadic, Noise, Output, ReleasePlan, Sensitivity};
+use sluicegate_policies::release::{
+    Accounting, Dyadic, Keys, Late, Noise, Output, ReleasePlan, Sensitivity,
+};
 
 /// A sum of larger magnitude is not noised. opendp adds in exact arithmetic and then saturates,
 /// in silence, at the ends of `i64`: from here that takes noise of more than 2^62.
@@ -51,6 +53,11 @@ pub enum NoiseError {
     CostsMore { output: String, by: &'static str },
     #[error("output `{output}` has Gaussian noise, which pure ε cannot account for")]
     GaussianInPure { output: String },
+    #[error(
+        "the threshold of output `{output}` leaks more than the plan charges for it\n\
+         help: this release would break its promise; do not publish it, and report the plan"
+    )]
+    Threshold { output: String },
     #[error("the outputs cost more than the plan charges for a pane")]
     SumCostsMore,
     #[error("the plan has unknown keys but no output that counts subjects to select them by")]
@@ -84,24 +91,39 @@ pub struct OpenDp {
 }
 
 impl OpenDp {
-    /// For a plan whose every cost opendp's own map confirms.
+    /// For a plan whose every cost opendp's own maps confirm: ε or ρ of each output, and δ of a
+    /// threshold on Laplace noise. (Of the discrete Gaussian's tail opendp has only a loose bound.)
     pub fn for_plan(plan: &ReleasePlan) -> Result<Self, NoiseError> {
         let mut made = Self::default();
+        // A cost in the plan is that of a pane with all of its revisions.
+        let releases = match plan.schedule.late {
+            Late::Revise { max, .. } => u64::from(max) + 1,
+            Late::Drop | Late::AssignToOpen => 1,
+        };
+        let (mut loss, mut delta) = (0_u64, 0_u64);
         for output in &plan.outputs {
-            made.check(plan.accounting, output)?;
-        }
-        let mut loss = 0_u64;
-        for output in &plan.outputs {
+            made.check(plan.accounting, output, output.cost.loss / releases)?;
             loss = loss.checked_add(output.cost.loss).ok_or(NoiseError::SumCostsMore)?;
+            delta = delta.checked_add(output.cost.delta).ok_or(NoiseError::SumCostsMore)?;
         }
-        if loss > plan.cost.loss {
+        if loss > plan.cost.loss || delta > plan.cost.delta {
             return Err(NoiseError::SumCostsMore);
+        }
+        if let (Keys::Unknown { threshold, raw_floor, .. }, Some(selection)) =
+            (&plan.keys, plan.outputs.first())
+        {
+            check_threshold(selection, *threshold, *raw_floor, selection.cost.delta / releases)?;
         }
         Ok(made)
     }
 
     /// Twice: in integers, without tolerance, and against opendp's map.
-    fn check(&mut self, accounting: Accounting, output: &Output) -> Result<(), NoiseError> {
+    fn check(
+        &mut self,
+        accounting: Accounting,
+        output: &Output,
+        loss: u64,
+    ) -> Result<(), NoiseError> {
         let named = || output.name.to_string();
         let parameter = match output.noise {
             Noise::Laplace { scale } => scale,
@@ -110,7 +132,6 @@ impl OpenDp {
         if parameter.0 == 0 || parameter.0 >= 1 << 53 {
             return Err(NoiseError::Scale { output: named() });
         }
-        let loss = output.cost.loss;
         let (by_integers, by_opendp) = match (accounting, output.noise) {
             (Accounting::Pure, Noise::Gaussian { .. }) => {
                 return Err(NoiseError::GaussianInPure { output: named() });
@@ -242,6 +263,34 @@ fn map_gaussian(
     Ok(gaussian.map(&l2).map_err(drawing)? <= loss as f64 / 1e9 * SLACK) // float: comparison with opendp's map
 }
 
+/// What a threshold costs by opendp's map of its own selection. That map takes the row at exactly
+/// the threshold for hidden where its mechanism publishes it, so it is asked about one less. A
+/// floor of k on the true number has moved the threshold by k − 1, which is no part of the price.
+#[expect(clippy::cast_precision_loss, reason = "an integer compared with a rounded bound")]
+fn check_threshold(
+    selection: &Output,
+    threshold: i64,
+    raw_floor: Option<u32>,
+    delta: u64,
+) -> Result<(), NoiseError> {
+    let Noise::Laplace { scale } = selection.noise else { return Ok(()) };
+    let leaks = || NoiseError::Threshold { output: selection.name.to_string() };
+    let shift = i64::from(raw_floor.unwrap_or(1).max(1));
+    let below = threshold.checked_sub(shift).filter(|below| *below >= 1).ok_or_else(leaks)?;
+    let twin: Measurement<_, _, Approximate<MaxDivergence>, _> = make_laplace_threshold(
+        MapDomain::new(AtomDomain::<i64>::default(), AtomDomain::<i64>::default()),
+        L01InfDistance::<AbsoluteDistance<i64>>::default(),
+        scale.as_f64(), // float: exact
+        below,
+        None,
+    )
+    .map_err(drawing)?;
+    let of = selection.sensitivity;
+    let (_, leaked) = twin.map(&(of.l0, of.l1, of.linf)).map_err(drawing)?;
+    let charged = delta as f64 / 1e18; // float: comparison with opendp's map
+    if leaked <= charged * SLACK { Ok(()) } else { Err(leaks()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +332,51 @@ mod tests {
             plan.cost.loss = loss - 1;
             assert_eq!(OpenDp::for_plan(&plan).err(), Some(NoiseError::SumCostsMore));
         }
+    }
+
+    #[test]
+    fn revisions_are_part_of_the_cost() {
+        let mut plan = testing::plan();
+        plan.schedule.late = Late::Revise { max: 2, after_ms: 1 };
+        let noise = Noise::Laplace { scale: dyadic(24, 1) };
+        plan.outputs = Box::new([testing::output("count", What::Count, noise, 6, 36, 750_000_000)]);
+        plan.cost.loss = 750_000_000;
+        assert!(OpenDp::for_plan(&plan).is_ok());
+        plan.schedule.late = Late::Revise { max: 3, after_ms: 1 };
+        let refused = OpenDp::for_plan(&plan).err();
+        assert!(matches!(refused, Some(NoiseError::CostsMore { .. })), "{refused:?}");
+    }
+
+    /// s = 4, L0 = 2: T = 85 costs 8.5255e-10, and 84 more than 1e-9.
+    #[test]
+    fn a_threshold_that_leaks_more_than_it_costs_is_refused() {
+        let mut plan = testing::plan();
+        let noise = Noise::Laplace { scale: dyadic(4, 1) };
+        let mut output = testing::output("subjects", What::Subjects, noise, 2, 2, 500_000_000);
+        output.sensitivity.l0 = 2;
+        output.sensitivity.linf = 1;
+        output.cost.delta = 1_000_000_000;
+        plan.cost = output.cost;
+        plan.outputs = Box::new([output]);
+        for (threshold, floor, delta, kept) in [
+            (85, None, 1_000_000_000, true),
+            (84, None, 1_000_000_000, false),
+            (85, None, 852_560_000, true),
+            (85, None, 852_540_000, false),
+            (104, Some(20), 1_000_000_000, true),
+            (85, Some(20), 1_000_000_000, false),
+            (1, None, 1_000_000_000, false),
+        ] {
+            plan.keys = testing::unknown(threshold, floor);
+            plan.outputs[0].cost.delta = delta;
+            let verdict = OpenDp::for_plan(&plan).err();
+            let expected = (!kept).then(|| NoiseError::Threshold { output: "subjects".into() });
+            assert_eq!(verdict, expected, "{threshold} {floor:?} {delta}");
+        }
+        plan.keys = testing::unknown(200, None);
+        plan.cost.delta -= 1;
+        plan.outputs[0].cost.delta = 1_000_000_000;
+        assert_eq!(OpenDp::for_plan(&plan).err(), Some(NoiseError::SumCostsMore));
     }
 
     /// The two checks of a cost are told apart: each refuses alone.

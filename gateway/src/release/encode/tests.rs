@@ -70,6 +70,11 @@ fn zcdp_says_rho_and_what_it_is_in_epsilon() {
     assert_eq!(message["accounting"].to_string(), r#"{"kind":"zcdp","nano_rho":580000000}"#);
     assert_eq!(message["mechanism"]["subjects"], "discrete-gaussian sigma=26.875");
     assert_eq!(message["error95"]["subjects"].to_string(), "53");
+    assert_eq!(
+        message["delta"].to_string(),
+        "0.000000002",
+        "of the threshold and of the conversion"
+    );
 }
 
 #[test]
