@@ -4,6 +4,7 @@
 mod domain;
 mod names;
 mod resolve;
+mod resolve_randomise;
 mod resolve_rules;
 mod resolve_tests;
 mod resolve_transform;
