@@ -14,13 +14,14 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use ring::rand::SecureRandom;
 use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Table, UnixMillis};
 
 use crate::{
-    ambient::Clock,
+    ambient::{Ambient, Clock, NoChance},
     keys::{FileKeyring, KeyError},
     record::Refused,
-    transform::Program,
+    transform::{Chance, Program},
 };
 
 /// How far the clock may step back before decisions stop. Ordinary time daemons slew; a larger
@@ -54,6 +55,8 @@ pub enum ReloadError {
     Keyring(String),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Chance(#[from] NoChance),
     #[error("the policies name region `{0}`, which the configuration does not have")]
     Region(String),
 }
@@ -79,6 +82,7 @@ pub struct Policy {
     tenant: String,
     regions: Vec<String>,
     clock: Arc<dyn Clock>,
+    random: Arc<dyn SecureRandom + Send + Sync>,
     latest_us: AtomicI64,
     snapshot: ArcSwapOption<Snapshot>,
     in_force: Mutex<Option<InForce>>,
@@ -87,13 +91,14 @@ pub struct Policy {
 
 impl Policy {
     /// Holds nothing yet; [`Policy::reload`] fills it.
-    pub fn new(config: &crate::config::Config, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(config: &crate::config::Config, ambient: &Ambient) -> Self {
         Self {
             dir: config.policies.clone(),
             keyring_file: config.keys.file.clone(),
             tenant: config.tenant.clone(),
             regions: config.regions.keys().cloned().collect(),
-            clock,
+            clock: ambient.clock.clone(),
+            random: ambient.random.clone(),
             latest_us: AtomicI64::new(i64::MIN),
             snapshot: ArcSwapOption::empty(),
             in_force: Mutex::new(None),
@@ -177,10 +182,11 @@ impl Policy {
         if let Some(unknown) = table.regions().find(|r| !self.regions.iter().any(|k| k == r)) {
             return Err(ReloadError::Region(unknown.to_owned()));
         }
+        let chance = Arc::new(Chance::new(&*self.random)?);
         let programs = table
             .plans()
             .iter()
-            .map(|plan| Program::compile(plan, &self.tenant, keyring))
+            .map(|plan| Program::compile(plan, &self.tenant, keyring, &chance))
             .collect::<Result<_, _>>()?;
         Ok(Arc::new(Snapshot { table, programs }))
     }

@@ -408,14 +408,26 @@ impl Judge<'_> {
         let copies = route
             .deliveries
             .iter()
-            .map(|delivery| self.protect(&classified.record, delivery))
+            .enumerate()
+            .map(|(nth, delivery)| self.protect(&classified.record, delivery, nth > 0))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Fate::Deliver { jurisdiction, copies })
     }
 
-    fn protect(&mut self, record: &Record, delivery: &Delivery) -> Result<Protected, Refused> {
+    /// `again`: another copy of the same record went before it.
+    fn protect(
+        &mut self,
+        record: &Record,
+        delivery: &Delivery,
+        again: bool,
+    ) -> Result<Protected, Refused> {
         let program = self.snapshot.program(delivery.plan_id).ok_or_else(refuse_lost_plan)?;
-        program.apply(record_ref(record), &mut self.scratch).map_err(refused_by_plan)?;
+        let (record_ref, scratch) = (record_ref(record), &mut self.scratch);
+        let done = match again {
+            false => program.apply(record_ref, scratch),
+            true => program.apply_copy(record_ref, scratch),
+        };
+        done.map_err(refused_by_plan)?;
         let out = &mut self.scratch;
         Ok(Protected {
             region: delivery.region.clone(),
