@@ -18,11 +18,11 @@ use arc_swap::ArcSwapOption;
 use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Table, UnixMillis};
 
 use crate::{
-    ambient::Ambient,
+    ambient::{Ambient, NoChance},
     contribute::Contributor,
     keys::{FileKeyring, KeyError},
     record::Refused,
-    transform::Program,
+    transform::{Chance, Program},
 };
 
 /// How far the clock may step back before decisions stop. Ordinary time daemons slew; a larger
@@ -68,6 +68,8 @@ pub enum ReloadError {
     Keyring(String),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Chance(#[from] NoChance),
     #[error("the policies name region `{0}`, which the configuration does not have")]
     Region(String),
 }
@@ -101,13 +103,13 @@ pub struct Policy {
 
 impl Policy {
     /// Holds nothing yet; [`Policy::reload`] fills it.
-    pub fn new(config: &crate::config::Config, ambient: Ambient) -> Self {
+    pub fn new(config: &crate::config::Config, ambient: &Ambient) -> Self {
         Self {
             dir: config.policies.clone(),
             keyring_file: config.keys.file.clone(),
             tenant: config.tenant.clone(),
             regions: config.regions.keys().cloned().collect(),
-            ambient,
+            ambient: ambient.clone(),
             latest_us: AtomicI64::new(i64::MIN),
             snapshot: ArcSwapOption::empty(),
             in_force: Mutex::new(None),
@@ -196,10 +198,11 @@ impl Policy {
         if let Some(unknown) = table.regions().find(|r| !self.regions.iter().any(|k| k == r)) {
             return Err(ReloadError::Region(unknown.to_owned()));
         }
+        let chance = Arc::new(Chance::new(&*self.ambient.random)?);
         let programs = table
             .plans()
             .iter()
-            .map(|plan| Program::compile(plan, &self.tenant, keyring))
+            .map(|plan| Program::compile(plan, &self.tenant, keyring, &chance))
             .collect::<Result<_, _>>()?;
         let mut contributors: HashMap<Arc<str>, Vec<Contributor>> = HashMap::new();
         for plan in table.releases() {

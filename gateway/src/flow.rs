@@ -451,7 +451,8 @@ impl Judge<'_> {
         let deliver = self.grant.dataset().records == Records::Deliver;
         if deliver {
             for (n, delivery) in route.deliveries.iter().enumerate() {
-                copies.push(self.protect(&classified.record, delivery, Via::Delivery(n))?);
+                let via = Via::Delivery(n);
+                copies.push(self.protect(&classified.record, delivery, via, n > 0)?);
             }
         }
         self.contribute(classified, route, &mut copies)?;
@@ -495,14 +496,21 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// `again`: another copy of the same record went before it.
     fn protect(
         &mut self,
         record: &Record,
         delivery: &Delivery,
         via: Via,
+        again: bool,
     ) -> Result<Protected, Refused> {
         let program = self.snapshot.program(delivery.plan_id).ok_or_else(refuse_lost_plan)?;
-        program.apply(record_ref(record), &mut self.scratch).map_err(refused_by_plan)?;
+        let (record_ref, scratch) = (record_ref(record), &mut self.scratch);
+        let done = match again {
+            false => program.apply(record_ref, scratch),
+            true => program.apply_copy(record_ref, scratch),
+        };
+        done.map_err(refused_by_plan)?;
         let out = &mut self.scratch;
         Ok(Protected {
             via,

@@ -160,7 +160,7 @@ impl Service {
         let admin_socket = bind(config.admin.address).await?;
         let (data_at, admin_at) = (local(&data)?, local(&admin_socket)?);
         let metrics = Arc::new(Metrics::default());
-        let policy = Arc::new(Policy::new(&config, ambient.clone()));
+        let policy = Arc::new(Policy::new(&config, &ambient));
         let regions = open_regions(&config, &ambient).await?;
         let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);
         let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::ambient::ManualClock;
+use crate::ambient::{Ambient, ManualClock};
 
 /// 2026-11-23.
 const NOW_US: i64 = 1_795_392_000_000_000;
@@ -27,7 +27,7 @@ fn house() -> House {
     let clock = Arc::new(ManualClock::at_us(NOW_US));
     let config = crate::config::load(&file).unwrap();
     let ambient = Ambient { clock: clock.clone(), ..Ambient::system() };
-    let policy = Policy::new(&config, ambient);
+    let policy = Policy::new(&config, &ambient);
     let house = House { dir, clock, policy };
     house.keyring(KEY);
     house
