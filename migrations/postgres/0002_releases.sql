@@ -43,10 +43,11 @@ CREATE TABLE ledger_release_lost (
     PRIMARY KEY (writer, wseq, entry)
 );
 
--- Where partitions were cut for a window: the first to say it is followed by all.
+-- Where partitions were cut for a window: the first to say it is followed by all. With the cut, what the
+-- caller computed from it, sealed by the caller, until it is no longer needed.
 CREATE TABLE ledger_cut (
     name text NOT NULL, window_start_us bigint NOT NULL, revision bigint NOT NULL,
-    part bigint NOT NULL, cut bigint NOT NULL,
+    part bigint NOT NULL, cut bigint NOT NULL, sealed bytea,
     PRIMARY KEY (name, window_start_us, revision, part)
 );
 

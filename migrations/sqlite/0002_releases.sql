@@ -52,10 +52,11 @@ CREATE TABLE ledger_release_lost (
     PRIMARY KEY (writer, wseq, entry)
 ) STRICT, WITHOUT ROWID;
 
--- Where partitions were cut for a window: the first to say it is followed by all.
+-- Where partitions were cut for a window: the first to say it is followed by all. With the cut, what the
+-- caller computed from it, sealed by the caller, until it is no longer needed.
 CREATE TABLE ledger_cut (
     name TEXT NOT NULL, window_start_us INTEGER NOT NULL, revision INTEGER NOT NULL,
-    part INTEGER NOT NULL, cut INTEGER NOT NULL,
+    part INTEGER NOT NULL, cut INTEGER NOT NULL, sealed BLOB,
     PRIMARY KEY (name, window_start_us, revision, part)
 ) STRICT, WITHOUT ROWID;
 

@@ -214,7 +214,38 @@ impl Ledger {
         partition: u32,
         cut: i64,
     ) -> Result<i64, StoreError> {
-        self.store.cut(name, Cut { window_start_us, revision, partition, cut }).await
+        self.store.cut(name, Cut { window_start_us, revision, partition, cut }, None).await
+    }
+
+    /// As [`Ledger::cut`], and keeps what its caller computed from the cut, if it is the one that
+    /// is followed. The ledger cannot read it: the caller seals it.
+    pub async fn cut_with(
+        &self,
+        name: &str,
+        cut: Cut,
+        sealed: &[u8],
+    ) -> Result<i64, StoreError> {
+        self.store.cut(name, cut, Some(sealed)).await
+    }
+
+    /// Partition, cut and sealed bytes of a window's cuts, by partition.
+    pub async fn partials(
+        &self,
+        name: &str,
+        window_start_us: i64,
+        revision: u32,
+    ) -> Result<Vec<(u32, i64, Vec<u8>)>, StoreError> {
+        self.store.partials(name, window_start_us, revision).await
+    }
+
+    /// Forgets the sealed bytes of a window's cuts; the cuts stay.
+    pub async fn forget_partials(
+        &self,
+        name: &str,
+        window_start_us: i64,
+        revision: u32,
+    ) -> Result<(), StoreError> {
+        self.store.forget_partials(name, window_start_us, revision).await
     }
 
     /// The agreed cuts of windows that start at `from_us` or later, in order of window, revision

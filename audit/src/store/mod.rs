@@ -253,7 +253,21 @@ pub(crate) trait Store: Send + Sync {
     fn lost_releases<'a>(&'a self, node: &'a str, not: WriterId) -> Answer<'a, Vec<ReleaseVoid>>;
     fn blob<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>>;
     /// Writes a cut unless there is one, and gives the one that is there.
-    fn cut<'a>(&'a self, name: &'a str, cut: Cut) -> Answer<'a, i64>;
+    fn cut<'a>(&'a self, name: &'a str, cut: Cut, sealed: Option<&'a [u8]>) -> Answer<'a, i64>;
+    /// Partition, cut and sealed bytes of a window's cuts that still have them, by partition.
+    fn partials<'a>(
+        &'a self,
+        name: &'a str,
+        window_start_us: i64,
+        revision: u32,
+    ) -> Answer<'a, Vec<(u32, i64, Vec<u8>)>>;
+    /// Forgets the sealed bytes of a window's cuts.
+    fn forget_partials<'a>(
+        &'a self,
+        name: &'a str,
+        window_start_us: i64,
+        revision: u32,
+    ) -> Answer<'a, ()>;
     fn cuts<'a>(&'a self, name: &'a str, from_us: i64) -> Answer<'a, Vec<Cut>>;
     fn purge_cuts<'a>(&'a self, name: &'a str, before_us: i64) -> Answer<'a, ()>;
     /// The epoch, if the lease is the holder's now.

@@ -260,17 +260,23 @@ macro_rules! release_methods {
             })
         }
 
-        fn cut<'a>(&'a self, name: &'a str, cut: Cut) -> Answer<'a, i64> {
+        fn cut<'a>(
+            &'a self,
+            name: &'a str,
+            cut: Cut,
+            sealed: Option<&'a [u8]>,
+        ) -> Answer<'a, i64> {
             Box::pin(async move {
                 sqlx::query(
-                    "INSERT INTO ledger_cut (name, window_start_us, revision, part, cut) \
-                     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                    "INSERT INTO ledger_cut (name, window_start_us, revision, part, cut, sealed) \
+                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
                 )
                 .bind(name)
                 .bind(cut.window_start_us)
                 .bind(i64::from(cut.revision))
                 .bind(i64::from(cut.partition))
                 .bind(cut.cut)
+                .bind(sealed.map(<[u8]>::to_vec))
                 .execute(&self.books)
                 .await?;
                 Ok(sqlx::query_scalar(
@@ -302,6 +308,47 @@ macro_rules! release_methods {
                     Ok(Cut { window_start_us, revision, partition, cut })
                 };
                 rows.into_iter().map(cut).collect()
+            })
+        }
+
+        fn partials<'a>(
+            &'a self,
+            name: &'a str,
+            window_start_us: i64,
+            revision: u32,
+        ) -> Answer<'a, Vec<(u32, i64, Vec<u8>)>> {
+            Box::pin(async move {
+                let rows: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(
+                    "SELECT part, cut, sealed FROM ledger_cut WHERE name = $1 \
+                       AND window_start_us = $2 AND revision = $3 AND sealed IS NOT NULL \
+                     ORDER BY part",
+                )
+                .bind(name)
+                .bind(window_start_us)
+                .bind(i64::from(revision))
+                .fetch_all(&self.readers)
+                .await?;
+                rows.into_iter().map(|(part, cut, sealed)| Ok((number(part)?, cut, sealed))).collect()
+            })
+        }
+
+        fn forget_partials<'a>(
+            &'a self,
+            name: &'a str,
+            window_start_us: i64,
+            revision: u32,
+        ) -> Answer<'a, ()> {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE ledger_cut SET sealed = NULL WHERE name = $1 \
+                       AND window_start_us = $2 AND revision = $3",
+                )
+                .bind(name)
+                .bind(window_start_us)
+                .bind(i64::from(revision))
+                .execute(&self.books)
+                .await?;
+                Ok(())
             })
         }
 

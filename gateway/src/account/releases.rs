@@ -284,9 +284,9 @@ impl Account {
         sealed: Vec<u8>,
     ) -> Result<i64, AccountError> {
         let name = agreed_name(plan);
-        let start_us = us(pane.start_ms);
-        let agreed = self.ledger()?.cut(&name, start_us, pane.revision, partition, cut, &sealed);
-        Ok(agreed.await?)
+        let (window_start_us, revision) = (us(pane.start_ms), pane.revision);
+        let cut = audit::Cut { window_start_us, revision, partition, cut };
+        Ok(self.ledger()?.cut_with(&name, cut, &sealed).await?)
     }
 
     /// The cuts of panes from a time on.
@@ -330,7 +330,7 @@ impl Account {
         number: i64,
     ) -> Result<i64, AccountError> {
         let name = format!("{}:{what}", agreed_name(plan));
-        Ok(self.ledger()?.cut(&name, 0, 0, 0, number, &[]).await?)
+        Ok(self.ledger()?.cut(&name, 0, 0, 0, number).await?)
     }
 
     /// Whether this process may release now: one of all replicas.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 use sluicegate_audit as audit;
-use sluicegate_policies::release::{Accounting, ReleasePlan, Unit, rho_to_epsilon};
+use sluicegate_policies::release::{Accounting, ReleasePlan, Unit, conversion_delta_atto, rho_to_epsilon};
 
 use super::{Exit, Output, complain, load_config, runtime, say};
 use crate::{
@@ -156,7 +156,7 @@ impl Period {
         let loss = u64::try_from(spent.loss).unwrap_or(u64::MAX);
         let epsilon_nano = match plan.map(|plan| plan.accounting) {
             Some(Accounting::Zcdp) => {
-                plan.map(|plan| rho_to_epsilon(loss, plan.promise.conversion_delta_atto))
+                plan.map(|plan| rho_to_epsilon(loss, conversion_delta_atto(plan)))
             }
             Some(Accounting::Pure) => Some(loss),
             None => None,
@@ -246,7 +246,7 @@ impl Forecast {
         };
         let period_loss = cost.loss.saturating_mul(u64::from(counts));
         let epsilon = |loss: u64| match plan.accounting {
-            Accounting::Zcdp => nano(rho_to_epsilon(loss, plan.promise.conversion_delta_atto)),
+            Accounting::Zcdp => nano(rho_to_epsilon(loss, conversion_delta_atto(plan))),
             Accounting::Pure => nano(loss),
         };
         let period_epsilon = epsilon(period_loss);

@@ -249,7 +249,7 @@ fn costs(plan: &ReleasePlan) -> Costs {
 }
 
 /// What of δ the conversion takes: as `privacy::budget` has it.
-fn conversion_delta_atto(plan: &ReleasePlan) -> u64 {
+pub fn conversion_delta_atto(plan: &ReleasePlan) -> u64 {
     match plan.keys {
         Keys::Unknown { .. } => plan.promise.delta_atto / 2,
         Keys::Whole | Keys::Public { .. } => plan.promise.delta_atto,

@@ -10,7 +10,7 @@ mod privacy;
 pub use calendar::{Calendar, Zone};
 pub use explain::{
     Accuracy, Bias, Costs, Crowd, Curve, Expected, Explained, Point, Protects, Rows, Times,
-    error_by_epsilon, error_by_windows, explain,
+    conversion_delta_atto, error_by_epsilon, error_by_windows, explain,
 };
 pub use plan::*;
 pub use privacy::*;
