@@ -1,8 +1,14 @@
 //! `sluicegate policy`: check, explain, test and schema, for the people who write policies.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use sluicegate_policies as policies;
+use sluicegate_policies::{
+    self as policies,
+    release::{Expected, ReleasePlan, Volume},
+};
 
 use super::{Exit, Output, complain, say};
 use crate::{
@@ -17,19 +23,22 @@ pub(super) enum Verb {
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
-    /// Say in sentences what the policies decide, and why
+    /// Say in sentences what the policies decide, and why; or what a release promises
     Explain {
         #[arg(value_name = "DIR")]
         dir: PathBuf,
+        /// Say of this release whom it protects, what it costs and how good its numbers are
+        #[arg(long, conflicts_with_all = ["principal", "purpose", "dataset", "field", "region", "jurisdiction"])]
+        release: Option<String>,
         /// Who asks, by a name of the vocabulary
-        #[arg(long)]
-        principal: String,
+        #[arg(long, required_unless_present = "release")]
+        principal: Option<String>,
         /// For what purpose
-        #[arg(long)]
-        purpose: String,
+        #[arg(long, required_unless_present = "release")]
+        purpose: Option<String>,
         /// Of which dataset
-        #[arg(long)]
-        dataset: String,
+        #[arg(long, required_unless_present = "release")]
+        dataset: Option<String>,
         /// Only this field, as the dataset writes it
         #[arg(long)]
         field: Option<String>,
@@ -48,6 +57,18 @@ pub(super) enum Verb {
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
     },
+    /// Draw how the error of a release's numbers answers to epsilon and to the windows a person may
+    /// be counted in
+    Plot {
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// The release, by its name
+        #[arg(long)]
+        release: String,
+        /// The SVG file to write
+        #[arg(long, value_name = "FILE.svg")]
+        to: PathBuf,
+    },
     /// Print the JSON Schema of the policy language, for completion in editors
     Schema,
 }
@@ -55,11 +76,14 @@ pub(super) enum Verb {
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
     match verb {
         Verb::Check { dir } => check(dir, output),
-        Verb::Explain { dir, principal, purpose, dataset, field, region, jurisdiction } => {
+        Verb::Explain { dir, release: Some(release), .. } => explain_release(dir, release, output),
+        Verb::Explain {
+            dir, principal, purpose, dataset, field, region, jurisdiction, ..
+        } => {
             let question = policies::Question {
-                principal: principal.clone(),
-                purpose: Some(purpose.clone()),
-                dataset: dataset.clone(),
+                principal: principal.clone().unwrap_or_default(),
+                purpose: purpose.clone(),
+                dataset: dataset.clone().unwrap_or_default(),
                 field: field.clone(),
                 region: region.clone(),
                 jurisdiction: jurisdiction.clone(),
@@ -67,6 +91,7 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
             explain(dir, &question, output)
         }
         Verb::Test { dir, junit } => test(dir, junit.as_deref(), output),
+        Verb::Plot { dir, release, to } => plot_release(dir, release, to),
         Verb::Schema => {
             say(serde_json::to_string_pretty(&policies::schema()).unwrap_or_default());
             Exit::Ok
@@ -137,6 +162,63 @@ fn explain(dir: &Path, question: &policies::Question, output: Output) -> Exit {
             Exit::Ok
         }
         Err(exit) => exit,
+    }
+}
+
+/// A release of a folder of policies, whatever its mode and dates, and what its author expects.
+fn release_of(
+    dir: &Path,
+    release: &str,
+    output: Output,
+) -> Result<(Arc<ReleasePlan>, Volume), Exit> {
+    let sources = read(dir)?;
+    let bundle = compile(&sources, output)?;
+    let found = bundle.all_releases().find(|plan| &*plan.name == release).cloned();
+    found.map(|plan| (plan, bundle.expected(release))).ok_or_else(|| {
+        let known: Vec<&str> = bundle.all_releases().map(|plan| &*plan.name).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        complain(format!("the policies have no release of that name; they have: {known}"));
+        Exit::Usage
+    })
+}
+
+fn explain_release(dir: &Path, release: &str, output: Output) -> Exit {
+    let (plan, volume) = match release_of(dir, release, output) {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    let expected = match (volume.records, volume.subjects) {
+        (Some(records_per_pane), Some(subjects_per_pane)) => {
+            Some(Expected { records_per_pane, subjects_per_pane, ..Expected::default() })
+        }
+        _ => None,
+    };
+    let explained = policies::release::explain(&plan, expected.as_ref());
+    match output {
+        Output::Human => say(&explained),
+        Output::Json => say(serde_json::to_string_pretty(&explained).unwrap_or_default()),
+    }
+    Exit::Ok
+}
+
+fn plot_release(dir: &Path, release: &str, to: &Path) -> Exit {
+    let plan = match release_of(dir, release, Output::Human) {
+        Ok((plan, _)) => plan,
+        Err(exit) => return exit,
+    };
+    let svg = match super::plot::of(&plan) {
+        Ok(svg) => svg,
+        Err(error) => {
+            complain(error);
+            return Exit::CheckFailed;
+        }
+    };
+    match std::fs::write(to, svg) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            complain(format!("couldn't write `{}`: {}", to.display(), error.kind()));
+            Exit::Usage
+        }
     }
 }
 
