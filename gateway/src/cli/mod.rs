@@ -9,6 +9,7 @@ mod generate;
 mod init;
 mod ledger;
 mod lineage;
+mod plot;
 mod policy;
 mod release;
 mod run;

@@ -7,13 +7,17 @@ use std::{
 
 use sluicegate_policies::{
     self as policies,
-    release::{Expected, ReleasePlan, Volume},
+    release::{
+        Declared, Expected, KeyKind, Keys, ReleasePlan, Share, Unit, Volume, What,
+        error_by_epsilon, error_by_windows,
+    },
 };
 
-use super::{Exit, Output, complain, say};
+use super::{Exit, Output, complain, plot, say};
 use crate::{
     ambient::{Clock, SystemClock},
     decide::read_bundle,
+    release::store::releases_of_a_pane,
 };
 
 #[derive(clap::Subcommand)]
@@ -65,12 +69,23 @@ pub(super) enum Verb {
         /// The release, by its name
         #[arg(long)]
         release: String,
+        /// The dial that is turned
+        #[arg(long, value_enum, default_value = "epsilon")]
+        against: Dial,
         /// The SVG file to write
         #[arg(long, value_name = "FILE.svg")]
         to: PathBuf,
     },
     /// Print the JSON Schema of the policy language, for completion in editors
     Schema,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Dial {
+    /// The budget of a person and period
+    Epsilon,
+    /// The windows of a period in which one person is counted
+    Windows,
 }
 
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
@@ -91,7 +106,7 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
             explain(dir, &question, output)
         }
         Verb::Test { dir, junit } => test(dir, junit.as_deref(), output),
-        Verb::Plot { dir, release, to } => plot_release(dir, release, to),
+        Verb::Plot { dir, release, against, to } => plot_release(dir, release, *against, to),
         Verb::Schema => {
             say(serde_json::to_string_pretty(&policies::schema()).unwrap_or_default());
             Exit::Ok
@@ -201,12 +216,55 @@ fn explain_release(dir: &Path, release: &str, output: Output) -> Exit {
     Exit::Ok
 }
 
-fn plot_release(dir: &Path, release: &str, to: &Path) -> Exit {
+/// Places of the two dials, a few to each doubling.
+const EPSILONS: [f64; 13] =
+    [0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0, 15.0, 25.0];
+const WINDOWS: [u32; 14] = [1, 2, 3, 5, 7, 10, 15, 24, 36, 60, 100, 200, 500, 1_440];
+
+fn drawn(plan: &ReleasePlan, against: Dial) -> Result<String, String> {
+    // Shares as they came out: parts of what all outputs cost.
+    let all: u64 = plan.outputs.iter().map(|output| output.cost.loss).sum();
+    let share = |cost: u64| {
+        let millionths = u128::from(cost) * 1_000_000 / u128::from(all.max(1));
+        Share(u32::try_from(millionths).unwrap_or(1_000_000))
+    };
+    let outputs: Vec<(What, Share)> =
+        plan.outputs.iter().map(|o| (o.what.clone(), share(o.cost.loss))).collect();
+    let declared = Declared {
+        accounting: plan.accounting,
+        epsilon: plan.promise.epsilon,
+        delta_atto: plan.promise.delta_atto,
+        panes_charged: match plan.unit {
+            Unit::Subject(_) => plan.bounds.windows_per_period,
+            Unit::Record => 1,
+        },
+        repeats: releases_of_a_pane(plan),
+        bounds: plan.bounds,
+        keys: match plan.keys {
+            Keys::Whole => KeyKind::Whole,
+            Keys::Public { .. } => KeyKind::Public,
+            Keys::Unknown { raw_floor, .. } => KeyKind::Unknown { raw_floor, noisy_floor: None },
+        },
+        outputs: &outputs,
+    };
+    let (curves, x) = match against {
+        Dial::Epsilon => (error_by_epsilon(&declared, &EPSILONS), "epsilon a person and period"),
+        Dial::Windows => (
+            error_by_windows(&declared, &WINDOWS),
+            "windows of a period in which a person is counted",
+        ),
+    };
+    let title = format!("{}: 95 % error of a window's numbers", plan.name);
+    let axes = plot::Axes { title: &title, x, y: "95 % error, in the number's own unit" };
+    plot::svg(&curves, &axes).map_err(|error| error.to_string())
+}
+
+fn plot_release(dir: &Path, release: &str, against: Dial, to: &Path) -> Exit {
     let plan = match release_of(dir, release, Output::Human) {
         Ok((plan, _)) => plan,
         Err(exit) => return exit,
     };
-    let svg = match super::plot::of(&plan) {
+    let svg = match drawn(&plan, against) {
         Ok(svg) => svg,
         Err(error) => {
             complain(error);
