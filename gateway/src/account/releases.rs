@@ -4,7 +4,7 @@ use sluicegate_audit as audit;
 use sluicegate_audit::{Entry, Position};
 use sluicegate_policies::{
     BundleDigest,
-    release::{Accounting, Calendar, Cost, Noise, ReleasePlan, Unit},
+    release::{Accounting, Calendar, Cost, Noise, ReleasePlan, Stretch, Unit},
 };
 
 use super::{Account, AccountError, entries::outcome};
@@ -75,13 +75,13 @@ pub fn release_cost(plan: &ReleasePlan) -> Cost {
     })
 }
 
-/// The start of the budget's period that a pane belongs to.
-pub fn period_start_ms(plan: &ReleasePlan, pane_start_ms: i64) -> i64 {
+/// The budget's period that a pane belongs to, by the pane's start.
+pub fn period_of(plan: &ReleasePlan, pane_start_ms: i64) -> Stretch {
     let period = match &plan.unit {
         Unit::Subject(unit) => &unit.period,
         Unit::Record => &RECORD_PERIOD,
     };
-    period.containing(pane_start_ms).start_ms
+    period.containing(pane_start_ms)
 }
 
 fn charge(plan: &ReleasePlan, pane: PaneId) -> audit::Charge {
@@ -92,7 +92,7 @@ fn charge(plan: &ReleasePlan, pane: PaneId) -> audit::Charge {
     };
     audit::Charge {
         account: plan.dataset.to_string(),
-        period_us: us(period_start_ms(plan, pane.start_ms)),
+        period_us: us(period_of(plan, pane.start_ms).start_ms),
         line: plan.digest,
         unit: match plan.accounting {
             Accounting::Pure => audit::LossUnit::NanoEpsilon,
@@ -265,9 +265,19 @@ impl Account {
         Ok(blobs.and_then(|blobs| store::messages(&blobs)))
     }
 
-    /// No more releases of a dataset in the period that holds this pane.
-    pub async fn block_period(&self, plan: &ReleasePlan, pane: PaneId) -> Result<(), AccountError> {
-        let period_us = us(period_start_ms(plan, pane.start_ms));
+    /// Whether the ledger has the release of a pane.
+    pub async fn knows_release(
+        &self,
+        plan: &ReleasePlan,
+        pane: PaneId,
+    ) -> Result<bool, AccountError> {
+        let id = store::release_id(&plan.name, pane);
+        Ok(self.ledger()?.find_release(&id).await?.is_some())
+    }
+
+    /// No more releases of a dataset in the period that holds this moment.
+    pub async fn block_period(&self, plan: &ReleasePlan, at_ms: i64) -> Result<(), AccountError> {
+        let period_us = us(period_of(plan, at_ms).start_ms);
         let (account, why) = (plan.dataset.to_string(), "release-unknown-to-ledger".to_owned());
         self.ledger()?.block(audit::BudgetBlocked { account, period_us, why }).await?;
         Ok(())
@@ -343,7 +353,7 @@ impl Account {
 
     /// What the current period has cost one unit of the dataset, in parts per million of its cap.
     pub async fn spent_ratio(&self, plan: &ReleasePlan, now_ms: i64) -> Result<f64, AccountError> {
-        let period_us = us(period_start_ms(plan, now_ms));
+        let period_us = us(period_of(plan, now_ms).start_ms);
         let lines = self.ledger()?.budget(Some(&plan.dataset)).await?;
         let spent = audit::Spent::of(lines.iter().filter(|line| line.period_us == period_us));
         let ppm = spent.loss.saturating_mul(1_000_000) / u128::from(plan.cap.loss.max(1));

@@ -10,7 +10,7 @@ use sluicegate_policies::release::{Accounting, ReleasePlan, Unit, conversion_del
 use super::{Exit, Output, complain, load_config, runtime, say};
 use crate::{
     account::{
-        releases::{period_start_ms, release_cost},
+        releases::{period_of, release_cost},
         store_url,
     },
     ambient::{Clock, SystemClock},
@@ -258,7 +258,7 @@ impl Forecast {
                 Accounting::Zcdp => "nano-rho",
                 Accounting::Pure => "nano-epsilon",
             },
-            period_begins: moment(period_start_ms(plan, now_ms)),
+            period_begins: moment(period_of(plan, now_ms).start_ms),
             windows_in_a_period: u64::try_from(panes).unwrap_or(0) * u64::from(repeats),
             windows_that_count: counts,
             window_loss: cost.loss,

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     account::{
         Account,
-        releases::{Covered, Drawn, Durable, ReleaseError},
+        releases::{Covered, Drawn, Durable, ReleaseError, period_of},
     },
     ambient::Clock,
     contribute::contributions_topic,
@@ -50,9 +50,11 @@ const RETRY: Duration = Duration::from_secs(1);
 const LEASE_US: i64 = 5_000_000;
 /// Clocks of gateways and brokers may differ by this much when a replay's begin is looked up.
 const CLOCK_SLACK_MS: i64 = 60_000;
-/// Records that are looked at in a release topic for releases that the ledger does not know.
-const GUARD_RECORDS: usize = 100_000;
-const GUARD_PAGE: usize = 2_000;
+/// The newest messages of each partition of a release topic, in which releases that the ledger
+/// does not know would be found.
+const GUARD_MESSAGES: i64 = 2_000;
+/// Records of one page of a replay.
+const REPLAY_RECORDS: usize = 2_000;
 
 /// Why a release could not go on; it begins anew.
 #[derive(Debug, thiserror::Error)]
@@ -232,34 +234,37 @@ impl<'r> Run<'r> {
     }
 
     /// A ledger that was restored from a backup does not know what its later self has released:
-    /// the topic does. Its periods are blocked, so that nothing of them is drawn again.
+    /// the topic does. From its newest release on, all periods are blocked up to the topic's
+    /// newest, so that nothing of them is drawn again.
     async fn guard(&self) -> Result<(), RunError> {
         let plan = &self.of.plan;
-        let mut known: BTreeMap<PaneId, bool> = BTreeMap::new();
-        let since = self.of.now_ms().saturating_sub(keep_ms(plan));
-        let partitions = self.pipeline.ensure(&plan.topic, None).await?;
-        for partition in 0..partitions {
-            let mut at = self.pipeline.offset_at(&plan.topic, partition, since).await?;
-            for _ in 0..GUARD_RECORDS / GUARD_PAGE {
-                let page = self.pipeline.read(&plan.topic, partition, at, GUARD_PAGE).await?;
-                let Some(last) = page.records.last() else { break };
-                at = last.offset + 1;
-                for record in &page.records {
-                    let value = record.value.as_deref().unwrap_or_default();
-                    let Some(pane) = store::pane_of_message(&plan.name, value) else { continue };
-                    known.entry(pane).or_insert(false);
-                }
+        let latest = self.of.account.latest_release(plan).await?;
+        let mut unknown: BTreeSet<PaneId> = BTreeSet::new();
+        for partition in 0..self.pipeline.ensure(&plan.topic, None).await? {
+            let end = self.pipeline.read(&plan.topic, partition, i64::MAX, 0).await?.end;
+            let from = end.saturating_sub(GUARD_MESSAGES).max(0);
+            let page = self.pipeline.read(&plan.topic, partition, from, REPLAY_RECORDS).await?;
+            for record in &page.records {
+                let value = record.value.as_deref().unwrap_or_default();
+                let pane = store::pane_of_message(&plan.name, value);
+                unknown.extend(pane.filter(|pane| latest.is_none_or(|latest| *pane > latest)));
             }
         }
-        let Some((oldest, _)) = known.first_key_value() else { return Ok(()) };
-        let in_ledger = self.of.account.released(plan, oldest.start_ms, i64::MAX / 1_000).await?;
-        for pane in in_ledger {
-            known.insert(pane, true);
+        // What another replica releases meanwhile is in the ledger first.
+        let mut newest = None;
+        for pane in unknown.iter().rev() {
+            if !self.of.account.knows_release(plan, *pane).await? {
+                newest = Some(*pane);
+                break;
+            }
         }
-        for (pane, _) in known.into_iter().filter(|(_, known)| !known) {
+        let (Some(newest), Some(oldest)) = (newest, unknown.first()) else { return Ok(()) };
+        let mut at = latest.map_or(oldest.start_ms, |latest| latest.start_ms);
+        while at <= newest.start_ms {
             tracing::error!(event = "release-unknown-to-ledger", release = %plan.name,
-                window_start_ms = pane.start_ms);
-            self.of.account.block_period(plan, pane).await?;
+                period_ms = period_of(plan, at).start_ms);
+            self.of.account.block_period(plan, at).await?;
+            at = period_of(plan, at).end_ms;
         }
         Ok(())
     }
@@ -311,7 +316,7 @@ impl<'r> Run<'r> {
         // state, such as a pane that is over, is taken away at the same place again.
         for (cut, pane) in cuts {
             while part.next < cut {
-                let records = self.pipeline.read(&self.topic, partition, part.next, GUARD_PAGE);
+                let records = self.pipeline.read(&self.topic, partition, part.next, REPLAY_RECORDS);
                 let records = records.await?.records;
                 let Some(last) = records.last() else { break };
                 let end = (last.offset + 1).min(cut);
