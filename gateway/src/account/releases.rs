@@ -279,7 +279,11 @@ impl Account {
     pub async fn block_period(&self, plan: &ReleasePlan, at_ms: i64) -> Result<(), AccountError> {
         let period_us = us(period_of(plan, at_ms).start_ms);
         let (account, why) = (plan.dataset.to_string(), "release-unknown-to-ledger".to_owned());
-        self.ledger()?.block(audit::BudgetBlocked { account, period_us, why }).await?;
+        let ledger = self.ledger()?;
+        if ledger.blocked(Some(&plan.dataset)).await?.iter().any(|(_, at)| *at == period_us) {
+            return Ok(());
+        }
+        ledger.block(audit::BudgetBlocked { account, period_us, why }).await?;
         Ok(())
     }
 
