@@ -114,7 +114,7 @@ fn throw_away(
     ambient: &Ambient,
 ) -> Result<FileKeyring, String> {
     use base64::{Engine, prelude::BASE64_STANDARD};
-    let mut key = || {
+    let key = || {
         let mut bytes = [0; 32];
         ambient.random.fill(&mut bytes).map_err(|_| "no random numbers".to_owned())?;
         Ok::<_, String>(BASE64_STANDARD.encode(bytes))

@@ -102,7 +102,15 @@ pub const NOTE: &str = "SIMULATION ON RAW DATA: never delivered, not protected; 
 /// What is true of a pane: no bound, no clamp.
 #[derive(Default)]
 struct Truth {
-    by_key: BTreeMap<Arc<str>, (BTreeSet<[u8; 16]>, i64, Vec<i64>)>,
+    by_key: BTreeMap<Arc<str>, TrueRow>,
+}
+
+#[derive(Clone, Default)]
+struct TrueRow {
+    subjects: BTreeSet<[u8; 16]>,
+    records: i64,
+    /// One for each sum of the plan.
+    totals: Vec<i64>,
 }
 
 /// Runs the stream through contribution, bounding and, `runs` times with fresh noise, selection.
@@ -204,24 +212,21 @@ fn close_due(
 impl Truth {
     fn count(&mut self, plan: &ReleasePlan, contribution: &window::Contribution) {
         let sums = plan.outputs.iter().filter(|o| matches!(o.what, What::Sum { .. })).count();
-        let (subjects, count, totals) = self
-            .by_key
-            .entry(contribution.key.clone())
-            .or_insert_with(|| (BTreeSet::new(), 0, vec![0; sums]));
-        subjects.insert(contribution.subject.0);
-        *count += 1;
-        for (total, value) in totals.iter_mut().zip(&contribution.values) {
+        let row = self.by_key.entry(contribution.key.clone()).or_default();
+        row.totals.resize(sums, 0);
+        row.subjects.insert(contribution.subject.0);
+        row.records += 1;
+        for (total, value) in row.totals.iter_mut().zip(&contribution.values) {
             *total = total.saturating_add(value.unwrap_or(0));
         }
     }
 
     fn row(&self, plan: &ReleasePlan, key: &str) -> Vec<i64> {
-        let nothing = (BTreeSet::new(), 0, Vec::new());
-        let (subjects, count, totals) = self.by_key.get(key).unwrap_or(&nothing);
-        let mut totals = totals.iter();
+        let row = self.by_key.get(key).cloned().unwrap_or_default();
+        let mut totals = row.totals.iter();
         let value = |what: &What| match what {
-            What::Subjects => i64::try_from(subjects.len()).unwrap_or(i64::MAX),
-            What::Count => *count,
+            What::Subjects => i64::try_from(row.subjects.len()).unwrap_or(i64::MAX),
+            What::Count => row.records,
             What::Sum { .. } => totals.next().copied().unwrap_or(0),
         };
         plan.outputs.iter().map(|o| &o.what).map(value).collect()
