@@ -8,13 +8,13 @@
     reason = "a benchmark says what it measured, and may stop where a service may not"
 )]
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, sync::Arc, time::Instant};
 
 use criterion::Criterion;
 use ring::rand::SystemRandom;
 use sluicegate_gateway::{
     keys::FileKeyring,
-    transform::{Program, Protected, RecordRef, tokenizer},
+    transform::{Chance, Program, Protected, RecordRef, tokenizer},
 };
 use sluicegate_policies::{
     DatePart, FieldPath, FieldPlan, Generalise, Mask, Normaliser, OnInvalid, Part, Plan, Step,
@@ -73,6 +73,7 @@ fn main() {
     let text = FileKeyring::generate(["main"], &SystemRandom::new()).expect("random keys");
     let keys = FileKeyring::parse(&text).expect("our own keyring");
     let record = RecordRef { key: None, headers: &[], value: RECORD.as_bytes() };
+    let chance = Arc::new(Chance::from_seed([7; 32]));
     let mut out = Protected::default();
     let mut c = Criterion::default().configure_from_args().without_plots();
 

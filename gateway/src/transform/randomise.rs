@@ -252,7 +252,7 @@ impl Randomiser {
                 hasher
             }
         };
-        Some(Coins { stream: hasher.finalize_xof(), block: [0; BLOCK_BYTES], used: BLOCK_BYTES })
+        Some(Coins::of(hasher))
     }
 }
 
@@ -284,7 +284,7 @@ fn k_rr(own: usize, k: usize, truth: u64, coins: &mut Coins) -> usize {
 
 /// `Pr[z] ∝ exp(-|z|·s/t)` over the integers, exactly: Algorithm 2 of Canonne, Kamath and Steinke,
 /// "The Discrete Gaussian for Differential Privacy" (2020).
-fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 {
+pub(super) fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 {
     loop {
         let u = coins.below(t);
         if !coins.exp_minus(u, t) {
@@ -306,13 +306,17 @@ fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 {
 }
 
 /// Uniform words of a keyed stream.
-struct Coins {
+pub(super) struct Coins {
     stream: blake3::OutputReader,
     block: [u8; BLOCK_BYTES],
     used: usize,
 }
 
 impl Coins {
+    pub(super) fn of(keyed: blake3::Hasher) -> Self {
+        Self { stream: keyed.finalize_xof(), block: [0; BLOCK_BYTES], used: BLOCK_BYTES }
+    }
+
     fn word(&mut self) -> u64 {
         if self.used >= BLOCK_BYTES {
             self.stream.fill(&mut self.block);
