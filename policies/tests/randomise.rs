@@ -1,4 +1,9 @@
 //! `as: randomise`, from what an author writes to what is said about it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop where something is not as it should be"
+)]
 
 use sluicegate_policies::{
     Bundle, Question, Response, Severity, Source, Spending, Transform, UnixMillis, check, explain,

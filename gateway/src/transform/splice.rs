@@ -265,7 +265,7 @@ impl<'p> Splice<'p, '_, '_> {
         field: &Field,
     ) -> Result<Fate, Fault> {
         match form {
-            Some(Form::Same) => return Ok(Fate::Kept),
+            Some(Form::Same) => Ok(Fate::Kept),
             Some(form) => {
                 self.copy_to(start);
                 match form {

@@ -375,6 +375,44 @@ fn every_delivered_record_says_how_each_field_was_randomised() {
     }
 }
 
+/// What a reader is shown of a stored record is what a consumer of the pipeline has.
+#[test]
+fn a_reader_gets_the_label_of_what_it_is_shown() {
+    let mut out = Protected::default();
+    let stored = plan(
+        Unlisted::Drop,
+        [
+            field("mood", k_rr(&["good", "bad"], None)),
+            field("it;s", numeric(-1_000_000_000_000_000, 120, None)),
+            field("hidden", oue(&["good", "bad"], None)),
+            field(
+                "always",
+                transform(Response::numeric(0, 1, 0, None, ONE).unwrap(), memoised("main")),
+            ),
+        ],
+    );
+    compile(&stored).apply(value(b"{}"), &mut out).unwrap();
+    let labels = out.headers.clone();
+    assert_eq!(labels.len(), 4);
+    let kept = ["mood", "it;s", "always"].map(|f| field(f, Transform::Keep));
+    let view =
+        compile(&plan(Unlisted::Drop, kept.into_iter().chain([field("hidden", Transform::Drop)])));
+    let name = RANDOMISED_HEADER.to_owned();
+    let forged = [
+        "field=mood;method=ada lovelace",
+        "field=mood;ada=1",
+        "field=mood;p=1;",
+        "field=mood",
+        "field=moods;p=1",
+        "field=mood;p=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "",
+    ];
+    let forged = forged.map(|text| (name.clone(), text.as_bytes().to_vec()));
+    let headers = [labels.as_slice(), &forged].concat();
+    view.apply(RecordRef { key: None, headers: &headers, value: b"{}" }, &mut out).unwrap();
+    assert!(out.headers == [&labels[..2], &labels[3..]].concat());
+}
+
 #[test]
 fn a_value_outside_the_domain_is_dropped_or_stands_for_other() {
     let everything = ["null", "{}", "[1]", "\"else\"", "7", "true", "[]", "{\"good\":\"good\"}"];
