@@ -76,8 +76,8 @@ pub struct Numeric {
 /// What several answers about one subject cost together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Spending {
-    /// Each record draws anew. How many a subject has in a period is what the author declares:
-    /// nobody counts.
+    /// Each record draws anew, and each value in it. How many a subject has in a period is what
+    /// the author declares: nobody counts.
     PerRecord { records: u32, period: Arc<str> },
     /// The same answer to the same value of the same subject, from a keyed function. Two values
     /// of a subject get two answers that have nothing to do with each other.
@@ -195,7 +195,8 @@ impl Randomise {
         let spending = match (&self.spending, self.epsilon_per_subject()) {
             (Spending::PerRecord { records, period }, Some(sum)) => format!(
                 "epsilon {sum} a subject in {period} rests on the declaration that a subject has \
-                 at most {records} records in that time; nobody enforces it"
+                 at most {records} records with one such value in that time; nobody enforces it, \
+                 and other fields add to it"
             ),
             _ => "as long as a subject's value stays the same, epsilon is spent once; that a \
                   value has changed can show; who has the key can undo the answers, and deleting \

@@ -224,7 +224,7 @@ fn the_label_says_what_is_declared_and_what_shows() {
          enforced: 10 records, so epsilon 5.0, a subject in 24h), by `r0`.",
         "the gateway sees the true value",
         "epsilon 5.0 a subject in 24h rests on the declaration that a subject has at most 10 \
-         records in that time; nobody enforces it",
+         records with one such value in that time; nobody enforces it",
         "that a value is null or outside the domain shows",
     ] {
         assert!(declared.contains(part), "{declared}");
