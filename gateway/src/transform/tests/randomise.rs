@@ -515,11 +515,11 @@ fn memoised_answers_stay_and_have_nothing_to_do_with_each_other() {
     let memo = |key: &str| {
         transform(Response::k_rr(categories(&LETTERS, None), ONE).unwrap(), memoised(key))
     };
-    let run = |fields: Vec<FieldPlan>, seed: u8, subject: usize| {
+    let run_with = |x: &str, fields: Vec<FieldPlan>, seed: u8, subject: usize| {
         let chance = Arc::new(Chance::from_seed([seed; 32]));
         let plan = plan(Unlisted::Drop, fields);
         let program = Program::compile(&plan, "acme", &keyring(), &chance).unwrap();
-        let json = format!(r#"{{"x":"c","user":{{"id":"s{subject}"}},"y":"c","z":"d"}}"#);
+        let json = format!(r#"{{"x":"{x}","user":{{"id":"s{subject}"}},"y":"c"}}"#);
         let mut out = Protected::default();
         program.apply(value(json.as_bytes()), &mut out).unwrap();
         let tree: serde_json::Value = serde_json::from_slice(&out.value).unwrap();
@@ -530,6 +530,7 @@ fn memoised_answers_stay_and_have_nothing_to_do_with_each_other() {
             .collect::<Vec<_>>()
     };
     let both = |key: &str| vec![field("x", memo(key)), field("y", memo(key))];
+    let run = |fields, seed, subject| run_with("c", fields, seed, subject);
     let (mut own, mut equal, mut keys_equal) = (0, 0, 0);
     const SUBJECTS: usize = 1_000;
     for subject in 0..SUBJECTS {
@@ -544,10 +545,13 @@ fn memoised_answers_stay_and_have_nothing_to_do_with_each_other() {
     assert!((200..360).contains(&own), "over subjects it is the same draw: {own}");
     assert!((90..220).contains(&equal), "fields are independent: {equal}");
     assert!(keys_equal < 80, "with another key all answers are others: {keys_equal}");
-    let changed = vec![field("z", memo("main"))];
-    let as_before =
-        |s: &usize| run(changed.clone(), 1, *s) == run(vec![field("x", memo("main"))], 1, *s);
-    assert!((0..200).filter(as_before).count() < 80, "another value, another answer");
+    // The same draw under another value would agree 620 times, an independent one 121, sd 10.
+    let changed = |s: &usize| {
+        let x = || vec![field("x", memo("main"))];
+        run_with("c", x(), 1, *s) == run_with("d", x(), 1, *s)
+    };
+    let agreed = (0..SUBJECTS).filter(changed).count();
+    assert!((70..180).contains(&agreed), "another value, another draw: {agreed}");
 }
 
 #[test]
