@@ -3,13 +3,13 @@
 //! of a plan that only tokenises changes nothing.
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use sluicegate_gateway::{
     json,
     keys::FileKeyring,
-    transform::{Program, Protected, RecordRef},
+    transform::{Chance, Program, Protected, RecordRef},
 };
 use sluicegate_policies::{
     FieldPath, FieldPlan, Mask, Normaliser, OnInvalid, Part, Plan, Step, TokenUse, Transform,
@@ -20,6 +20,7 @@ const KEYRING: &str = "keys: {main: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=
 
 static PROGRAMS: LazyLock<Vec<Program>> = LazyLock::new(|| {
     let keys = FileKeyring::parse(KEYRING).expect("a keyring");
+    let chance = Arc::new(Chance::from_seed([7; 32]));
     let plans = [Unlisted::Drop, Unlisted::Keep, Unlisted::Refuse].map(mixed);
     let all = plans.into_iter().chain([tokens_only()]);
     all.map(|plan| Program::compile(&plan, "fuzz", &keys, &chance).expect("has the key")).collect()

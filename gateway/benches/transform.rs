@@ -8,17 +8,17 @@
     reason = "a benchmark says what it measured, and may stop where a service may not"
 )]
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, sync::Arc, time::Instant};
 
 use criterion::Criterion;
 use ring::rand::SystemRandom;
 use sluicegate_gateway::{
     keys::FileKeyring,
-    transform::{Program, Protected, RecordRef, tokenizer},
+    transform::{Chance, Program, Protected, RecordRef, tokenizer},
 };
 use sluicegate_policies::{
-    DatePart, FieldPath, FieldPlan, Generalise, Mask, Normaliser, OnInvalid, Part, Plan, Step,
-    TokenUse, Transform, Unlisted,
+    Categories, Category, DatePart, Decimal, FieldPath, FieldPlan, Generalise, Mask, Normaliser,
+    OnInvalid, Part, Plan, Randomise, Response, Spending, Step, TokenUse, Transform, Unlisted,
 };
 
 const RECORD: &str = r#"{"id":4711,"email":"ada.lovelace@example.com","phone":"+44 20 7946 0958","name":"Ada Lovelace","born":"1815-12-10","ip":"203.0.113.77","order":{"sku":"AX-100-B","quantity":3,"price":129.90,"currency":"GBP"},"tags":["new","web"],"session":"d41d8cd98f00b204e9800998ecf8427e","at":"2026-05-17T12:30:00Z"}"#;
@@ -69,10 +69,30 @@ fn five_tokens() -> Plan {
     plan(std::array::from_fn(|_| Transform::Tokenize(token_use(Normaliser::ExactV1))))
 }
 
+/// Five answers: two of k-rr, two of oue over eight categories, and a noisy number.
+fn randomised() -> Plan {
+    let epsilon = Decimal { digits: 1, scale: 0 };
+    let value = |i: u32| Category { text: i.to_string().into(), quoted: true };
+    let eight = || Categories { values: (0..8).map(value).collect(), other: Some(0) };
+    let randomise = |response: Option<Response>| {
+        let spending = Spending::PerRecord { records: 10, period: "24h".into() };
+        let response = response.expect("it fits");
+        Transform::Randomise(Box::new(Randomise { response, epsilon, spending }))
+    };
+    plan([
+        randomise(Response::k_rr(eight(), epsilon)),
+        randomise(Response::k_rr(eight(), epsilon)),
+        randomise(Response::oue(eight(), epsilon)),
+        randomise(Response::oue(eight(), epsilon)),
+        randomise(Response::numeric(0, 100, 0, Some(50), epsilon)),
+    ])
+}
+
 fn main() {
     let text = FileKeyring::generate(["main"], &SystemRandom::new()).expect("random keys");
     let keys = FileKeyring::parse(&text).expect("our own keyring");
     let record = RecordRef { key: None, headers: &[], value: RECORD.as_bytes() };
+    let chance = Arc::new(Chance::from_seed([7; 32]));
     let mut out = Protected::default();
     let mut c = Criterion::default().configure_from_args().without_plots();
 
@@ -81,11 +101,14 @@ fn main() {
     c.bench_function("token", |b| {
         b.iter(|| exact.token(black_box("ada.lovelace@example.com"), 0, &mut scratch));
     });
-    let programs = [("five tokens", five_tokens()), ("two tokens, mask, date, ip", mixed())].map(
-        |(name, plan)| {
-            (name, Program::compile(&plan, "acme", &keys, &chance).expect("has the key"))
-        },
-    );
+    let programs = [
+        ("five tokens", five_tokens()),
+        ("two tokens, mask, date, ip", mixed()),
+        ("five answers of chance", randomised()),
+    ]
+    .map(|(name, plan)| {
+        (name, Program::compile(&plan, "acme", &keys, &chance).expect("has the key"))
+    });
     for (name, program) in &programs {
         c.bench_function(&format!("record/{} bytes, {name}", RECORD.len()), |b| {
             b.iter(|| program.apply(black_box(record), &mut out).is_ok());

@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 
 pub use crate::randomise::{
     CATEGORIES_MAX, CLAMP_MAX, Categories, Category, EPSILON_MAX, Numeric, Randomise, Response,
-    Spending,
+    Spending, label_start,
 };
 
 /// BLAKE3 over the canonical form of a bundle. It names the policy in every decision and in every

@@ -45,8 +45,8 @@ pub enum Response {
 /// A closed, public list of values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Categories {
-    /// Their texts differ from each other. A value is known by its text.
-    pub values: Box<[Category]>,
+    /// Their texts differ from each other. A value is known by its text. Shared by all plans.
+    pub values: Arc<[Category]>,
     /// The place of the category that stands for everything outside the list, null, objects and
     /// lists included. Without it the dataset's `on-invalid` decides, and it shows that the value
     /// was outside.
@@ -76,8 +76,8 @@ pub struct Numeric {
 /// What several answers about one subject cost together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Spending {
-    /// Each record draws anew. How many a subject has in a period is what the author declares:
-    /// nobody counts.
+    /// Each record draws anew, and each value in it. How many a subject has in a period is what
+    /// the author declares: nobody counts.
     PerRecord { records: u32, period: Arc<str> },
     /// The same answer to the same value of the same subject, from a keyed function. Two values
     /// of a subject get two answers that have nothing to do with each other.
@@ -159,7 +159,7 @@ impl Randomise {
     /// What a consumer needs to take the noise out of counts and means, and what the promise is:
     /// words of the policy only. It is the same for every record of a plan.
     pub fn label(&self, field: &str) -> String {
-        let mut label = format!("field={};method={}", escaped(field), self.response.method());
+        let mut label = format!("{}method={}", label_start(field), self.response.method());
         label.push_str(&match &self.response {
             Response::KRr { categories, truth } => {
                 let others = categories.values.len().saturating_sub(1).max(1) as u128;
@@ -195,7 +195,8 @@ impl Randomise {
         let spending = match (&self.spending, self.epsilon_per_subject()) {
             (Spending::PerRecord { records, period }, Some(sum)) => format!(
                 "epsilon {sum} a subject in {period} rests on the declaration that a subject has \
-                 at most {records} records in that time; nobody enforces it"
+                 at most {records} records with one such value in that time; nobody enforces it, \
+                 and other fields add to it"
             ),
             _ => "as long as a subject's value stays the same, epsilon is spent once; that a \
                   value has changed can show; who has the key can undo the answers, and deleting \
@@ -243,13 +244,18 @@ impl Categories {
     /// Names the list and its order, so that a consumer notices when it changes.
     pub fn digest(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
-        for value in &self.values {
+        for value in &*self.values {
             hasher.update(&[u8::from(value.quoted)]);
             hasher.update(&(value.text.len() as u64).to_be_bytes());
             hasher.update(value.text.as_bytes());
         }
         hasher.finalize()
     }
+}
+
+/// How the label of a field begins.
+pub fn label_start(field: &str) -> String {
+    format!("field={};", escaped(field))
 }
 
 /// Characters of a domain's digest in a label.

@@ -13,7 +13,7 @@ use super::{
     Protected, RecordRef, Refused, Scratch,
     automaton::Automaton,
     find,
-    randomise::{Chance, Occasion, Place, RANDOMISED_HEADER, Randomiser},
+    randomise::{Chance, Occasion, Place, RANDOMISED_HEADER, Randomiser, is_label_of},
     rewrite::{Action, Form, Input},
     splice::{self, Fate, Fault},
     token::{Token, Tokenizers},
@@ -48,6 +48,8 @@ pub(super) struct Field {
     pub covers_below: bool,
     pub on_invalid: OnInvalid,
     pub rule: Option<Arc<str>>,
+    /// The author's spelling of the path, if the field is kept.
+    pub shown_as: Option<Arc<str>>,
 }
 
 impl Program {
@@ -77,6 +79,7 @@ impl Program {
                 covers_below: matches!(field.path.steps.last(), Some(Step::AnyDepth)),
                 on_invalid: field.on_invalid,
                 rule: field.rules.first().cloned(),
+                shown_as: (field.transform == Transform::Keep).then(|| field.path.written.clone()),
             })
         });
         let fields = fields.collect::<Result<_, KeyError>>()?;
@@ -178,8 +181,8 @@ impl Program {
         out: &mut Protected,
     ) -> Result<(), Refused> {
         let (name, value) = header;
-        if !self.labels.is_empty() && name.eq_ignore_ascii_case(RANDOMISED_HEADER) {
-            // Ours alone: a foreign one would have consumers take out the wrong noise.
+        if name.eq_ignore_ascii_case(RANDOMISED_HEADER) {
+            self.apply_label(header, out);
             return Ok(());
         }
         let Protected { headers, tokens, scratch, .. } = out;
@@ -195,6 +198,16 @@ impl Program {
             headers.push((name.clone(), bytes));
         }
         Ok(())
+    }
+
+    /// A stored record's label goes with its field, to a reader as it stands. Where this program
+    /// randomises, labels are its own: a foreign one would have consumers take out noise that is
+    /// not there. (No publisher may send one.)
+    fn apply_label(&self, header: &(String, Vec<u8>), out: &mut Protected) {
+        let shown = || self.fields.iter().filter_map(|f| f.shown_as.as_deref());
+        if self.labels.is_empty() && shown().any(|field| is_label_of(field, &header.1)) {
+            out.headers.push(header.clone());
+        }
     }
 
     /// A header, or a key that is no JSON.

@@ -6,14 +6,15 @@
 //! and so is its extendable output; as no input occurs twice, nobody without the key can tell the
 //! draws from coins. There is no state to lock or to lose, only a counter that moves once a
 //! record. Two copies of one record share the occasion, so that the same mechanism gives the same
-//! answer in both, and its epsilon is spent once.
+//! answer in both, and its epsilon is spent once. (A machine that is brought back twice from one
+//! image of its memory repeats draws, as with any generator in a process; a policy that is read
+//! again has a new seed.)
 //!
 //! Must never let a value, or a text made from one without a draw, into the output, a label or a
 //! refusal. Must never use one draw for two values. Draws are exact: integers and rejection, no
 //! floating point. How long a draw takes depends on it; a consumer sees no such times.
 
 use std::{
-    collections::HashMap,
     hint::black_box,
     sync::{
         Arc,
@@ -22,7 +23,9 @@ use std::{
 };
 
 use ring::rand::SecureRandom;
-use sluicegate_policies::{Categories, Category, Numeric, Randomise, Response, Spending};
+use sluicegate_policies::{
+    Categories, Category, Numeric, Randomise, Response, Spending, label_start,
+};
 
 use super::{number::Exact, rewrite::Form};
 use crate::{
@@ -66,6 +69,42 @@ impl Drop for Chance {
         black_box(&self.key);
     }
 }
+
+/// Whether a stored record's label may go to a reader who is shown `field`: it has the form of a
+/// label, and nothing in it is long enough to be something else.
+pub(super) fn is_label_of(field: &str, label: &[u8]) -> bool {
+    let Some(rest) = label.strip_prefix(label_start(field).as_bytes()) else { return false };
+    let part = |part: &[u8]| {
+        let mut halves = part.splitn(2, |b| *b == b'=');
+        let name = halves.next().unwrap_or_default();
+        let value = halves.next().unwrap_or_default();
+        let fits = |b: &u8| b.is_ascii_digit() || b.is_ascii_lowercase() || b"./-".contains(b);
+        LABEL_NAMES.iter().any(|known| known.as_bytes() == name)
+            && value.len() <= LABEL_VALUE_BYTES_MAX
+            && value.iter().all(fits)
+    };
+    rest.split(|b| *b == b';').all(part)
+}
+
+const LABEL_NAMES: [&str; 15] = [
+    "method",
+    "k",
+    "domain",
+    "p",
+    "q",
+    "lo",
+    "hi",
+    "decimals",
+    "noise-scale",
+    "epsilon",
+    "records-per-subject",
+    "period",
+    "epsilon-per-subject",
+    "enforced",
+    "memoised",
+];
+/// Two numbers of 81 bits with a slash between them.
+const LABEL_VALUE_BYTES_MAX: usize = 51;
 
 /// What the draws in one record, in all its copies, have in common.
 #[derive(Default)]
@@ -122,25 +161,30 @@ enum How {
     Numeric(Numeric),
 }
 
-/// The categories by their text.
+/// The categories, and where they stand by their texts in order.
 struct List {
-    values: Box<[Category]>,
-    places: HashMap<Arc<str>, usize>,
+    values: Arc<[Category]>,
+    by_text: Box<[u16]>,
     other: Option<usize>,
 }
 
 impl List {
     fn new(categories: &Categories) -> Self {
-        let places = categories.values.iter().enumerate();
-        Self {
-            values: categories.values.clone(),
-            places: places.map(|(i, v)| (v.text.clone(), i)).collect(),
-            other: categories.other.map(usize::from),
-        }
+        let values = categories.values.clone();
+        // At most `CATEGORIES_MAX`.
+        let mut by_text: Vec<u16> = (0..=u16::MAX).take(values.len()).collect();
+        by_text.sort_by_key(|i| values.get(usize::from(*i)).map(|v| &v.text));
+        Self { by_text: by_text.into(), values, other: categories.other.map(usize::from) }
     }
 
     fn place(&self, text: Option<&str>) -> Option<usize> {
-        text.and_then(|t| self.places.get(t).copied()).or(self.other)
+        text.and_then(|text| self.find(text)).or(self.other)
+    }
+
+    fn find(&self, text: &str) -> Option<usize> {
+        let text_at = |i: &u16| self.values.get(usize::from(*i)).map(|v| &*v.text);
+        let found = self.by_text.binary_search_by(|i| text_at(i).cmp(&Some(text))).ok()?;
+        self.by_text.get(found).map(|i| usize::from(*i))
     }
 }
 
@@ -252,7 +296,7 @@ impl Randomiser {
                 hasher
             }
         };
-        Some(Coins { stream: hasher.finalize_xof(), block: [0; BLOCK_BYTES], used: BLOCK_BYTES })
+        Some(Coins::of(hasher))
     }
 }
 
@@ -284,7 +328,7 @@ fn k_rr(own: usize, k: usize, truth: u64, coins: &mut Coins) -> usize {
 
 /// `Pr[z] ∝ exp(-|z|·s/t)` over the integers, exactly: Algorithm 2 of Canonne, Kamath and Steinke,
 /// "The Discrete Gaussian for Differential Privacy" (2020).
-fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 {
+pub(super) fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 {
     loop {
         let u = coins.below(t);
         if !coins.exp_minus(u, t) {
@@ -306,13 +350,17 @@ fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 {
 }
 
 /// Uniform words of a keyed stream.
-struct Coins {
+pub(super) struct Coins {
     stream: blake3::OutputReader,
     block: [u8; BLOCK_BYTES],
     used: usize,
 }
 
 impl Coins {
+    pub(super) fn of(keyed: blake3::Hasher) -> Self {
+        Self { stream: keyed.finalize_xof(), block: [0; BLOCK_BYTES], used: BLOCK_BYTES }
+    }
+
     fn word(&mut self) -> u64 {
         if self.used >= BLOCK_BYTES {
             self.stream.fill(&mut self.block);

@@ -190,7 +190,8 @@ pub(crate) struct With {
     /// `randomise`: the value of the domain that stands for all that is not in it, null included.
     /// Without it `on-invalid` decides, and shows that the value was outside.
     pub(crate) other: Option<Constant>,
-    /// `randomise`: at most so many records of a subject in a `period`. Declared, not enforced.
+    /// `randomise`: at most so many records of a subject in a `period`, values in a list counted
+    /// each. Declared, not enforced.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(crate) records_per_subject: Option<u32>,
     /// `randomise`: the time that `records-per-subject` is about, such as `24h` or `7d`.

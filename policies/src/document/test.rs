@@ -91,6 +91,6 @@ pub(crate) enum FormWord {
     Reversible,
     /// As a token.
     Token,
-    /// Masked, or coarser.
+    /// Masked, coarser or randomised.
     Partial,
 }

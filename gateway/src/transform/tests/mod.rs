@@ -2,6 +2,7 @@
 
 mod edges;
 mod property;
+mod randomise;
 mod scalars;
 mod tokens;
 

@@ -3,7 +3,13 @@
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
+use sluicegate_policies::Randomise;
+
 use super::*;
+use crate::transform::{
+    randomise::{self, Occasion, Randomiser},
+    rewrite::Form,
+};
 
 /// JSON with its spelling: every name, scalar and blank as it stands in the text.
 #[derive(Clone, Debug)]
@@ -71,8 +77,8 @@ struct Naive<'p> {
 }
 
 impl Naive<'_> {
-    /// `Ok(None)`: dropped. `Err`: refused.
-    fn value(&self, doc: &Doc, place: &[Place]) -> Result<Option<Doc>, ()> {
+    /// `Ok(None)`: dropped. `Err`: refused. `at`: the byte of the text at which `doc` begins.
+    fn value(&self, doc: &Doc, place: &[Place], at: usize) -> Result<Option<Doc>, ()> {
         let all = |f: &FieldPlan| {
             residues(&f.path.steps, place).iter().map(|r| r.to_vec()).collect::<Vec<_>>()
         };
@@ -90,7 +96,7 @@ impl Naive<'_> {
             Unlisted::Refuse => Err(()),
         };
         match (doc, winner) {
-            (Doc::Scalar(text), Some(field)) => scalar(text, field),
+            (Doc::Scalar(text), Some(field)) => scalar(text, field, at),
             (Doc::Scalar(_), None) => unlisted(),
             (_, Some(FieldPlan { transform: Transform::Drop, .. })) => Ok(None),
             (_, Some(FieldPlan { transform: Transform::Redact, .. })) => {
@@ -99,32 +105,43 @@ impl Naive<'_> {
             (_, Some(FieldPlan { transform: Transform::Constant(c), .. })) => {
                 Ok(Some(Doc::Scalar(c.to_string())))
             }
-            (_, Some(field)) if field.path.steps.last() != Some(&Step::AnyDepth) => invalid(field),
+            (_, Some(field)) if field.path.steps.last() != Some(&Step::AnyDepth) => {
+                match &field.transform {
+                    Transform::Randomise(r) => randomised(r, None, at, field),
+                    _ => invalid(field),
+                }
+            }
             (_, None) if !enters => unlisted(),
-            _ => self.container(doc, place).map(Some),
+            _ => self.container(doc, place, at).map(Some),
         }
     }
 
-    fn container(&self, doc: &Doc, place: &[Place]) -> Result<Doc, ()> {
+    fn container(&self, doc: &Doc, place: &[Place], at: usize) -> Result<Doc, ()> {
         let below = |step: Place| [place, &[step]].concat();
         Ok(match doc {
             Doc::Scalar(_) => unreachable!(),
             Doc::Array(items) => {
                 let mut left = Vec::new();
+                let mut at = at;
                 for (a, item, b) in items {
-                    if let Some(item) = self.value(item, &below(Place::Element))? {
+                    at += 1 + a.len();
+                    if let Some(item) = self.value(item, &below(Place::Element), at)? {
                         left.push((a.clone(), item, b.clone()));
                     }
+                    at += item.print().len() + b.len();
                 }
                 Doc::Array(left)
             }
             Doc::Object(members) => {
                 let mut left = Vec::new();
+                let mut at = at;
                 for (a, name, item, b) in members {
                     let meant = serde_json::from_str(name).unwrap();
-                    if let Some(item) = self.value(item, &below(Place::Member(meant)))? {
+                    at += 1 + a.len() + name.len() + b.len() + 1 + b.len();
+                    if let Some(item) = self.value(item, &below(Place::Member(meant)), at)? {
                         left.push((a.clone(), name.clone(), item, b.clone()));
                     }
+                    at += item.print().len() + a.len();
                 }
                 Doc::Object(left)
             }
@@ -136,14 +153,37 @@ fn invalid(field: &FieldPlan) -> Result<Option<Doc>, ()> {
     if field.on_invalid == OnInvalid::Refuse { Err(()) } else { Ok(None) }
 }
 
-fn scalar(spelt: &str, field: &FieldPlan) -> Result<Option<Doc>, ()> {
+/// The answer of the first occasion, in the value.
+fn randomised(
+    r: &Randomise,
+    text: Option<&str>,
+    at: usize,
+    field: &FieldPlan,
+) -> Result<Option<Doc>, ()> {
+    let chance = chance();
+    let made = Randomiser::new(r, "", 0, "acme", &keyring(), &chance).unwrap();
+    let mut occasion = Occasion::default();
+    occasion.number(&chance);
+    let mut draft = String::new();
+    match made.answer(text, randomise::Place { occasion: &occasion, offset: at }, &mut draft) {
+        Some(Form::Text) => Ok(Some(Doc::Scalar(serde_json::to_string(&draft).unwrap()))),
+        Some(_) => Ok(Some(Doc::Scalar(draft))),
+        None => invalid(field),
+    }
+}
+
+fn scalar(spelt: &str, field: &FieldPlan, at: usize) -> Result<Option<Doc>, ()> {
     let meant: serde_json::Value = serde_json::from_str(spelt).unwrap();
     let text = meant.as_str().map_or_else(|| spelt.to_owned(), str::to_owned);
     let string = |text: &str| Ok(Some(Doc::Scalar(serde_json::to_string(text).unwrap())));
     match &field.transform {
         Transform::Drop => Ok(None),
         Transform::Keep => Ok(Some(Doc::Scalar(spelt.into()))),
+        Transform::Randomise(r) if meant.is_null() && r.response.covers_everything() => {
+            randomised(r, None, at, field)
+        }
         _ if meant.is_null() => Ok(Some(Doc::Scalar(spelt.into()))),
+        Transform::Randomise(r) => randomised(r, Some(&text), at, field),
         Transform::Redact => string("[redacted]"),
         Transform::Constant(c) => Ok(Some(Doc::Scalar(c.to_string()))),
         Transform::Tokenize(token_use) => {
@@ -237,6 +277,10 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         Transform::Mask(stars()),
         Transform::Mask(email),
         Transform::Tokenize(token_use()),
+        super::randomise::k_rr(&["x", "true", "0"], None),
+        super::randomise::k_rr(&["", "x"], Some(1)),
+        super::randomise::oue(&["a", "b", "x"], Some(0)),
+        super::randomise::numeric(-5, 5, Some(0)),
     ]);
     let refuse = proptest::bool::weighted(0.1);
     let entry = (vec(step, 0..5), transform, refuse).prop_map(|(steps, transform, refuse)| {
@@ -255,7 +299,7 @@ proptest! {
     #[test]
     fn splice_equals_parse_transform_serialise(plan in any_plan(), doc in doc()) {
         let text = doc.print();
-        let expected = match (Naive { plan: &plan }).value(&doc, &[]) {
+        let expected = match (Naive { plan: &plan }).value(&doc, &[], 0) {
             Ok(Some(left)) => Some(left.print()),
             Ok(None) => Some("null".to_owned()),
             Err(()) => None,
