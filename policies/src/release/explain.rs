@@ -359,8 +359,8 @@ fn row_volume(plan: &ReleasePlan, output: &Output, expected: &Expected) -> Optio
 
 fn bias(plan: &ReleasePlan, expected: Option<&Expected>) -> Bias {
     let bounds = plan.bounds;
-    let keys = if plan.keys == Keys::Whole { 1 } else { u64::from(bounds.keys_per_window) };
-    let most = keys * u64::from(bounds.records_per_key);
+    let keys_per_window = if plan.keys == Keys::Whole { 1 } else { bounds.keys_per_window };
+    let most = u64::from(keys_per_window) * u64::from(bounds.records_per_key);
     let panes_per_period = panes_per_period(plan);
     // A record that is its own unit is never one of too many.
     let bounded = matches!(plan.unit, Unit::Subject(_));
@@ -372,7 +372,7 @@ fn bias(plan: &ReleasePlan, expected: Option<&Expected>) -> Bias {
         (None, None) => None,
     };
     Bias {
-        keys_per_window: bounds.keys_per_window,
+        keys_per_window,
         records_per_key: bounds.records_per_key,
         windows_per_period: panes_charged(plan),
         panes_per_period,

@@ -207,7 +207,7 @@ pub fn derive(d: &Declared<'_>) -> Result<Derived, Unaffordable> {
         Accounting::Pure => cost.loss,
         Accounting::Zcdp => {
             let delta = budget.conversion_delta_atto / u64::from(d.panes_charged);
-            rho_to_epsilon(cost.loss, delta)
+            rho_to_epsilon(cost.loss, delta.max(1))
         }
     };
     Ok(Derived {

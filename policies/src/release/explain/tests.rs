@@ -132,7 +132,11 @@ fn untold(text: &str, plan: &ReleasePlan) -> Vec<&'static str> {
             must("households", flat.contains("household"));
             must("several identifiers", flat.contains("several values of"));
         }
-        Unit::Record => must("not persons", flat.contains("NOT persons")),
+        Unit::Record => {
+            must("not persons", flat.contains("NOT persons"));
+            must("30 days", flat.contains("nothing bounds that in a day, 30 days or a life"));
+            must("no subjects", !flat.contains("subjects is") && !flat.contains("One period"));
+        }
     }
     must("a pane's cost", flat.contains("One pane: epsilon"));
     if let Keys::Unknown { threshold, .. } = &plan.keys {

@@ -24,7 +24,7 @@ impl fmt::Display for Explained {
         section(f, "Whom it protects", &protects(&self.protects))?;
         section(f, "When it is published", &times(&self.schedule))?;
         section(f, "What it costs", &costs(&self.protects, &self.cost))?;
-        section(f, "Which rows are published", &rows(&self.rows))?;
+        section(f, "Which rows are published", &rows(&self.protects, &self.rows))?;
         let mut errors: Vec<String> = self.outputs.iter().map(accuracy).collect();
         if self.outputs.iter().any(|output| output.relative_percent.is_some()) {
             errors.push(
@@ -34,7 +34,11 @@ impl fmt::Display for Explained {
             );
         }
         section(f, "How far off the numbers are, for each row", &errors)?;
-        section(f, "What is missing before any noise", &bias(&self.protects, &self.bias))?;
+        section(
+            f,
+            "What is missing before any noise",
+            &bias(&self.protects, &self.rows, &self.bias),
+        )?;
         section(f, "What is NOT protected", &self.unprotected)
     }
 }
@@ -62,6 +66,14 @@ fn paragraph(f: &mut fmt::Formatter<'_>, bullet: &str, text: &str) -> fmt::Resul
         column += width;
     }
     f.write_char('\n')
+}
+
+/// What is counted where the plan speaks of subjects.
+fn units(protects: &Protects) -> &'static str {
+    match protects {
+        Protects::Subject { .. } => "subjects",
+        Protects::Record => "records",
+    }
 }
 
 fn protects(protects: &Protects) -> Vec<String> {
@@ -122,18 +134,27 @@ fn costs(protects: &Protects, costs: &Costs) -> Vec<String> {
         "pure" => "several panes cost as many times that",
         _ => "several panes cost less than as many times that: they are added up as zCDP",
     };
-    let mut said = vec![format!("One pane: epsilon {} ({one_pane}).", up(*pane_epsilon))];
+    let mut said = Vec::new();
     match protects {
-        Protects::Subject { period, .. } => said.push(format!(
-            "One period of {period}: epsilon {} of the declared {promised_epsilon}, for the {} in \
-             which a subject counts{delta}.",
-            up(*period_epsilon),
-            many(u64::from(*panes_charged), "pane"),
-        )),
-        Protects::Record => said.push(format!(
-            "Each record pays that once, of the declared epsilon {promised_epsilon}{delta}. A \
-             person pays for each of their records: nothing bounds that in a day or a month."
-        )),
+        Protects::Subject { period, .. } => said.extend([
+            format!("One pane: epsilon {} ({one_pane}).", up(*pane_epsilon)),
+            format!(
+                "One period of {period}: epsilon {} of the declared {promised_epsilon}, for the {} \
+                 in which a subject counts{delta}.",
+                up(*period_epsilon),
+                many(u64::from(*panes_charged), "pane"),
+            ),
+        ]),
+        Protects::Record => said.extend([
+            format!(
+                "One pane: epsilon {} of the declared {promised_epsilon}{delta}. A record is in \
+                 one pane, and pays once.",
+                up(*pane_epsilon)
+            ),
+            "A person pays for each of their records: nothing bounds that in a day, 30 days or a \
+             life."
+                .to_owned(),
+        ]),
     }
     said.push(format!(
         "In words: seeing it all multiplies the odds of any guess about one {} by at most {}.",
@@ -154,15 +175,19 @@ fn costs(protects: &Protects, costs: &Costs) -> Vec<String> {
             one_in(month_delta),
         ));
     }
+    let all = match protects {
+        Protects::Subject { .. } => "All panes of a period take",
+        Protects::Record => "One pane takes",
+    };
     said.push(format!(
-        "All panes of a period take {} % of what the dataset may cost; other releases of the \
-         dataset share the rest.",
+        "{all} {} % of what the dataset may cost; its other releases share the rest.",
         costs.percent_of_cap
     ));
     said
 }
 
-fn rows(rows: &Rows) -> Vec<String> {
+fn rows(protects: &Protects, rows: &Rows) -> Vec<String> {
+    let units = units(protects);
     match rows {
         Rows::Whole => vec!["One row for each pane, also when it is empty.".to_owned()],
         Rows::Public { field, rows } => vec![format!(
@@ -172,14 +197,14 @@ fn rows(rows: &Rows) -> Vec<String> {
         )],
         Rows::Unknown { field, smallest_group, nearly_always_from, raw_floor } => {
             let mut said = vec![format!(
-                "Values of `{field}` whose noisy number of subjects is at least {smallest_group}: \
+                "Values of `{field}` whose noisy number of {units} is at least {smallest_group}: \
                  that is the smallest group that can be expected to appear. A value with \
-                 {nearly_always_from} counted subjects or more appears 97 times of 100; rarer ones come \
+                 {nearly_always_from} counted {units} or more appears 97 times of 100; rarer ones come \
                  and go, or never appear."
             )];
             if let Some(floor) = raw_floor {
                 said.push(format!(
-                    "Besides, no value with fewer than {floor} subjects is ever published. The \
+                    "Besides, no value with fewer than {floor} {units} is ever published. The \
                      threshold above is already raised to pay for this floor."
                 ));
             }
@@ -209,19 +234,28 @@ fn accuracy(accuracy: &Accuracy) -> String {
     said
 }
 
-fn bias(protects: &Protects, bias: &Bias) -> Vec<String> {
+fn bias(protects: &Protects, rows: &Rows, bias: &Bias) -> Vec<String> {
     if *protects == Protects::Record {
         return vec!["Nothing is bounded but values: each record counts once.".to_owned()];
     }
     let Bias { keys_per_window, records_per_key, windows_per_period, panes_per_period, .. } = bias;
+    let records = many(u64::from(*records_per_key), "record");
+    let most = match rows {
+        Rows::Whole => records,
+        Rows::Public { .. } | Rows::Unknown { .. } => {
+            let keys = many(u64::from(*keys_per_window), "key");
+            format!("{keys} and {records} for each")
+        }
+    };
     let mut said = vec![format!(
-        "In each pane a subject counts with at most {} and {} for each. Whatever is beyond is left \
-         out: counts are too low, never too high, and sums lack what was left out or clamped. For \
-         large rows this can be more than the noise, and no averaging takes it away.",
-        many(u64::from(*keys_per_window), "key"),
-        many(u64::from(*records_per_key), "record"),
+        "In each pane a subject counts with at most {most}. Whatever is beyond is left out: counts \
+         are too low, never too high, and sums lack what was left out or clamped. For large rows \
+         this can be more than the noise, and no averaging takes it away."
     )];
     match (bias.records_lost_at_least, bias.records_lost_at_most) {
+        (Some(least), Some(most)) if least == most => said.push(format!(
+            "At the expected records for each subject, {least:.1} % of the records are left out."
+        )),
         (Some(least), Some(most)) => said.push(format!(
             "At the expected records for each subject, {least:.1} % of the records or more are left \
              out, and at most {most:.1} % (when all records of a subject have one key)."
@@ -285,13 +319,13 @@ pub(super) fn unprotected(plan: &ReleasePlan) -> Vec<String> {
             }
         }
         Unit::Record => said.push(
-            "Persons. A person with n records is protected n times less than the figures say."
+            "Persons. A person with n records pays n times what the figures say, or more."
                 .to_owned(),
         ),
     }
     match &plan.keys {
         Keys::Unknown { path, threshold, .. } => said.push(format!(
-            "What stands in a key. A value of `{}` that some {threshold} subjects send together is \
+            "What stands in a key. A value of `{}` that comes together {threshold} times or so is \
              published word for word, whatever it says.",
             path.written
         )),

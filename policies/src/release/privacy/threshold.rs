@@ -99,6 +99,7 @@ fn gaussian_tail(m: f64, sigma: f64) -> f64 {
     }
     // Where the density is convex, its value at x is at most its integral from x − ½ to x + ½;
     // and the sum over all integers is at least σ√(2π), the integral over the line (Poisson).
+    // Within one σ of zero that says nothing; a threshold there would cost a tenth or more.
     let from = (m - 0.5) / sigma;
     if from < 1.0 { 1.0 } else { upper_normal_tail(from) }
 }
