@@ -3,7 +3,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
     reason = "helpers of tests fail the test, and say what was left out"
 )]

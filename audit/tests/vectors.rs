@@ -9,7 +9,6 @@
 
 #[expect(dead_code, reason = "the contract suite uses the rest")]
 mod harness;
-#[expect(dead_code, reason = "the contract suite of releases uses the rest")]
 #[path = "harness/releases.rs"]
 mod sample;
 
@@ -134,9 +133,13 @@ async fn both_verifiers_judge_releases_alike() {
         ("a byte of a blob", |r| flip_last(r, |record| matches!(record, Exported::Blob { .. })), 1),
         ("no void", |r| replace_entry(r, "release.void", Entry::Heartbeat), 1),
         ("no release", |r| replace_entry(r, "release", Entry::Heartbeat), 1),
-        ("a dearer line", |r| edit_release(r, |release| release.cost.loss = 11), 1),
-        ("above the cap", |r| edit_release(r, |release| release.cap.loss = 9), 1),
-        ("a window that goes back", |r| edit_release(r, |release| release.window_end_us = 0), 1),
+        (
+            "a dearer line",
+            |r| edit_releases(r, |release| release.cost.loss += u64::from(release.id[0])),
+            1,
+        ),
+        ("above the cap", |r| edit_releases(r, |release| release.cap.loss = 9), 1),
+        ("a window that goes back", |r| edit_releases(r, |release| release.window_end_us = 0), 1),
     ];
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("releases.lgr");
@@ -180,13 +183,10 @@ fn replace_entry(records: &mut [Exported], kind: &str, with: Entry) {
     });
 }
 
-/// The first release is changed, in rows that are chained anew.
-fn edit_release(records: &mut [Exported], edit: fn(&mut Release)) {
-    let mut edit = Some(edit);
+/// Every release is changed, in rows that are chained anew.
+fn edit_releases(records: &mut [Exported], edit: fn(&mut Release)) {
     rechained(records, |entry| {
-        if let Entry::Release(release) = entry
-            && let Some(edit) = edit.take()
-        {
+        if let Entry::Release(release) = entry {
             edit(release);
         }
     });
