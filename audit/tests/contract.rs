@@ -13,10 +13,12 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{Bench, claim, delivered, digest, each_store, event, intent, outcome, treatment};
+use harness::{
+    Bench, claim, delivered, digest, each_store, event, intent, outcome, treatment, treatment_to,
+};
 use sluicegate_audit::{
-    AppendError, Entry, Exported, Fate, Ledger, Position, WriterId, lineage::Lineage, verify,
-    verify_store,
+    AppendError, Destination, Digest32, Entry, Exported, Fate, Ledger, Position, WriterId,
+    lineage::Lineage, verify, verify_store,
 };
 
 #[tokio::test]
@@ -102,9 +104,14 @@ async fn a_restart_finds_what_was_left_open_and_continues_the_story() {
     each_store(async |bench: Bench| {
         let first = bench.open(1).await;
         let (digest32, bytes) = treatment("eu");
-        let details = vec![(digest32, bytes)];
-        let events = vec![delivered(0, b"d", b"t"), event(1, Fate::Aggregate)];
-        let open = first.intend(intent(digest32, 2), events, details.clone(), vec![], None);
+        let (counted, more) = treatment_to("eu", Some("orders.counted"));
+        let details = vec![(digest32, bytes), (counted, more)];
+        let mut events = vec![delivered(0, b"d", b"t"), event(1, Fate::Aggregate(vec![1]))];
+        events.push(event(2, Fate::Deliver(vec![0, 1])));
+        events.push(event(3, Fate::Refuse("no-purpose".into(), "r".into())));
+        let mut both = intent(digest32, 4);
+        both.treatments.push(Digest32(counted));
+        let open = first.intend(both, events, details.clone(), vec![], None);
         let open = open.await.unwrap().first();
         let events = vec![delivered(0, b"d", b"t")];
         let done = first.intend(intent(digest32, 1), events, details, vec![], None).await.unwrap();
@@ -115,7 +122,17 @@ async fn a_restart_finds_what_was_left_open_and_continues_the_story() {
         let second = bench.open(2).await;
         let found = second.open_intents().await.unwrap();
         assert_eq!(found.iter().map(|o| o.first).collect::<Vec<_>>(), [open]);
-        assert_eq!(found[0].events, [(open, vec!["eu".to_owned()])]);
+        let plain = Destination { region: "eu".into(), topic: None };
+        let internal = Destination { region: "eu".into(), topic: Some("orders.counted".into()) };
+        let at = |leaf| Position { leaf, ..open };
+        assert_eq!(
+            found[0].events,
+            [
+                (at(0), vec![plain.clone()]),
+                (at(1), vec![internal.clone()]),
+                (at(2), vec![plain, internal]),
+            ]
+        );
         second.settle_now(outcome(open, "eu", &[(8, open.leaf)])).await.unwrap();
         assert!(second.open_intents().await.unwrap().is_empty());
         second.close().await.unwrap();
@@ -295,6 +312,7 @@ async fn tampering_is_found() {
         for record in &whole {
             match record {
                 Exported::Detail { digest, bytes } => verifier.detail(digest, bytes),
+                Exported::Blob { digest, bytes } => verifier.blob(digest, bytes),
                 Exported::Row { writer, wseq, bytes, manifest } => {
                     rows.push((*writer, *wseq, bytes.clone(), manifest.clone()));
                 }

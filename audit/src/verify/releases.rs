@@ -360,3 +360,6 @@ impl fmt::Display for BudgetSpent {
         if self.is_blocked { f.write_str(", BLOCKED") } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

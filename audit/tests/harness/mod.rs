@@ -181,6 +181,10 @@ pub(crate) fn delivered(seq: u32, source: &[u8], token: &[u8]) -> Event {
 }
 
 pub(crate) fn treatment(region: &str) -> ([u8; 32], Vec<u8>) {
+    treatment_to(region, None)
+}
+
+pub(crate) fn treatment_to(region: &str, topic: Option<&str>) -> ([u8; 32], Vec<u8>) {
     detail_digest(&Treatment {
         region: region.into(),
         jurisdiction: "DE".into(),
@@ -199,6 +203,7 @@ pub(crate) fn treatment(region: &str) -> ([u8; 32], Vec<u8>) {
         }],
         transfer: vec![],
         withheld: vec![],
+        topic: topic.map(str::to_owned),
     })
 }
 
