@@ -440,7 +440,12 @@ fn advise_threshold(r: &ReleaseSpec, rows: &Rows, derived: &Derived, findings: &
     let without = threshold.saturating_sub(i64::from(*least) - 1);
     if without < threshold {
         findings
-            .warning(floor.span, format!("`floor: raw` lifts the threshold from {without} to {threshold} noisy subjects"))
+            .warning(
+                floor.span,
+                format!(
+                    "`floor: raw` lifts the threshold from {without} to {threshold} noisy subjects"
+                ),
+            )
             .help("`floor: noisy` costs nothing; ask for the true number only where a rule does");
     }
 }
