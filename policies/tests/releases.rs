@@ -1,11 +1,11 @@
 //! What authors of releases are told, word by word; and what a release compiles to.
 #![expect(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test may stop where something is not as it should be"
 )]
 
+use proptest::prelude::*;
 use sluicegate_policies::{
     Bundle, EventUnit, Operation, Records, Severity, Source, UnixMillis, check,
     release::{
@@ -470,9 +470,20 @@ fn windows_that_overlap() {
 #[test]
 fn where_windows_begin() {
     told(
-        &[("size: 5m", "size: 5m, offset: 5m")],
+        &[("size: 5m", "size: 5m, offset: 24h")],
         &[
-            "E r9: 5m: the offset `5m` is not shorter than the window / windows repeat: a longer offset means the same as its remainder",
+            "E r9: 24h: the offset `24h` is not shorter than what it moves / windows and periods repeat: a longer offset means the same as its remainder",
+        ],
+    );
+    told(
+        &[
+            ("size: 5m", "size: 5m, offset: 5m"),
+            ("unit: { subject: user.id, domain: users, period: 24h }", "unit: record"),
+            ("bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }\n", ""),
+        ],
+        &[
+            "W r7: record: `unit: record` protects single records, not the people behind them / write `unit: { subject: …, domain: …, period: 24h }` where records belong to people",
+            "E r9: 5m: the offset `5m` is not shorter than what it moves / windows and periods repeat: a longer offset means the same as its remainder",
         ],
     );
     told(
@@ -1094,6 +1105,12 @@ fn windows_become_panes_and_periods() {
     let Unit::Subject(unit) = hopping.unit else { panic!("a subject") };
     assert_eq!(unit.period, Calendar::Fixed { size_ms: 86_400_000, offset_ms: 30_000 });
 
+    // Small windows can follow the periods of larger ones.
+    let moved = plan(&[("size: 5m", "size: 5m, offset: 362m")]);
+    assert_eq!(moved.schedule.pane, Calendar::Fixed { size_ms: 300_000, offset_ms: 120_000 });
+    let Unit::Subject(unit) = moved.unit else { panic!("a subject") };
+    assert_eq!(unit.period, Calendar::Fixed { size_ms: 86_400_000, offset_ms: 21_720_000 });
+
     let berlin = plan(&[
         ("size: 5m", "size: 1d, timezone: Europe/Berlin"),
         ("period: 24h", "period: 7d"),
@@ -1291,4 +1308,43 @@ fn the_example_of_the_manual_compiles() {
     let report = check(&sources, NOW);
     assert!(report.diagnostics.is_empty(), "{}", report.render(&sources));
     assert_eq!(Bundle::compile(&sources).unwrap().releases(NOW).len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_a_release_panic(cut in 0..700_usize, drop in 0..24_usize, glue in "[-:{}\\[\\]. \n0-9a-zA-Z#,/]{0,24}") {
+        let text: String = RELEASE.chars().take(cut).chain(glue.chars()).chain(RELEASE.chars().skip(cut + drop)).collect();
+        let sources = sources(WORDS, &text);
+        let report = check(&sources, NOW);
+        prop_assert_eq!(Bundle::compile(&sources).is_err(), report.has_errors());
+    }
+
+    #[test]
+    fn no_number_makes_a_release_panic_or_overspend(
+        epsilon in "[0-9]{1,2}(\\.[0-9]{1,9})?",
+        delta in 6..18_u32,
+        k in 1..288_u32,
+        l0 in 1..10_000_u32,
+        r in 1..1_000_000_u32,
+        decimals in 0..9_u8,
+        hi in 1..1_000_000_000_i64,
+        pure in any::<bool>(),
+    ) {
+        let accounting = if pure { "pure" } else { "zcdp" };
+        let text = edited(RELEASE, &[
+            ("epsilon: 4.0, delta: 1e-9", &format!("epsilon: {epsilon}, delta: 1e-{delta}, accounting: {accounting}")),
+            ("windows-per-period: 10", &format!("windows-per-period: {k}")),
+            ("keys-per-window: 2", &format!("keys-per-window: {l0}")),
+            ("records-per-key: 3", &format!("records-per-key: {r}")),
+            ("decimals: 2, clamp: [0, 500.00]", &format!("decimals: {decimals}, clamp: [-1, {hi}]")),
+        ]);
+        let Ok(bundle) = Bundle::compile(&sources(WORDS, &text)) else { return Ok(()) };
+        for plan in bundle.releases(NOW) {
+            let spent = |n: u64| n.checked_mul(u64::from(k)).unwrap();
+            prop_assert!(spent(plan.cost.loss) <= plan.cap.loss && spent(plan.cost.delta) <= plan.cap.delta);
+            prop_assert!(plan.outputs.iter().all(|o| noise_sd(o.noise) > 0.0));
+        }
+    }
 }
