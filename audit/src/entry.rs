@@ -49,6 +49,21 @@ pub enum Entry {
     /// Events of an intent cross a border.
     #[n(40)]
     Transfer(#[n(0)] Transfer),
+    /// Aggregates of one window are fixed, byte for byte; nothing of them has left yet.
+    #[n(50)]
+    Release(#[n(0)] Box<Release>),
+    /// A release that lost against another of the same id; nothing of it was ever published.
+    #[n(51)]
+    ReleaseVoid(#[n(0)] ReleaseVoid),
+    /// A release has left.
+    #[n(52)]
+    ReleasePublished(#[n(0)] ReleasePublished),
+    /// A window that is not released.
+    #[n(53)]
+    ReleaseRefused(#[n(0)] ReleaseRefused),
+    /// Nothing more is charged to a period of an account.
+    #[n(54)]
+    BudgetBlocked(#[n(0)] BudgetBlocked),
 }
 
 impl Entry {
@@ -67,6 +82,11 @@ impl Entry {
             Self::AuthFailure(_) => "auth.failure",
             Self::RequestRefused(_) => "request.refused",
             Self::Transfer(_) => "transfer",
+            Self::Release(_) => "release",
+            Self::ReleaseVoid(_) => "release.void",
+            Self::ReleasePublished(_) => "release.published",
+            Self::ReleaseRefused(_) => "release.refused",
+            Self::BudgetBlocked(_) => "budget.blocked",
         }
     }
 }
@@ -168,6 +188,10 @@ pub struct Treatment {
     /// Regions that the owner wanted and the policy withheld, with the code.
     #[n(6)]
     pub withheld: Vec<Withheld>,
+    /// The topic that these copies go to; `None` is the intent's. Left out of the bytes when
+    /// `None`, so that treatments from before it was there keep their digests.
+    #[n(7)]
+    pub topic: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -267,9 +291,21 @@ pub enum Fate {
     /// Set aside for a person; code.
     #[n(3)]
     Quarantine(#[n(0)] String),
-    /// Counted into a release only.
+    /// Counted into releases only: goes out under these treatments, to topics that nobody
+    /// outside reads.
     #[n(4)]
-    Aggregate,
+    Aggregate(#[n(0)] Vec<u32>),
+}
+
+impl Fate {
+    /// The treatments under which copies go out; none for a fate without copies.
+    #[must_use]
+    pub fn treatments(&self) -> &[u32] {
+        match self {
+            Self::Deliver(used) | Self::Aggregate(used) => used,
+            Self::Refuse(..) | Self::Quarantine(_) => &[],
+        }
+    }
 }
 
 /// Where events of an earlier intent ended. A later outcome of the same events supersedes.
@@ -415,4 +451,167 @@ pub struct RequestRefused {
     pub rule: String,
     #[cbor(n(5), with = "minicbor::bytes")]
     pub policy: [u8; 32],
+}
+
+/// What an account counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum LossUnit {
+    /// 10^-9 of ε; charges add up to an ε.
+    #[n(1)]
+    NanoEpsilon,
+    /// 10^-9 of ρ; charges add up to a ρ of zero-concentrated differential privacy.
+    #[n(2)]
+    NanoRho,
+}
+
+impl LossUnit {
+    /// Its word in stores and answers.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NanoEpsilon => "nano-epsilon",
+            Self::NanoRho => "nano-rho",
+        }
+    }
+
+    /// The reverse of [`Self::word`].
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::NanoEpsilon, Self::NanoRho].into_iter().find(|unit| unit.word() == word)
+    }
+}
+
+/// What a charge takes from an account, or the most that an account gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(array)]
+pub struct Cost {
+    /// In the account's [`LossUnit`].
+    #[n(0)]
+    pub loss: u64,
+    /// In 10^-18.
+    #[n(1)]
+    pub delta: u64,
+}
+
+/// Aggregates of one window, with noise: what they cost, what they cover, and the digests of the
+/// bytes that are published. There is one release of an id.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Release {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub id: [u8; 16],
+    #[n(1)]
+    pub name: String,
+    /// Whose budget is charged.
+    #[n(2)]
+    pub account: String,
+    /// Where it is published.
+    #[n(3)]
+    pub topic: String,
+    #[n(4)]
+    pub region: String,
+    /// Half open: `start <= t < end`, microseconds since 1970.
+    #[n(5)]
+    pub window_start_us: i64,
+    #[n(6)]
+    pub window_end_us: i64,
+    #[n(7)]
+    pub revision: u32,
+    #[cbor(n(8), with = "minicbor::bytes")]
+    pub policy: [u8; 32],
+    /// Digest of how it was computed: the line that is charged.
+    #[cbor(n(9), with = "minicbor::bytes")]
+    pub plan: [u8; 32],
+    #[n(10)]
+    pub unit: LossUnit,
+    #[n(11)]
+    pub cost: Cost,
+    /// At most so many charges of the line touch one person in the period.
+    #[n(12)]
+    pub uses_max: u32,
+    /// What the account may cost one person in the period, as the reservation knew it.
+    #[n(13)]
+    pub cap: Cost,
+    /// Start of the period that is charged, microseconds since 1970.
+    #[n(14)]
+    pub period_us: i64,
+    /// In words, such as `discrete-laplace`.
+    #[n(15)]
+    pub mechanism: String,
+    #[n(16)]
+    pub covers: Vec<Covered>,
+    /// Digests of the published bytes, in order.
+    #[n(17)]
+    pub blobs: Vec<Digest32>,
+    /// Messages in the published bytes.
+    #[n(18)]
+    pub messages: u32,
+}
+
+/// A stretch of contributions that a release may have used: offsets `from <= offset < to`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Covered {
+    #[n(0)]
+    pub region: String,
+    #[n(1)]
+    pub topic: String,
+    #[n(2)]
+    pub partition: u32,
+    #[n(3)]
+    pub from: i64,
+    #[n(4)]
+    pub to: i64,
+}
+
+/// Where a release stands is a [`Position`] whose `leaf` is the number of its entry in the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct ReleaseVoid {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub id: [u8; 16],
+    #[n(1)]
+    pub of: Position,
+}
+
+/// As [`ReleaseVoid`], of the release that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct ReleasePublished {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub id: [u8; 16],
+    #[n(1)]
+    pub of: Position,
+}
+
+/// A window that stays unreleased, and the code of why; nothing about data.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct ReleaseRefused {
+    #[n(0)]
+    pub name: String,
+    #[n(1)]
+    pub account: String,
+    #[n(2)]
+    pub window_start_us: i64,
+    #[n(3)]
+    pub window_end_us: i64,
+    #[n(4)]
+    pub revision: u32,
+    #[n(5)]
+    pub code: String,
+}
+
+/// A period of an account that counts as exhausted from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct BudgetBlocked {
+    #[n(0)]
+    pub account: String,
+    #[n(1)]
+    pub period_us: i64,
+    /// A code.
+    #[n(2)]
+    pub why: String,
 }

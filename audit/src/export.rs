@@ -8,6 +8,7 @@ use crate::WriterId;
 const MARK: &[u8; 8] = b"lgr1exp\n";
 const ROW: u8 = 1;
 const DETAIL: u8 = 2;
+const BLOB: u8 = 3;
 /// A field larger than this is not read: a manifest of a million events stays below it.
 const FIELD_BYTES_MAX: u32 = 256 << 20;
 
@@ -18,6 +19,8 @@ pub enum Exported {
     Row { writer: WriterId, wseq: u64, bytes: Vec<u8>, manifest: Option<Vec<u8>> },
     /// Digest and bytes of a treatment.
     Detail { digest: Vec<u8>, bytes: Vec<u8> },
+    /// Digest and bytes of what a release published.
+    Blob { digest: Vec<u8>, bytes: Vec<u8> },
 }
 
 /// Writes records one after the other; the first call of a file passes `first`.
@@ -36,6 +39,11 @@ pub fn write(out: &mut impl Write, record: &Exported, first: bool) -> io::Result
         }
         Exported::Detail { digest, bytes } => {
             out.write_all(&[DETAIL])?;
+            field(out, digest)?;
+            field(out, bytes)
+        }
+        Exported::Blob { digest, bytes } => {
+            out.write_all(&[BLOB])?;
             field(out, digest)?;
             field(out, bytes)
         }
@@ -79,6 +87,10 @@ impl<R: Read> Reader<R> {
             [DETAIL] => {
                 let digest = self.field()?;
                 Ok(Some(Exported::Detail { digest, bytes: self.field()? }))
+            }
+            [BLOB] => {
+                let digest = self.field()?;
+                Ok(Some(Exported::Blob { digest, bytes: self.field()? }))
             }
             _ => Err(bad("an unknown record")),
         }

@@ -4,14 +4,20 @@
 //! crash leaves intents without outcome, which the next start finds with [`Ledger::open_intents`].
 
 mod committer;
+mod releases;
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::releases::{
+    ListedRelease, RELEASE_BYTES_MAX, RELEASES_MAX, Reader, ReleaseError, ReserveError, Reserved,
+    StoredRelease, UNPUBLISHED_MAX,
+};
+
 use self::committer::Committer;
 use crate::{
-    Entry, Event, Failed, Intent, Outcome, Position, Predecessor, Row, Treatment, WriterId,
+    Entry, Event, Failed, Fate, Intent, Outcome, Position, Predecessor, Row, Treatment, WriterId,
     WriterOpen, row,
     store::{ClaimDone, OUTCOME_EVENTS, Store, StoreError, Url, read_write},
 };
@@ -66,6 +72,9 @@ pub enum AppendError {
     ClaimTaken,
     #[error("an entry is larger than a row may be")]
     TooLarge,
+    /// Releases get in by [`Ledger::release`] only, which looks for their reservation.
+    #[error("a release is not appended like any other entry: reserve its cost, then release it")]
+    NotReserved,
     #[error("the ledger is closed")]
     Closed,
 }
@@ -109,8 +118,16 @@ pub struct OpenIntent {
     pub first: Position,
     pub t_us: i64,
     pub intent: Intent,
-    /// Each event that was to be delivered: its position and the regions it was to go to.
-    pub events: Vec<(Position, Vec<String>)>,
+    /// Each event that has copies: its position and where they were to go.
+    pub events: Vec<(Position, Vec<Destination>)>,
+}
+
+/// Where a copy of an event was to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Destination {
+    pub region: String,
+    /// `None`: the intent's topic.
+    pub topic: Option<String>,
 }
 
 /// What one append brings.
@@ -123,6 +140,8 @@ struct Append {
     done: Option<ClaimDone>,
     /// An intent that gets another outcome.
     reopens: Option<Position>,
+    /// A release's published bytes, by digest. An entry of a release has no other way in.
+    blobs: Option<Vec<([u8; 32], Vec<u8>)>>,
     answer: Option<oneshot::Sender<Result<Appended, AppendError>>>,
 }
 
@@ -133,6 +152,10 @@ impl Append {
 
     fn closes(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry, Entry::WriterClose))
+    }
+
+    fn smuggles(&self) -> bool {
+        self.blobs.is_none() && self.entries.iter().any(|entry| matches!(entry, Entry::Release(_)))
     }
 }
 
@@ -184,7 +207,12 @@ impl Ledger {
             node: Arc::from(node.as_str()),
             latest_us: latest_us.unwrap_or(i64::MIN),
         };
-        ledger.append(Entry::WriterOpen(WriterOpen { node, software, predecessor })).await?;
+        // In the row that seals the chain before: whoever reads on from there knows which of two
+        // releases stands.
+        let lost = ledger.store.lost_releases(&node, writer).await?;
+        let mut entries = vec![Entry::WriterOpen(WriterOpen { node, software, predecessor })];
+        entries.extend(lost.into_iter().map(Entry::ReleaseVoid));
+        ledger.send(Append { entries, ..Append::default() }).await?;
         Ok(ledger)
     }
 
@@ -263,6 +291,9 @@ impl Ledger {
     }
 
     async fn send(&self, mut append: Append) -> Result<Appended, AppendError> {
+        if append.smuggles() {
+            return Err(AppendError::NotReserved);
+        }
         let (answer, answered) = oneshot::channel();
         append.answer = Some(answer);
         self.appends.send(append).await.map_err(|_| self.ended())?;
@@ -270,6 +301,9 @@ impl Ledger {
     }
 
     fn queue(&self, append: Append) -> Result<(), AppendError> {
+        if append.smuggles() {
+            return Err(AppendError::NotReserved);
+        }
         self.appends.try_send(append).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 AppendError::Unavailable("the queue is full".to_owned())
@@ -336,13 +370,14 @@ impl Ledger {
         first: Position,
         intent: &Intent,
         manifest: &[u8],
-    ) -> Result<Vec<(Position, Vec<String>)>, StoreError> {
+    ) -> Result<Vec<(Position, Vec<Destination>)>, StoreError> {
         let corrupt = |e: row::RowError| StoreError::Corrupt(e.to_string());
-        let mut regions = Vec::new();
+        let mut destinations = Vec::new();
         for digest in &intent.treatments {
             let detail = self.store.detail(&digest.0).await?;
             let treatment: Option<Treatment> = detail.and_then(|d| minicbor::decode(&d).ok());
-            regions.push(treatment.map(|t| t.region).unwrap_or_default());
+            let destination = treatment.map(|t| Destination { region: t.region, topic: t.topic });
+            destinations.push(destination.unwrap_or_default());
         }
         let leaves = row::decode_manifest(manifest).map_err(corrupt)?;
         let mine = leaves.iter().zip(0_u32..);
@@ -350,8 +385,9 @@ impl Ledger {
         let mut events = Vec::new();
         for (leaf, n) in mine {
             let event = row::decode_leaf(leaf).map_err(corrupt)?;
-            if let crate::Fate::Deliver(used) = event.fate {
-                let to = used.iter().filter_map(|n| regions.get(*n as usize).cloned()).collect();
+            if matches!(event.fate, Fate::Deliver(_) | Fate::Aggregate(_)) {
+                let used = event.fate.treatments().iter();
+                let to = used.filter_map(|n| destinations.get(*n as usize).cloned()).collect();
                 events.push((Position { leaf: n, ..first }, to));
             }
         }

@@ -8,20 +8,27 @@
 //! INVARIANT: nothing here takes a value of anybody's record. Callers give names of their own
 //! configuration and keyed digests.
 
+mod budget;
 mod entry;
 mod export;
 mod filter;
 mod id;
+mod json;
 mod row;
 mod tree;
+mod utc;
 pub mod verify;
 
+pub use budget::{BudgetLine, Charge, Refusal, Spent};
 pub use entry::*;
 pub use export::{Exported, Reader as ExportReader, write as write_export};
 pub use filter::Filter;
 pub use id::{NotAPosition, Position, WriterId, hex};
-pub use row::{Link, MAGIC, ROW_BYTES_MAX, Row, RowError, detail_digest, genesis, link_of};
+pub use row::{
+    Link, MAGIC, ROW_BYTES_MAX, Row, RowError, blob_digest, detail_digest, genesis, link_of,
+};
 pub use tree::{empty_root, leaf_hash, root};
+pub use utc::utc;
 
 #[cfg(feature = "store")]
 mod ledger;
@@ -32,7 +39,9 @@ mod store;
 
 #[cfg(feature = "store")]
 pub use ledger::{
-    AppendError, Appended, Claim, ClaimState, Clock, Ledger, OpenError, OpenIntent, Options, Time,
+    AppendError, Appended, Claim, ClaimState, Clock, Destination, Ledger, ListedRelease, OpenError,
+    OpenIntent, Options, RELEASE_BYTES_MAX, RELEASES_MAX, Reader, ReleaseError, ReserveError,
+    Reserved, StoredRelease, Time, UNPUBLISHED_MAX,
 };
 #[cfg(feature = "store")]
-pub use store::{StoreError, Url, verify_store};
+pub use store::{Cut, StoreError, Url, verify_store};

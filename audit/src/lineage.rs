@@ -10,9 +10,12 @@ use crate::{
     Digest16, Entry, Event, Fate, Filter, Intent, Outcome, Position, Row, SearchDigest, Treatment,
     WriterId,
     id::hex,
+    json::text,
     row::{self, RowError},
     store::{Store, StoreError, Url, read_only},
 };
+
+pub use crate::utc::utc;
 
 /// Deliveries that one answer lists; more are counted, not listed.
 pub const FOUND_MAX: usize = 10_000;
@@ -214,12 +217,10 @@ impl Lineage {
         places: Vec<Place>,
     ) -> Result<Found, StoreError> {
         let mut treatments = Vec::new();
-        if let Fate::Deliver(used) = &event.fate {
-            for n in used {
-                let Some(digest) = intent.treatments.get(*n as usize) else { continue };
-                let detail = self.store.detail(&digest.0).await?;
-                treatments.extend(detail.and_then(|d| minicbor::decode::<Treatment>(&d).ok()));
-            }
+        for n in event.fate.treatments() {
+            let Some(digest) = intent.treatments.get(*n as usize) else { continue };
+            let detail = self.store.detail(&digest.0).await?;
+            treatments.extend(detail.and_then(|d| minicbor::decode::<Treatment>(&d).ok()));
         }
         Ok(Found {
             position,
@@ -280,7 +281,7 @@ impl fmt::Display for Found {
             Fate::Deliver(_) => {}
             Fate::Refuse(code, rule) => writeln!(f, "  REFUSED    {code} {rule}")?,
             Fate::Quarantine(code) => writeln!(f, "  SET ASIDE  {code}")?,
-            Fate::Aggregate => writeln!(f, "  counted into a release")?,
+            Fate::Aggregate(_) => writeln!(f, "  counted into a release")?,
         }
         for treatment in &self.treatments {
             treatment_text(f, treatment)?;
@@ -295,6 +296,9 @@ impl fmt::Display for Found {
 
 fn treatment_text(f: &mut fmt::Formatter<'_>, t: &Treatment) -> fmt::Result {
     writeln!(f, "  to region  {} (subject of {})", t.region, t.jurisdiction)?;
+    if let Some(topic) = &t.topic {
+        writeln!(f, "    to topic {topic}")?;
+    }
     for field in &t.transforms {
         let by = field.rules.join(", ");
         writeln!(f, "    {:<24} {} [{}] by {by}", field.field, field.transform, field.category)?;
@@ -316,24 +320,6 @@ fn treatment_text(f: &mut fmt::Formatter<'_>, t: &Treatment) -> fmt::Result {
     Ok(())
 }
 
-/// RFC 3339, UTC, microseconds. Days to civil date after Howard Hinnant's `civil_from_days`.
-pub fn utc(us: i64) -> String {
-    let days = us.div_euclid(86_400_000_000);
-    let rest = us.rem_euclid(86_400_000_000);
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let (s, micros) = (rest / 1_000_000, rest % 1_000_000);
-    let (hour, minute, second) = (s / 3_600, s / 60 % 60, s % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
-}
-
 impl Answer {
     /// As JSON, for programs. Every text in it is a word of the configuration or the policy.
     pub fn json(&self) -> String {
@@ -350,7 +336,7 @@ impl Found {
                 object(&[("fate", text("refuse")), ("code", text(code)), ("rule", text(rule))])
             }
             Fate::Quarantine(code) => object(&[("fate", text("quarantine")), ("code", text(code))]),
-            Fate::Aggregate => r#"{"fate":"aggregate"}"#.to_owned(),
+            Fate::Aggregate(_) => r#"{"fate":"aggregate"}"#.to_owned(),
         };
         let place = |p: &Place| {
             object(&[
@@ -417,6 +403,7 @@ fn treatment_json(t: &Treatment) -> String {
         ("keys", list(t.keys.iter().map(key))),
         ("transfer", list(t.transfer.iter().map(crossing))),
         ("withheld", list(t.withheld.iter().map(withheld))),
+        ("topic", t.topic.as_deref().map_or("null".to_owned(), text)),
     ])
 }
 
@@ -432,37 +419,4 @@ fn list(items: impl Iterator<Item = String>) -> String {
 
 fn texts(items: &[String]) -> String {
     list(items.iter().map(|item| text(item)))
-}
-
-/// A JSON string (RFC 8259 section 7).
-fn text(plain: &str) -> String {
-    let mut quoted = String::with_capacity(plain.len() + 2);
-    quoted.push('"');
-    for c in plain.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            c if (c as u32) < 0x20 => quoted.push_str(&format!("\\u{:04x}", c as u32)),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_written_in_utc() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(utc(1_709_164_800_000_001), "2024-02-29T00:00:00.000001Z");
-        assert_eq!(utc(-1), "1969-12-31T23:59:59.999999Z");
-    }
-
-    #[test]
-    fn json_texts_are_escaped() {
-        assert_eq!(text("a\"b\\\n"), "\"a\\\"b\\\\\\u000a\"");
-    }
 }

@@ -12,6 +12,7 @@ pub const ROW_BYTES_MAX: usize = 60_000;
 const LINK_CONTEXT: &str = "sluicegate lgr1 2026-11 row link";
 const GENESIS_CONTEXT: &str = "sluicegate lgr1 2026-11 genesis";
 const DETAIL_CONTEXT: &str = "sluicegate lgr1 2026-11 detail";
+const BLOB_CONTEXT: &str = "sluicegate lgr1 2026-11 blob";
 
 /// BLAKE3 (derive-key mode) over a row's bytes.
 pub type Link = [u8; 32];
@@ -121,6 +122,11 @@ pub fn detail_digest(treatment: &Treatment) -> ([u8; 32], Vec<u8>) {
 /// The digest of stored treatment bytes.
 pub(crate) fn detail_digest_of(bytes: &[u8]) -> [u8; 32] {
     blake3::derive_key(DETAIL_CONTEXT, bytes)
+}
+
+/// The digest of bytes that a release publishes.
+pub fn blob_digest(bytes: &[u8]) -> [u8; 32] {
+    blake3::derive_key(BLOB_CONTEXT, bytes)
 }
 
 /// A manifest: the leaves of a flush as an array of byte strings, each the canonical bytes of

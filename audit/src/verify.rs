@@ -4,8 +4,13 @@
 //! What a chain cannot show: rows cut from the tail. Only a head that somebody outside keeps
 //! shows that; [`Verdict::heads`] is what to keep.
 
+mod releases;
+
 use std::{collections::BTreeMap, fmt};
 
+pub use self::releases::{BudgetSpent, ReleaseCounts};
+
+use self::releases::Releases;
 use crate::{
     Entry, Event, Fate, Link, Row, WriterId,
     id::hex,
@@ -57,7 +62,24 @@ pub enum What {
     /// A writer's opening names the last row of the writer before.
     #[error("a later writer saw another row here, or one that is gone")]
     Sealed,
+    #[error("a release contradicts itself")]
+    Release,
+    #[error("a second release stands for the same id")]
+    ReleaseTwice,
+    #[error("a release is void, and none of its id stands, or there is no such release")]
+    ReleaseVoid,
+    #[error("something was published that is no release, or a void one")]
+    ReleasePublished,
+    #[error("published bytes are not those that the release commits to")]
+    Blob,
+    #[error("the releases of a period of an account contradict each other in what they cost")]
+    Charges,
+    #[error("a period of an account is charged above its cap")]
+    AboveCap,
 }
+
+/// Periods that the text for people lists.
+const BUDGETS_SHOWN: usize = 20;
 
 /// The newest row of a writer: keep it elsewhere, and a cut tail shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +101,9 @@ pub struct Verdict {
     pub delivered: u64,
     pub refused: u64,
     pub other_fates: u64,
+    pub releases: ReleaseCounts,
+    /// What the releases cost, recomputed from them, by account and newest period first.
+    pub budget: Vec<BudgetSpent>,
     pub heads: Vec<Head>,
     pub divergence: Option<Divergence>,
 }
@@ -112,7 +137,8 @@ impl Verdict {
         format!(
             concat!(
                 r#"{{"ok":{},"rows":{},"events":{},"events_detached":{},"delivered":{},"#,
-                r#""refused":{},"other_fates":{},"heads":[{}],"divergence":{}}}"#
+                r#""refused":{},"other_fates":{},"releases":{},"budget":[{}],"heads":[{}],"#,
+                r#""divergence":{}}}"#
             ),
             self.is_ok(),
             self.rows,
@@ -121,6 +147,8 @@ impl Verdict {
             self.delivered,
             self.refused,
             self.other_fates,
+            self.releases.json(),
+            self.budget.iter().map(BudgetSpent::json).collect::<Vec<_>>().join(","),
             heads.join(","),
             divergence
         )
@@ -146,6 +174,16 @@ impl fmt::Display for Verdict {
                 self.events_detached
             )?;
         }
+        if self.releases.stand > 0 {
+            writeln!(f, "  releases   {}", self.releases)?;
+        }
+        for spent in self.budget.iter().take(BUDGETS_SHOWN) {
+            writeln!(f, "  budget     {spent}")?;
+        }
+        let more = self.budget.len().saturating_sub(BUDGETS_SHOWN);
+        if more > 0 {
+            writeln!(f, "  budget     and {more} more periods; the JSON has them all")?;
+        }
         for head in &self.heads {
             let closed = if head.closed { "closed" } else { "open" };
             writeln!(f, "  head       {}/{} {} {closed}", head.writer, head.wseq, hex(&head.link))?;
@@ -170,6 +208,7 @@ pub struct Verifier {
     /// Rows that the opening of a later writer names, and that have not been met: they seal the
     /// chain before, whose tail could otherwise be cut unseen.
     seals: BTreeMap<(WriterId, u64), Link>,
+    releases: Releases,
 }
 
 impl Verifier {
@@ -186,6 +225,16 @@ impl Verifier {
             return;
         }
         self.details.insert(computed);
+    }
+
+    /// What a release published, under the digest that it is stored by.
+    pub fn blob(&mut self, digest: &[u8], bytes: &[u8]) {
+        self.releases.blob(digest, bytes);
+    }
+
+    /// Digests that releases commit to and whose bytes were not met yet.
+    pub fn wanted_blobs(&self) -> Vec<[u8; 32]> {
+        self.releases.wanted_blobs()
     }
 
     /// The next row of its writer. The first divergence is kept; after it, rows are only counted.
@@ -231,6 +280,7 @@ impl Verifier {
             self.seals.extend(seals);
         }
         self.fates(&row, stored.manifest)?;
+        self.releases.row(&row)?;
         let closed = row.entries.iter().any(|e| matches!(e, Entry::WriterClose));
         self.chains.insert(row.writer, Chain { wseq: row.wseq, link, closed });
         self.verdict.rows += 1;
@@ -280,15 +330,13 @@ impl Verifier {
     }
 
     fn count(&mut self, event: &Event, treatments: usize) -> Result<(), What> {
+        if event.fate.treatments().iter().any(|n| *n as usize >= treatments) {
+            return Err(What::Event);
+        }
         match &event.fate {
-            Fate::Deliver(used) => {
-                if used.iter().any(|n| *n as usize >= treatments) {
-                    return Err(What::Event);
-                }
-                self.verdict.delivered += 1;
-            }
+            Fate::Deliver(_) => self.verdict.delivered += 1,
             Fate::Refuse(..) => self.verdict.refused += 1,
-            Fate::Quarantine(_) | Fate::Aggregate => self.verdict.other_fates += 1,
+            Fate::Quarantine(_) | Fate::Aggregate(_) => self.verdict.other_fates += 1,
         }
         Ok(())
     }
@@ -320,6 +368,10 @@ impl Verifier {
         if self.verdict.divergence.is_none() {
             self.verdict.divergence = self.broken_seal();
         }
+        let found = self.releases.finish();
+        (self.verdict.releases, self.verdict.budget) = (found.counts, found.budget);
+        // Behind another divergence rows were not looked at, and their releases are not missing.
+        self.verdict.divergence = self.verdict.divergence.take().or(found.divergence);
         let head = |(writer, chain): (WriterId, Chain)| Head {
             writer,
             wseq: chain.wseq,

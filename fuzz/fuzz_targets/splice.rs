@@ -22,7 +22,7 @@ static PROGRAMS: LazyLock<Vec<Program>> = LazyLock::new(|| {
     let keys = FileKeyring::parse(KEYRING).expect("a keyring");
     let plans = [Unlisted::Drop, Unlisted::Keep, Unlisted::Refuse].map(mixed);
     let all = plans.into_iter().chain([tokens_only()]);
-    all.map(|plan| Program::compile(&plan, "fuzz", &keys).expect("has the key")).collect()
+    all.map(|plan| Program::compile(&plan, "fuzz", &keys, &chance).expect("has the key")).collect()
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -81,8 +81,11 @@ fn main() {
     c.bench_function("token", |b| {
         b.iter(|| exact.token(black_box("ada.lovelace@example.com"), 0, &mut scratch));
     });
-    let programs = [("five tokens", five_tokens()), ("two tokens, mask, date, ip", mixed())]
-        .map(|(name, plan)| (name, Program::compile(&plan, "acme", &keys).expect("has the key")));
+    let programs = [("five tokens", five_tokens()), ("two tokens, mask, date, ip", mixed())].map(
+        |(name, plan)| {
+            (name, Program::compile(&plan, "acme", &keys, &chance).expect("has the key"))
+        },
+    );
     for (name, program) in &programs {
         c.bench_function(&format!("record/{} bytes, {name}", RECORD.len()), |b| {
             b.iter(|| program.apply(black_box(record), &mut out).is_ok());

@@ -5,6 +5,7 @@
 
 mod digests;
 mod entries;
+pub mod releases;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -20,17 +21,19 @@ use sluicegate_policies::{
 };
 
 pub use digests::{Digests, SEARCH_KEY};
-use entries::{Used, actor, admin, crossing, empty_treatment, in_groups, outcome, treatment};
+use entries::{
+    Used, actor, admin, contributes, crossing, empty_treatment, in_groups, outcome, treatment,
+};
 
 use crate::{
     ambient::{Ambient, Clock},
     config::Config,
-    decide::Activated,
+    decide::{Activated, Snapshot},
     deliver::{DeliverError, Landing, Page, Placed, Regions},
     flow::{Target, Wanted},
     identify::{Failure, Principal},
     lineage::Question,
-    record::{Fate, Judged, Received, Record, Recorded, Refused, RequestId},
+    record::{Fate, Judged, Received, Record, Recorded, Refused, RequestId, Via},
     telemetry::Metrics,
 };
 
@@ -52,6 +55,8 @@ pub enum AccountError {
     Store(#[from] audit::StoreError),
     #[error("the ledger is not open yet")]
     NotOpen,
+    #[error("{0}")]
+    Release(String),
 }
 
 /// Why the account could not be set up: mistakes of the set-up, not outages.
@@ -121,18 +126,19 @@ type Encoded = (Digest32, Arc<[u8]>);
 #[derive(Default)]
 pub struct Intended {
     /// The copies that it allows.
-    copies: BTreeMap<Position, BTreeSet<String>>,
+    copies: BTreeMap<Position, BTreeSet<(String, String)>>,
     /// The request whose decisions it holds.
     pub request: Option<RequestId>,
 }
 
 impl Intended {
-    pub fn covers(&self, position: Position, region: &str) -> bool {
-        self.copies.get(&position).is_some_and(|regions| regions.contains(region))
+    pub fn covers(&self, position: Position, region: &str, topic: &str) -> bool {
+        let copy = (region.to_owned(), topic.to_owned());
+        self.copies.get(&position).is_some_and(|copies| copies.contains(&copy))
     }
 }
 
-type TreatmentKey = (TableKey, Arc<str>, Arc<str>, JurisdictionId, usize);
+type TreatmentKey = (TableKey, Arc<str>, Arc<str>, JurisdictionId, Via);
 
 /// The account.
 pub struct Account {
@@ -245,13 +251,13 @@ impl Account {
         for intent in open {
             since_us = since_us.min(intent.t_us);
             for (position, to) in &intent.events {
-                for region in to {
-                    let key = (region.as_str(), intent.intent.topic.as_str());
-                    wanted.entry(key).or_default().insert(*position);
+                for copy in to {
+                    let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
+                    wanted.entry((&copy.region, topic)).or_default().insert(*position);
                 }
             }
         }
-        let mut found: BTreeMap<(Arc<str>, Position), Placed> = BTreeMap::new();
+        let mut found: BTreeMap<(&str, &str, Position), Placed> = BTreeMap::new();
         for ((region, topic), positions) in &wanted {
             let Some(pipeline) = regions.get(region) else { continue };
             let some = pipeline.find(topic, positions, since_us.div_euclid(1_000)).await;
@@ -259,21 +265,24 @@ impl Account {
                 Err(DeliverError::UnknownTopic) => BTreeMap::new(),
                 other => other.map_err(|e| format!("region `{region}`: {e}"))?,
             };
-            let region: Arc<str> = Arc::from(*region);
-            found.extend(some.into_iter().map(|(p, placed)| ((region.clone(), p), placed)));
+            found.extend(some.into_iter().map(|(p, placed)| ((*region, *topic, p), placed)));
         }
         for intent in open {
             let landings = intent.events.iter().flat_map(|(position, to)| {
-                to.iter().map(|region| {
-                    let region: Arc<str> = Arc::from(region.as_str());
-                    let placed = found.get(&(region.clone(), *position)).copied();
+                to.iter().map(|copy| {
+                    let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
+                    let placed = found.get(&(&*copy.region, topic, *position)).copied();
                     let never =
                         || DeliverError::Unavailable("not sent before a restart".to_owned());
-                    Landing { leaf: position.leaf, region, result: placed.ok_or_else(never) }
+                    Landing {
+                        leaf: position.leaf,
+                        region: Arc::from(&*copy.region),
+                        topic: Arc::from(topic),
+                        result: placed.ok_or_else(never),
+                    }
                 })
             });
-            let outcome =
-                outcome(intent.first, &intent.intent.topic, landings.collect::<Vec<_>>().iter());
+            let outcome = outcome(intent.first, landings.collect::<Vec<_>>().iter());
             ledger.settle_now(outcome).await.map_err(|e| e.to_string())?;
         }
         Ok(())
@@ -304,7 +313,7 @@ impl Account {
         &self,
         head: &Head,
         grant: &Grant<'_>,
-        table: &Table,
+        snapshot: &Snapshot,
         judged: Vec<Judged>,
         keyed: Option<&Keyed>,
     ) -> Result<Recorded, AccountError> {
@@ -314,7 +323,7 @@ impl Account {
         let events: Vec<audit::Event> = judged
             .iter()
             .zip(head.first..)
-            .map(|(judged, seq)| self.event(head, grant, table, judged, seq, &mut used))
+            .map(|(judged, seq)| self.event(head, grant, snapshot, judged, seq, &mut used))
             .collect();
         let intent = audit::Intent {
             request: head.request,
@@ -349,7 +358,7 @@ impl Account {
         &self,
         head: &Head,
         grant: &Grant<'_>,
-        table: &Table,
+        snapshot: &Snapshot,
         judged: &Judged,
         seq: u32,
         used: &mut Used,
@@ -360,16 +369,21 @@ impl Account {
                 refused.code.as_str().to_owned(),
                 refused.rule.as_deref().unwrap_or_default().to_owned(),
             ),
-            Fate::Deliver { jurisdiction, copies } => {
+            Fate::Deliver { jurisdiction, copies } | Fate::Aggregate { jurisdiction, copies } => {
                 for token in copies.iter().flat_map(|copy| &copy.tokens) {
                     let digest = Digest16(self.digests.token(token.as_str()));
                     if !tokens.contains(&digest) {
                         tokens.push(digest);
                     }
                 }
-                let numbers = (0..copies.len())
-                    .map(|n| self.treatment(head, grant, table, *jurisdiction, n, used));
-                audit::Fate::Deliver(numbers.collect())
+                let numbers = copies
+                    .iter()
+                    .map(|copy| self.treatment(head, grant, snapshot, *jurisdiction, copy.via, used))
+                    .collect();
+                match &judged.fate {
+                    Fate::Aggregate { .. } => audit::Fate::Aggregate(numbers),
+                    _ => audit::Fate::Deliver(numbers),
+                }
             }
         };
         let source =
@@ -382,21 +396,26 @@ impl Account {
         &self,
         head: &Head,
         grant: &Grant<'_>,
-        table: &Table,
+        snapshot: &Snapshot,
         jurisdiction: JurisdictionId,
-        n: usize,
+        via: Via,
         used: &mut Used,
     ) -> u32 {
-        let delivery =
-            grant.route(jurisdiction).ok().and_then(|r| r.deliveries.get(n).map(|d| (r, d)));
-        let number = match used.numbers.get(&(jurisdiction, n)) {
+        let delivery = match via {
+            Via::Delivery(n) => {
+                grant.route(jurisdiction).ok().and_then(|r| r.deliveries.get(n).map(|d| (r, d)))
+            }
+            Via::Release(_) => None,
+        };
+        let number = match used.numbers.get(&(jurisdiction, via)) {
             Some(number) => *number,
             None => {
-                let (digest, bytes) = self.encoded(head, grant, table, jurisdiction, n, delivery);
+                let (digest, bytes) =
+                    self.encoded(head, grant, snapshot, jurisdiction, via, delivery);
                 let number = u32::try_from(used.digests.len()).unwrap_or(u32::MAX);
                 used.digests.push(digest);
                 used.details.push((digest.0, bytes.to_vec()));
-                used.numbers.insert((jurisdiction, n), number);
+                used.numbers.insert((jurisdiction, via), number);
                 number
             }
         };
@@ -410,21 +429,27 @@ impl Account {
         &self,
         head: &Head,
         grant: &Grant<'_>,
-        table: &Table,
+        snapshot: &Snapshot,
         jurisdiction: JurisdictionId,
-        n: usize,
+        via: Via,
         delivery: Option<(&Route, &Delivery)>,
     ) -> Encoded {
         let dataset = grant.dataset().name.clone();
-        let key = (head.table, dataset, grant.purpose().clone(), jurisdiction, n);
+        let code = snapshot.table.jurisdiction_code(jurisdiction);
+        let contributor = match via {
+            Via::Release(n) => snapshot.contributors(&dataset).get(n),
+            Via::Delivery(_) => None,
+        };
+        let key = (head.table, dataset, grant.purpose().clone(), jurisdiction, via);
         let mut treatments = self.treatments.lock().unwrap_or_else(|e| e.into_inner());
         if let Some((digest, bytes)) = treatments.get(&key) {
             return (*digest, bytes.clone());
         }
-        let made = delivery.map(|(route, delivery)| {
-            treatment(route, delivery, table.jurisdiction_code(jurisdiction))
-        });
-        let made = made.unwrap_or_else(empty_treatment);
+        let made = match (delivery, contributor) {
+            (Some((route, delivery)), _) => treatment(route, delivery, code),
+            (None, Some(contributor)) => contributes(contributor, code),
+            (None, None) => empty_treatment(),
+        };
         let (digest, bytes) = audit::detail_digest(&made);
         if treatments.len() >= TREATMENTS_MAX {
             treatments.clear();
@@ -442,7 +467,7 @@ impl Account {
         landings: &[Landing],
         answered: Option<(&Keyed, Vec<u8>)>,
     ) {
-        let outcome = outcome(recorded.first(), recorded.topic(), landings.iter());
+        let outcome = outcome(recorded.first(), landings.iter());
         let done = answered.map(|(keyed, answer)| (keyed.key, answer));
         let settled = self.ledger().and_then(|ledger| Ok(ledger.settle(outcome, done)?));
         if let Err(error) = settled {
@@ -517,7 +542,12 @@ impl Account {
         let request = Some(RequestId(intent.intent.request));
         let same = intent.intent.policy == head.policy;
         let copies = intent.events.into_iter().filter(|_| same);
-        let copies = copies.map(|(position, to)| (position, to.into_iter().collect())).collect();
+        let topic = intent.intent.topic;
+        let named = |copy: audit::Destination| {
+            (copy.region, copy.topic.unwrap_or_else(|| topic.clone()))
+        };
+        let copies =
+            copies.map(|(position, to)| (position, to.into_iter().map(named).collect())).collect();
         Ok(Intended { copies, request })
     }
 

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use sluicegate_policies::{
-    Dataset, FieldPath, Grant, JurisdictionId, JurisdictionSource, Part, RefusalCode, Step, Table,
+    Dataset, EventTime, FieldPath, Grant, JurisdictionId, JurisdictionSource, Part, RefusalCode, Step, Table, EventUnit,
 };
 
 use crate::{
@@ -21,7 +21,25 @@ pub fn classify(record: Record, grant: &Grant<'_>, table: &Table) -> Result<Clas
     let dataset = grant.dataset();
     let jurisdiction = jurisdiction(&record, dataset, grant, table)?;
     let source = source(&record, dataset)?;
-    Ok(Classified { record, jurisdiction, source })
+    let event_ms = event_time(&record, dataset)?;
+    Ok(Classified { record, jurisdiction, source, event_ms })
+}
+
+/// A dataset that declares an event time gets it from every record: without it, nothing could say
+/// which window the record belongs to.
+pub fn event_time(record: &Record, dataset: &Dataset) -> Result<Option<i64>, Refused> {
+    let Some(EventTime { path, unit }) = &dataset.event_time else { return Ok(None) };
+    let place = || Some(pointer(path));
+    let text = find(path, record)?
+        .ok_or_else(|| invalid(place(), "the record does not say when it happened"))?;
+    let parsed = match unit {
+        EventUnit::Rfc3339 => text.parse::<jiff::Timestamp>().ok().map(|t| t.as_millisecond()),
+        EventUnit::Seconds => transform::fixed_point(&text, 3),
+        EventUnit::Millis => transform::fixed_point(&text, 0),
+        EventUnit::Micros => transform::fixed_point(&text, 0).map(|us| us.div_euclid(1_000)),
+    };
+    let parsed = parsed.ok_or_else(|| invalid(place(), "the event time is not one"))?;
+    Ok(Some(parsed))
 }
 
 fn jurisdiction(

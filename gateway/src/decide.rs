@@ -6,6 +6,7 @@
 //! of time only, and a clock that runs backwards refuses everything until it has caught up.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -17,10 +18,11 @@ use arc_swap::ArcSwapOption;
 use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Table, UnixMillis};
 
 use crate::{
-    ambient::Clock,
+    ambient::{Ambient, NoChance},
+    contribute::Contributor,
     keys::{FileKeyring, KeyError},
     record::Refused,
-    transform::Program,
+    transform::{Chance, Program},
 };
 
 /// How far the clock may step back before decisions stop. Ordinary time daemons slew; a larger
@@ -34,9 +36,21 @@ const BUNDLE_FILES_MAX: usize = 2_000;
 pub struct Snapshot {
     pub table: Arc<Table>,
     programs: Vec<Program>,
+    /// By dataset, in the table's order of its releases.
+    contributors: HashMap<Arc<str>, Vec<Contributor>>,
 }
 
 impl Snapshot {
+    /// The contributors of all datasets.
+    pub fn all_contributors(&self) -> impl Iterator<Item = &Contributor> {
+        self.contributors.values().flatten()
+    }
+
+    /// What makes contributions to the releases of a dataset.
+    pub fn contributors(&self, dataset: &str) -> &[Contributor] {
+        self.contributors.get(dataset).map_or(&[], Vec::as_slice)
+    }
+
     /// The program of a plan of this snapshot's table.
     pub fn program(&self, plan_id: u32) -> Option<&Program> {
         self.programs.get(plan_id as usize)
@@ -54,6 +68,8 @@ pub enum ReloadError {
     Keyring(String),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Chance(#[from] NoChance),
     #[error("the policies name region `{0}`, which the configuration does not have")]
     Region(String),
 }
@@ -78,7 +94,7 @@ pub struct Policy {
     keyring_file: PathBuf,
     tenant: String,
     regions: Vec<String>,
-    clock: Arc<dyn Clock>,
+    ambient: Ambient,
     latest_us: AtomicI64,
     snapshot: ArcSwapOption<Snapshot>,
     in_force: Mutex<Option<InForce>>,
@@ -87,13 +103,13 @@ pub struct Policy {
 
 impl Policy {
     /// Holds nothing yet; [`Policy::reload`] fills it.
-    pub fn new(config: &crate::config::Config, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(config: &crate::config::Config, ambient: &Ambient) -> Self {
         Self {
             dir: config.policies.clone(),
             keyring_file: config.keys.file.clone(),
             tenant: config.tenant.clone(),
             regions: config.regions.keys().cloned().collect(),
-            clock,
+            ambient: ambient.clone(),
             latest_us: AtomicI64::new(i64::MIN),
             snapshot: ArcSwapOption::empty(),
             in_force: Mutex::new(None),
@@ -106,9 +122,14 @@ impl Policy {
         self.latest_us.fetch_max(us, Ordering::Relaxed);
     }
 
+    /// The time, as decisions see it.
+    pub fn clock_ms(&self) -> i64 {
+        self.ambient.clock.now_ms().0
+    }
+
     /// The policy for a decision now.
     pub fn now(&self) -> Result<Arc<Snapshot>, Refused> {
-        let now_us = self.clock.now_us();
+        let now_us = self.ambient.clock.now_us();
         let latest_us = self.latest_us.fetch_max(now_us, Ordering::Relaxed);
         if now_us < latest_us.saturating_sub(CLOCK_TOLERANCE_US) {
             return Err(not_in_force("the clock is behind a time that has already passed"));
@@ -158,7 +179,7 @@ impl Policy {
         }
         let bundle = Bundle::compile(&sources).map_err(|r| policy_error(&r, &sources))?;
         let keyring = FileKeyring::parse(&keyring_text)?;
-        let now = self.clock.now_ms();
+        let now = self.ambient.clock.now_ms();
         let snapshot = self.compile(&bundle, &keyring, now)?;
         let previous = in_force.as_ref().map(|current| current.bundle.digest());
         let digest = bundle.digest();
@@ -177,12 +198,19 @@ impl Policy {
         if let Some(unknown) = table.regions().find(|r| !self.regions.iter().any(|k| k == r)) {
             return Err(ReloadError::Region(unknown.to_owned()));
         }
+        let chance = Arc::new(Chance::new(&*self.ambient.random)?);
         let programs = table
             .plans()
             .iter()
-            .map(|plan| Program::compile(plan, &self.tenant, keyring))
+            .map(|plan| Program::compile(plan, &self.tenant, keyring, &chance))
             .collect::<Result<_, _>>()?;
-        Ok(Arc::new(Snapshot { table, programs }))
+        let mut contributors: HashMap<Arc<str>, Vec<Contributor>> = HashMap::new();
+        for plan in table.releases() {
+            let random = self.ambient.random.clone();
+            let made = Contributor::new(plan.clone(), &self.tenant, keyring, random)?;
+            contributors.entry(plan.dataset.clone()).or_default().push(made);
+        }
+        Ok(Arc::new(Snapshot { table, programs, contributors }))
     }
 
     /// Why the last reload failed, if it did.

@@ -9,19 +9,26 @@
 //! each other. INVARIANT: every record gets exactly one fate, and the fate is durable in the
 //! ledger before a copy leaves. Any error while deciding or transforming refuses.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use sluicegate_audit::Position;
-use sluicegate_policies::{Delivery, Grant, Operation};
+use sluicegate_policies::{Delivery, Grant, Operation, Records, Route};
 
 use crate::{
     account::{Account, AccountError, ClaimFound, Claimed},
     classify,
+    contribute::{ContributeError, Contributor, Moment},
     decide::{Policy, Snapshot},
     deliver::{self, DeliverError, Landing, Placed, Regions},
     identify::{Failure, Principal},
-    record::{Classified, Fate, Judged, Protected, Received, Record, Recorded, Refused, RequestId},
+    record::{
+        Classified, Fate, Judged, Protected, Received, Record, Recorded, Refused, RequestId, Via,
+    },
     telemetry::{FateLabel, Metrics, RegionLabel, RuleLabel},
     transform,
 };
@@ -48,6 +55,8 @@ pub struct Report {
 
 pub enum Outcome {
     Delivered(Vec<(Arc<str>, Placed)>),
+    /// Counted into releases, and kept for nothing else.
+    Aggregated,
     Refused(Refused),
     /// At least one region does not have it; the first error, and the regions that have it.
     Failed {
@@ -125,10 +134,10 @@ impl Flow {
     ) -> Result<Vec<Report>, Stopped> {
         let snapshot = self.snapshot()?;
         let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
+        let (request, first) = (received.request, received.first);
         let (head, records) = self.account.head(who, target, &snapshot.table, received);
-        let judged = self.judge(records, &grant, &snapshot);
-        let table = &snapshot.table;
-        let recorded = self.account.record(&head, &grant, table, judged, None).await?;
+        let judged = self.judge(records, &grant, &snapshot, (request, first));
+        let recorded = self.account.record(&head, &grant, &snapshot, judged, None).await?;
         let landings = deliver::deliver(recorded.by_region(), &self.regions).await;
         self.account.settle(&recorded, &landings, None);
         Ok(self.reports(head.first, &grant.dataset().name, &recorded, landings))
@@ -156,11 +165,11 @@ impl Flow {
         let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
         let request = received.request;
         let (head, records) = self.account.head(who, target, &snapshot.table, received);
-        let judged = self.judge(records, &grant, &snapshot);
+        let judged = self.judge(records, &grant, &snapshot, (request, head.first));
         let (request, recorded, mut landings) = match earlier {
             None => {
-                let table = &snapshot.table;
-                let fresh = self.account.record(&head, &grant, table, judged, Some(&keyed)).await?;
+                let keyed = Some(&keyed);
+                let fresh = self.account.record(&head, &grant, &snapshot, judged, keyed).await?;
                 (request, fresh, Vec::new())
             }
             Some(claimed) => {
@@ -202,27 +211,44 @@ impl Flow {
         let mut landed = Vec::new();
         for batch in recorded.by_region() {
             let Some(pipeline) = self.regions.get(&batch.region) else { continue };
-            let wanted = batch.outbound.iter().map(|o| o.position).collect();
-            let found = pipeline.find(&head.topic, &wanted, claimed.at_us.div_euclid(1_000)).await;
-            let found = found.map_err(|e| Stopped::Unavailable {
-                code: e.code(),
-                detail: format!("region `{}`: {e}", batch.region),
-            })?;
-            for position in wanted {
-                let region = batch.region.clone();
-                let result = match found.get(&position) {
-                    Some(placed) => Ok(*placed),
-                    None if intended.covers(position, &region) => continue,
-                    None => Err(DeliverError::Refused(POLICY_CHANGED.to_owned())),
+            let mut wanted: BTreeMap<Arc<str>, BTreeSet<Position>> = BTreeMap::new();
+            for copy in batch.outbound {
+                wanted.entry(copy.topic).or_default().insert(copy.position);
+            }
+            for (topic, positions) in wanted {
+                let since_ms = claimed.at_us.div_euclid(1_000);
+                let found = match pipeline.find(&topic, &positions, since_ms).await {
+                    Err(DeliverError::UnknownTopic) => BTreeMap::new(),
+                    found => found.map_err(|e| Stopped::Unavailable {
+                        code: e.code(),
+                        detail: format!("region `{}`: {e}", batch.region),
+                    })?,
                 };
-                landed.push(Landing { leaf: position.leaf, region, result });
+                for position in positions {
+                    let region = batch.region.clone();
+                    let result = match found.get(&position) {
+                        Some(placed) => Ok(*placed),
+                        None if intended.covers(position, &region, &topic) => continue,
+                        None => Err(DeliverError::Refused(POLICY_CHANGED.to_owned())),
+                    };
+                    let topic = topic.clone();
+                    landed.push(Landing { leaf: position.leaf, region, topic, result });
+                }
             }
         }
         Ok((intended.request, recorded, landed))
     }
 
-    fn judge(&self, records: Vec<Record>, grant: &Grant<'_>, snapshot: &Snapshot) -> Vec<Judged> {
-        let mut judge = Judge { grant, snapshot, scratch: transform::Protected::default() };
+    fn judge(
+        &self,
+        records: Vec<Record>,
+        grant: &Grant<'_>,
+        snapshot: &Snapshot,
+        (request, seq): (RequestId, u32),
+    ) -> Vec<Judged> {
+        let scratch = transform::Protected::default();
+        let arrival_ms = self.policy.clock_ms();
+        let mut judge = Judge { grant, snapshot, scratch, arrival_ms, request, seq };
         records.into_iter().map(|record| self.counted(grant, judge.fate(record))).collect()
     }
 
@@ -259,8 +285,10 @@ impl Flow {
                     self.count_refused(dataset, refused, 1);
                     Outcome::Refused(refused.clone())
                 }
-                Fate::Deliver { .. } => {
-                    let outcome = landed(by_leaf.remove(&position.leaf).unwrap_or_default());
+                Fate::Deliver { .. } | Fate::Aggregate { .. } => {
+                    let landings = by_leaf.remove(&position.leaf).unwrap_or_default();
+                    let aggregate = matches!(judged.fate, Fate::Aggregate { .. });
+                    let outcome = landed(landings, recorded.topic(), aggregate);
                     self.count_outcome(dataset, &outcome);
                     outcome
                 }
@@ -363,6 +391,10 @@ impl Flow {
                 self.metrics.count_record(dataset, FateLabel::Failed, error.code(), 1);
                 placed
             }
+            Outcome::Aggregated => {
+                self.metrics.count_record(dataset, FateLabel::Aggregated, "", 1);
+                return;
+            }
             Outcome::Refused(_) => return,
         };
         for (region, _) in placed {
@@ -389,10 +421,20 @@ struct Judge<'a> {
     grant: &'a Grant<'a>,
     snapshot: &'a Snapshot,
     scratch: transform::Protected,
+    arrival_ms: i64,
+    request: RequestId,
+    /// The number of the next record within its request.
+    seq: u32,
 }
 
 impl Judge<'_> {
     fn fate(&mut self, record: Record) -> Judged {
+        let judged = self.judged(record);
+        self.seq = self.seq.saturating_add(1);
+        judged
+    }
+
+    fn judged(&mut self, record: Record) -> Judged {
         match classify::classify(record, self.grant, &self.snapshot.table) {
             Err(refused) => Judged { fate: Fate::Refuse(refused), source: Vec::new() },
             Ok(classified) => {
@@ -405,20 +447,75 @@ impl Judge<'_> {
     fn copies(&mut self, classified: &Classified) -> Result<Fate, Refused> {
         let jurisdiction = classified.jurisdiction;
         let route = self.grant.route(jurisdiction).map_err(|r| Refused::at(None, r))?;
-        let copies = route
-            .deliveries
-            .iter()
-            .map(|delivery| self.protect(&classified.record, delivery))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Fate::Deliver { jurisdiction, copies })
+        let mut copies = Vec::with_capacity(route.deliveries.len());
+        let deliver = self.grant.dataset().records == Records::Deliver;
+        if deliver {
+            for (n, delivery) in route.deliveries.iter().enumerate() {
+                let via = Via::Delivery(n);
+                copies.push(self.protect(&classified.record, delivery, via, n > 0)?);
+            }
+        }
+        self.contribute(classified, route, &mut copies)?;
+        Ok(match deliver {
+            true => Fate::Deliver { jurisdiction, copies },
+            false => Fate::Aggregate { jurisdiction, copies },
+        })
     }
 
-    fn protect(&mut self, record: &Record, delivery: &Delivery) -> Result<Protected, Refused> {
+    /// What the record brings to releases in regions where it may be held.
+    fn contribute(
+        &self,
+        classified: &Classified,
+        route: &Route,
+        copies: &mut Vec<Protected>,
+    ) -> Result<(), Refused> {
+        let contributors = self.snapshot.contributors(&self.grant.dataset().name);
+        for (n, contributor) in contributors.iter().enumerate() {
+            let region = &contributor.plan.region;
+            if !route.deliveries.iter().any(|delivery| delivery.region == *region) {
+                continue;
+            }
+            let moment = Moment {
+                event_ms: classified.event_ms.unwrap_or(self.arrival_ms),
+                arrival_ms: self.arrival_ms,
+                request: self.request,
+                seq: self.seq,
+            };
+            let counted = contributor.contribute(&classified.record, moment);
+            let counted = counted.map_err(|e| refused_by_release(contributor, &e))?;
+            copies.extend(counted.map(|counted| Protected {
+                via: Via::Release(n),
+                region: region.clone(),
+                topic: Some(contributor.topic.clone()),
+                key: Some(counted.key),
+                headers: Vec::new(),
+                value: Some(counted.value),
+                tokens: Vec::new(),
+            }));
+        }
+        Ok(())
+    }
+
+    /// `again`: another copy of the same record went before it.
+    fn protect(
+        &mut self,
+        record: &Record,
+        delivery: &Delivery,
+        via: Via,
+        again: bool,
+    ) -> Result<Protected, Refused> {
         let program = self.snapshot.program(delivery.plan_id).ok_or_else(refuse_lost_plan)?;
-        program.apply(record_ref(record), &mut self.scratch).map_err(refused_by_plan)?;
+        let (record_ref, scratch) = (record_ref(record), &mut self.scratch);
+        let done = match again {
+            false => program.apply(record_ref, scratch),
+            true => program.apply_copy(record_ref, scratch),
+        };
+        done.map_err(refused_by_plan)?;
         let out = &mut self.scratch;
         Ok(Protected {
+            via,
             region: delivery.region.clone(),
+            topic: None,
             key: out.key.take().map(Bytes::from),
             headers: std::mem::take(&mut out.headers),
             value: record.value.is_some().then(|| Bytes::copy_from_slice(&out.value)),
@@ -442,11 +539,23 @@ fn lost_plan() -> Stopped {
     Stopped::Refused(refuse_lost_plan())
 }
 
-fn landed(landings: Vec<Landing>) -> Outcome {
+fn refused_by_release(contributor: &Contributor, error: &ContributeError) -> Refused {
+    Refused {
+        code: sluicegate_policies::RefusalCode::InvalidValue,
+        rule: Some(contributor.plan.name.clone()),
+        pointer: None,
+        detail: Arc::from(error.to_string()),
+        help: None,
+    }
+}
+
+/// `topic` is the one the publisher knows; copies in internal topics are no news to it.
+fn landed(landings: Vec<Landing>, topic: &Arc<str>, aggregate: bool) -> Outcome {
     let mut placed = Vec::new();
     let mut failed = None;
     for landing in landings {
         match landing.result {
+            Ok(_) if landing.topic != *topic => {}
             Ok(at) => placed.push((landing.region, at)),
             Err(error) => {
                 failed.get_or_insert((landing.region, error));
@@ -455,6 +564,7 @@ fn landed(landings: Vec<Landing>) -> Outcome {
     }
     match failed {
         Some((region, error)) => Outcome::Failed { region, error, placed },
+        None if aggregate => Outcome::Aggregated,
         None => Outcome::Delivered(placed),
     }
 }

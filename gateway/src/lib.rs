@@ -7,6 +7,7 @@ pub mod ambient;
 pub mod classify;
 pub mod cli;
 pub mod config;
+pub mod contribute;
 pub mod decide;
 pub mod deliver;
 pub mod flow;

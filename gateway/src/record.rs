@@ -5,7 +5,7 @@
 //! of a record: what cannot be printed cannot leak into a log.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -14,9 +14,13 @@ use sluicegate_audit::{Appended, Position};
 use sluicegate_policies::{JurisdictionId, RefusalCode, RuleName};
 
 use crate::{
-    deliver::{Landing, Outbound},
+    deliver::{Landing, Outbound, Placed},
+    release::Message,
     transform::Token,
 };
+
+/// Messages of one release stay below 2^20.
+const MESSAGE_BITS: u32 = 20;
 
 /// A request's id; with a record's number in it, it is the decision id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,11 +65,24 @@ pub struct Classified {
     pub record: Record,
     pub jurisdiction: JurisdictionId,
     pub source: Vec<(Arc<str>, String)>,
+    /// When it happened, if the dataset says where that stands.
+    pub event_ms: Option<i64>,
 }
 
-/// One copy of a record, protected for one region.
+/// Why a copy of a record exists: the number of a delivery in its route, or of a release among
+/// its dataset's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    Delivery(usize),
+    Release(usize),
+}
+
+/// One copy of a record, protected for one region, or what it brings to a release there.
 pub struct Protected {
+    pub via: Via,
     pub region: Arc<str>,
+    /// The topic it goes to; `None` is the topic that it was published to.
+    pub topic: Option<Arc<str>>,
     pub key: Option<Bytes>,
     pub headers: Vec<(String, Vec<u8>)>,
     pub value: Option<Bytes>,
@@ -98,11 +115,27 @@ impl Refused {
 /// The one fate of a record.
 pub enum Fate {
     /// One copy a delivery of the route for this jurisdiction, in the route's order.
+    /// Behind them, what it brings to releases.
     Deliver {
         jurisdiction: JurisdictionId,
         copies: Vec<Protected>,
     },
+    /// Counted into releases only.
+    Aggregate {
+        jurisdiction: JurisdictionId,
+        copies: Vec<Protected>,
+    },
     Refuse(Refused),
+}
+
+impl Fate {
+    /// What goes out.
+    pub fn copies(&self) -> &[Protected] {
+        match self {
+            Self::Deliver { copies, .. } | Self::Aggregate { copies, .. } => copies,
+            Self::Refuse(_) => &[],
+        }
+    }
 }
 
 /// A record with its fate, ready to be recorded.
@@ -157,11 +190,11 @@ impl Recorded {
 
     /// What is left to deliver when these copies have landed.
     pub fn outbound_without(&self, landed: &[Landing]) -> Vec<ToRegion> {
-        let landed: HashSet<(u32, &Arc<str>)> =
-            landed.iter().map(|landing| (landing.leaf, &landing.region)).collect();
+        let landed: HashSet<(u32, &Arc<str>, &Arc<str>)> =
+            landed.iter().map(|l| (l.leaf, &l.region, &l.topic)).collect();
         let mut batches = self.by_region();
-        for batch in &mut batches {
-            batch.outbound.retain(|o| !landed.contains(&(o.position.leaf, &batch.region)));
+        for ToRegion { region, outbound } in &mut batches {
+            outbound.retain(|o| !landed.contains(&(o.position.leaf, region, &o.topic)));
         }
         batches
     }
@@ -188,11 +221,10 @@ impl Recorded {
     pub fn by_region(&self) -> Vec<ToRegion> {
         let mut regions: BTreeMap<&Arc<str>, Vec<Outbound>> = BTreeMap::new();
         for (n, judged) in self.judged.iter().enumerate() {
-            let Fate::Deliver { copies, .. } = &judged.fate else { continue };
-            for copy in copies {
+            for copy in judged.fate.copies() {
                 regions.entry(&copy.region).or_default().push(Outbound {
                     position: self.position(n),
-                    topic: self.topic.clone(),
+                    topic: copy.topic.as_ref().unwrap_or(&self.topic).clone(),
                     key: copy.key.clone(),
                     headers: copy.headers.clone(),
                     value: copy.value.clone(),
@@ -203,6 +235,54 @@ impl Recorded {
         let batch =
             |(region, outbound): (&Arc<str>, _)| ToRegion { region: region.clone(), outbound };
         regions.into_iter().map(batch).collect()
+    }
+}
+
+/// A release whose bytes the ledger holds durably: each message has a position of its own in the
+/// release's row, whenever it goes out. Only the account makes one, of what the ledger has.
+pub struct Released {
+    topic: Arc<str>,
+    region: Arc<str>,
+    at: Position,
+    messages: Vec<Message>,
+}
+
+impl Released {
+    pub(crate) fn new(
+        topic: Arc<str>,
+        region: Arc<str>,
+        at: Position,
+        messages: Vec<Message>,
+    ) -> Self {
+        Self { topic, region, at, messages }
+    }
+
+    pub fn at(&self) -> Position {
+        self.at
+    }
+
+    pub fn positions(&self) -> BTreeSet<Position> {
+        (0_u32..).zip(&self.messages).map(|(n, _)| self.position(n)).collect()
+    }
+
+    /// A row may hold several releases: the entry's number stands above the message's.
+    fn position(&self, n: u32) -> Position {
+        let leaf = self.at.leaf.saturating_mul(1 << MESSAGE_BITS).saturating_add(n);
+        Position { leaf, ..self.at }
+    }
+
+    /// The messages that do not stand in the topic yet.
+    pub fn without(&self, placed: &BTreeMap<Position, Placed>) -> ToRegion {
+        let outbound = (0_u32..).zip(&self.messages).map(|(n, message)| Outbound {
+            position: self.position(n),
+            topic: self.topic.clone(),
+            key: Some(Bytes::copy_from_slice(&message.key)),
+            headers: Vec::new(),
+            value: Some(Bytes::copy_from_slice(&message.value)),
+            proof: IsRecorded(()),
+        });
+        let outbound = outbound.filter(|o| !placed.contains_key(&o.position)).collect();
+        ToRegion { region: self.region.clone(), outbound }
     }
 }
 

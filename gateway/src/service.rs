@@ -29,6 +29,7 @@ use crate::{
         http::{self, Face},
         tls::Tls,
     },
+    release::supervisor::Supervisor,
     telemetry::{Metrics, OutcomeLabel},
     watch::Watch,
 };
@@ -159,7 +160,7 @@ impl Service {
         let admin_socket = bind(config.admin.address).await?;
         let (data_at, admin_at) = (local(&data)?, local(&admin_socket)?);
         let metrics = Arc::new(Metrics::default());
-        let policy = Arc::new(Policy::new(&config, ambient.clock.clone()));
+        let policy = Arc::new(Policy::new(&config, &ambient));
         let regions = open_regions(&config, &ambient).await?;
         let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);
         let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
@@ -178,6 +179,7 @@ impl Service {
         });
         health.reload().await;
         let under_way = Arc::new(RwLock::default());
+        let releases_ambient = ambient.clone();
         let face = Arc::new(Face {
             flow: Flow {
                 policy,
@@ -215,6 +217,15 @@ impl Service {
             policy: health.policy.clone(),
         };
         tasks.spawn(settle.run(reconciled_sender, stopping.clone()));
+        let supervisor = Supervisor {
+            policy: health.policy.clone(),
+            account: account.clone(),
+            regions: regions.clone(),
+            ambient: releases_ambient,
+            metrics: health.metrics.clone(),
+            config: config.releases.clone(),
+        };
+        tasks.spawn(supervisor.run(stopping.clone()));
         tasks.spawn(reloads(health.clone(), reload.clone(), stopping));
         let (data, admin) = (data_at, admin_at);
         Ok(Self {

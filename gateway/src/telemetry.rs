@@ -1,6 +1,8 @@
 //! What an operator sees: metrics with bounded labels, and structured logs. Labels and fields are
 //! words of the policy, of the configuration or of this program; a record's values have no way in.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
     metrics::{
@@ -16,6 +18,7 @@ use prometheus_client::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FateLabel {
     Delivered,
+    Aggregated,
     Refused,
     Failed,
 }
@@ -24,6 +27,7 @@ impl EncodeLabelValue for FateLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         let word = match self {
             Self::Delivered => "delivered",
+            Self::Aggregated => "aggregated",
             Self::Refused => "refused",
             Self::Failed => "failed",
         };
@@ -55,6 +59,18 @@ pub struct RuleLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReleaseLabel {
+    pub release: String,
+}
+
+/// What became of a pane: `published`, or why not. Says nothing about data.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReleaseOutcomeLabel {
+    pub release: String,
+    pub outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
     pub what: &'static str,
     pub outcome: &'static str,
@@ -70,6 +86,9 @@ pub struct Metrics {
     pub login_failures: Family<CodeLabel, Counter>,
     pub fail_closed: Family<CodeLabel, Counter>,
     pub reloads: Family<OutcomeLabel, Counter>,
+    pub releases: Family<ReleaseOutcomeLabel, Counter>,
+    pub release_spent: Family<ReleaseLabel, Gauge<f64, AtomicU64>>,
+    pub release_lag: Family<ReleaseLabel, Gauge<f64, AtomicU64>>,
     pub ledger_seconds: Histogram,
     pub publish_seconds: Histogram,
     pub in_flight: Gauge,
@@ -87,6 +106,9 @@ impl Default for Metrics {
             login_failures: Family::default(),
             fail_closed: Family::default(),
             reloads: Family::default(),
+            releases: Family::default(),
+            release_spent: Family::default(),
+            release_lag: Family::default(),
             ledger_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             publish_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 17)),
             in_flight: Gauge::default(),
@@ -119,6 +141,17 @@ impl Metrics {
             self.fail_closed.clone(),
         );
         r.register("reloads", "Reloads by what and outcome", self.reloads.clone());
+        r.register("releases", "Panes by release and outcome", self.releases.clone());
+        r.register(
+            "release_spent_ratio",
+            "What the current period has cost one unit, of what it may cost",
+            self.release_spent.clone(),
+        );
+        r.register(
+            "release_lag_seconds",
+            "How long the oldest pane that should have been released has waited",
+            self.release_lag.clone(),
+        );
         r.register(
             "ledger_append_duration_seconds",
             "Time until an intent was durable",

@@ -11,7 +11,7 @@ use crate::{
     load::{Loaded, load},
     model::{self, Model},
     plan::{BundleDigest, UnixMillis},
-    release::{Expected, ReleasePlan},
+    release::{Volume, ReleasePlan},
     source::{Source, Span},
     table::Table,
 };
@@ -72,7 +72,7 @@ impl Bundle {
     }
 
     /// What the author expects of a release; nothing for one that is not in the bundle.
-    pub fn expected(&self, release: &str) -> Expected {
+    pub fn expected(&self, release: &str) -> Volume {
         let known = self.model.releases.iter().find(|r| &*r.plan.name == release);
         known.map(|r| r.expected).unwrap_or_default()
     }

@@ -252,6 +252,9 @@ fn fields(q: &Question, plan: &Plan, place: Option<(&Arc<str>, &[String])>, a: &
             names => format!("by {}", names.join(" and ")),
         };
         a.sentences.push(format!("  `{}` ({}): {transform}, {by}.", f.path.written, f.category));
+        if let Transform::Randomise(r) = &f.transform {
+            a.sentences.push(format!("    {}", r.caveats()));
+        }
         a.fields.push(FieldAnswer {
             field: f.path.written.to_string(),
             category: f.category.to_string(),

@@ -18,6 +18,7 @@ mod model;
 mod packs;
 mod path;
 mod plan;
+mod randomise;
 pub mod release;
 mod source;
 mod table;

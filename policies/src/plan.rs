@@ -6,6 +6,11 @@
 
 use std::{fmt, sync::Arc};
 
+pub use crate::randomise::{
+    CATEGORIES_MAX, CLAMP_MAX, Categories, Category, EPSILON_MAX, Numeric, Randomise, Response,
+    Spending,
+};
+
 /// BLAKE3 over the canonical form of a bundle. It names the policy in every decision and in every
 /// ledger entry. Printed as `b3:` and 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -201,6 +206,8 @@ pub enum Transform {
     /// A coordinate (JSON number, or `"lat,lon"` string) truncated towards zero to this many
     /// decimal places (0–4), or a geohash string cut to this many characters.
     Geo(Geo),
+    /// The answer of a draw takes the place of the value.
+    Randomise(Box<Randomise>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -379,6 +386,7 @@ impl Transform {
             Self::Tokenize(_) => "tokenize",
             Self::Generalise(_) => "generalise",
             Self::Geo(_) => "geo",
+            Self::Randomise(_) => "randomise",
         }
     }
 }
@@ -395,6 +403,7 @@ impl fmt::Display for Transform {
             Self::Generalise(g) => write!(f, " ({g})"),
             Self::Geo(Geo::Decimals(n)) => write!(f, " ({n} decimals)"),
             Self::Geo(Geo::Geohash(n)) => write!(f, " (geohash {n})"),
+            Self::Randomise(r) => write!(f, " ({r})"),
         }
     }
 }

@@ -385,7 +385,13 @@ fn is_in_form(never: &Never, transform: &Transform) -> bool {
         FormWord::Clear | FormWord::Reversible => *transform == Transform::Keep,
         FormWord::Token => matches!(transform, Transform::Tokenize(_)),
         FormWord::Partial => {
-            matches!(transform, Transform::Mask(_) | Transform::Generalise(_) | Transform::Geo(_))
+            matches!(
+                transform,
+                Transform::Mask(_)
+                    | Transform::Generalise(_)
+                    | Transform::Geo(_)
+                    | Transform::Randomise(_)
+            )
         }
     })
 }

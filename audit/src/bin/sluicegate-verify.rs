@@ -40,6 +40,7 @@ fn verdict(file: &std::ffi::OsStr) -> io::Result<verify::Verdict> {
     while let Some(record) = reader.read()? {
         match record {
             Exported::Detail { digest, bytes } => verifier.detail(&digest, &bytes),
+            Exported::Blob { digest, bytes } => verifier.blob(&digest, &bytes),
             Exported::Row { writer, wseq, bytes, manifest } => verifier.row(&verify::Stored {
                 writer,
                 wseq,

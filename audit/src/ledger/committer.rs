@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Append, AppendError, Appended, Options, QUEUE, Status, Time};
 use crate::{
-    At, Entry, Failed, Filter, Link, Outcome, Position, Row, SearchDigest,
+    At, BudgetBlocked, Entry, Failed, Filter, Link, Outcome, Position, Release, ReleasePublished,
+    ReleaseVoid, Row, SearchDigest,
     row::{ROW_BYTES_MAX, encode_manifest, genesis, leaf_bytes, link_of},
-    store::{ClaimWrite, Commit, Edge, IntentState, NewRow, Store},
+    store::{ClaimWrite, Commit, Edge, IntentState, NewRow, ReleaseWrite, Store, Taken},
     tree,
 };
 
@@ -26,6 +27,8 @@ use crate::{
 const FLUSH_APPENDS: usize = 1_024;
 /// Events of one flush, so that a manifest stays small enough to hold in memory.
 const FLUSH_EVENTS: usize = 50_000;
+/// Published bytes of releases in one flush, beyond which the next release has to wait.
+const FLUSH_BLOB_BYTES: usize = 64 << 20;
 /// Bytes that a row's frame may take beside its entries.
 const FRAME_BYTES: usize = 1_024;
 /// How often a commit is tried before its appends are answered, and the pause between.
@@ -52,7 +55,14 @@ pub(super) struct Committer {
     purged_us: i64,
 }
 
-type Waiting = (oneshot::Sender<Result<Appended, AppendError>>, Appended, Option<usize>);
+type Waiting = (oneshot::Sender<Result<Appended, AppendError>>, Appended, Option<Key>);
+
+/// What an append has that there may be once only, by its number in the commit.
+#[derive(Clone, Copy)]
+enum Key {
+    Claim(usize),
+    Release(usize),
+}
 
 /// Rows that were made and are not known to be durable.
 #[derive(Default)]
@@ -60,7 +70,7 @@ struct Flush {
     commit: Commit,
     /// The last row's number and link.
     head: Option<(u64, Link)>,
-    /// For each append that waits: its answer's place and its claim's number.
+    /// For each append that waits: its answer's place and its key.
     waiting: Vec<Waiting>,
     intents: Vec<Position>,
 }
@@ -113,10 +123,18 @@ impl Committer {
                     Ok(_) | Err(_) => {}
                 }
             }
-            let closing = waiting.iter().any(Append::closes);
+            let (closing, waiting): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(Append::closes);
             status = self.flush(waiting).await;
+            let is_closing = !closing.is_empty();
+            if is_closing {
+                // What the flush left to say comes before the end.
+                let mut last = std::mem::take(&mut self.kept);
+                last.extend(closing);
+                status = self.flush(last).await;
+            }
             self.status.send_replace(status);
-            if closing || status == Status::Fenced {
+            if is_closing || status == Status::Fenced {
                 break;
             }
         }
@@ -164,7 +182,7 @@ impl Committer {
         let now = self.options.clock.now();
         // Rows of a chain never go back in time, whatever the clock does.
         self.last_us = self.last_us.max(now.us);
-        let mut events = 0;
+        let (mut events, mut blob_bytes) = (0, 0);
         let mut draft = Draft::default();
         for append in appends {
             let size = encoded_size(&append.entries);
@@ -177,8 +195,10 @@ impl Committer {
                 next += 1;
             }
             events += append.events.len();
+            let blobs = append.blobs.iter().flatten();
+            blob_bytes += blobs.map(|(_, blob)| blob.len()).sum::<usize>();
             self.take(&mut flush, &mut draft, append, size, next, now.us);
-            if events >= FLUSH_EVENTS {
+            if events >= FLUSH_EVENTS || blob_bytes >= FLUSH_BLOB_BYTES {
                 break;
             }
         }
@@ -204,8 +224,12 @@ impl Committer {
         now_us: i64,
     ) {
         let leaf = u32::try_from(draft.leaves.len()).unwrap_or(u32::MAX);
-        let first = Position { writer: self.options.writer, wseq, leaf };
+        let mut first = Position { writer: self.options.writer, wseq, leaf };
+        let mut key = None;
         for mut entry in append.entries {
+            // Releases are named by their entry: they are no leaves.
+            let n = u32::try_from(draft.entries.len()).unwrap_or(u32::MAX);
+            let at = Position { leaf: n, ..first };
             match &mut entry {
                 Entry::Intent(intent) => {
                     intent.first_leaf = leaf;
@@ -219,6 +243,18 @@ impl Committer {
                     flush.intents.push(first);
                 }
                 Entry::Outcome(outcome) => project(flush, outcome, wseq),
+                Entry::Release(release) => {
+                    key = Some(Key::Release(flush.commit.releases.len()));
+                    flush.commit.releases.push(release_write(release, at));
+                    first = at;
+                }
+                Entry::ReleaseVoid(ReleaseVoid { of, .. }) => flush.commit.voided.push(*of),
+                Entry::ReleasePublished(ReleasePublished { id, of }) => {
+                    flush.commit.published.push((*id, *of));
+                }
+                Entry::BudgetBlocked(BudgetBlocked { account, period_us, .. }) => {
+                    flush.commit.blocked.push((account.clone(), *period_us));
+                }
                 _ => {}
             }
             draft.entries.push(entry);
@@ -236,7 +272,9 @@ impl Committer {
         draft.bytes += size;
         flush.commit.details.extend(append.details);
         flush.commit.done.extend(append.done);
-        let claim = append.claim.map(|claim| {
+        flush.commit.blobs.extend(append.blobs.into_iter().flatten());
+        if let Some(claim) = append.claim {
+            key = Some(Key::Claim(flush.commit.claims.len()));
             flush.commit.claims.push(ClaimWrite {
                 key: claim.key,
                 fingerprint: claim.fingerprint,
@@ -245,10 +283,9 @@ impl Committer {
                 at_us: now_us,
                 expires_us: claim.expires_us,
             });
-            flush.commit.claims.len() - 1
-        });
+        }
         if let Some(sender) = append.answer {
-            flush.waiting.push((sender, Appended { first }, claim));
+            flush.waiting.push((sender, Appended { first }, key));
         }
     }
 
@@ -283,8 +320,11 @@ impl Committer {
                 (self.next, self.head) = (head.0 + 1, head.1);
                 // Intents whose callers were told that nothing happens, though the row is there.
                 let mut disowned = std::mem::take(&mut flush.intents);
-                for (sender, appended, claim) in flush.waiting {
-                    let lost = claim.is_some_and(|n| taken.contains(&n));
+                for (sender, appended, key) in flush.waiting {
+                    let lost = key.is_some_and(|key| match key {
+                        Key::Claim(n) => taken.claims.contains(&n),
+                        Key::Release(n) => taken.releases.contains(&n),
+                    });
                     if !lost {
                         disowned.retain(|intent| *intent != appended.first);
                     }
@@ -292,6 +332,8 @@ impl Committer {
                     answer(Some(sender), result);
                 }
                 self.kept.extend(disowned.into_iter().map(disown));
+                let lost = taken.releases.iter().filter_map(|n| flush.commit.releases.get(*n));
+                self.kept.extend(lost.map(void));
                 Ok(())
             }
             Err((status, error)) => {
@@ -304,12 +346,12 @@ impl Committer {
         }
     }
 
-    /// Commits, or finds committed. Gives the claims that others hold, by index.
+    /// Commits, or finds committed. Gives what others hold.
     async fn commit(
         &self,
         commit: &Commit,
         ours: (u64, Link),
-    ) -> Result<Vec<usize>, (Status, AppendError)> {
+    ) -> Result<Taken, (Status, AppendError)> {
         let (writer, node) = (self.options.writer, &self.options.node);
         let before = self.next.checked_sub(1).map(|wseq| (wseq, self.head));
         let mut why = String::new();
@@ -333,18 +375,24 @@ impl Committer {
         Err((Status::Unavailable, AppendError::Unavailable(why)))
     }
 
-    /// The claims of a durable flush that others hold.
-    async fn taken(&self, commit: &Commit) -> Result<Vec<usize>, (Status, AppendError)> {
-        let mut taken = Vec::new();
+    /// What others hold of a durable flush.
+    async fn taken(&self, commit: &Commit) -> Result<Taken, (Status, AppendError)> {
+        let away = |e| (Status::Unavailable, AppendError::Unavailable(format!("{e}")));
+        let mut taken = Taken::default();
         for (n, claim) in commit.claims.iter().enumerate() {
             let found = self.store.claim(&claim.key, claim.at_us).await;
-            let away = |e| (Status::Unavailable, AppendError::Unavailable(format!("{e}")));
             let found: Option<crate::store::ClaimRow> = found.map_err(away)?;
             let ours = |row: &crate::store::ClaimRow| {
                 (row.writer, row.wseq, row.leaf) == (self.options.writer, claim.wseq, claim.leaf)
             };
             if !found.as_ref().is_some_and(ours) {
-                taken.push(n);
+                taken.claims.push(n);
+            }
+        }
+        for (n, release) in commit.releases.iter().enumerate() {
+            let stands = self.store.release(&release.id).await.map_err(away)?;
+            if stands.is_none_or(|stands| stands.at != release.at) {
+                taken.releases.push(n);
             }
         }
         Ok(taken)
@@ -355,6 +403,22 @@ impl Committer {
 fn disown(of: Position) -> Append {
     let failed = Failed { region: String::new(), code: "not-sent".to_owned(), leaves: vec![] };
     Append::of(Entry::Outcome(Outcome { of, placed: vec![], failed: vec![failed], complete: true }))
+}
+
+/// The end of a release that is durable, while another one of its id stands.
+fn void(lost: &ReleaseWrite) -> Append {
+    Append::of(Entry::ReleaseVoid(ReleaseVoid { id: lost.id, of: lost.at }))
+}
+
+fn release_write(release: &Release, at: Position) -> ReleaseWrite {
+    ReleaseWrite {
+        id: release.id,
+        name: release.name.clone(),
+        window_start_us: release.window_start_us,
+        window_end_us: release.window_end_us,
+        revision: release.revision,
+        at,
+    }
 }
 
 /// A row in the making.

@@ -3,11 +3,12 @@
 
 mod postgres;
 mod queries;
+mod releases;
 mod sqlite;
 
 use std::{future::Future, pin::Pin};
 
-use crate::{WriterId, verify};
+use crate::{BudgetLine, Charge, Position, Refusal, ReleaseVoid, WriterId, verify};
 
 pub(crate) use postgres::Postgres;
 pub(crate) use sqlite::Sqlite;
@@ -116,6 +117,39 @@ pub(crate) struct ClaimRow {
     pub answer: Option<Vec<u8>>,
 }
 
+/// A release that is being written.
+pub(crate) struct ReleaseWrite {
+    pub id: [u8; 16],
+    pub name: String,
+    pub window_start_us: i64,
+    pub window_end_us: i64,
+    pub revision: u32,
+    pub at: Position,
+}
+
+/// The release that stands for an id.
+pub(crate) struct ReleaseAt {
+    pub id: [u8; 16],
+    pub at: Position,
+    pub published: bool,
+}
+
+/// Where a partition of contributions was cut for a window: the first offset that does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cut {
+    pub window_start_us: i64,
+    pub revision: u32,
+    pub partition: u32,
+    pub cut: i64,
+}
+
+/// What a commit could not take because others hold it, by index.
+#[derive(Default)]
+pub(crate) struct Taken {
+    pub claims: Vec<usize>,
+    pub releases: Vec<usize>,
+}
+
 /// One transaction.
 #[derive(Default)]
 pub(crate) struct Commit {
@@ -125,6 +159,11 @@ pub(crate) struct Commit {
     pub intents: Vec<IntentState>,
     pub claims: Vec<ClaimWrite>,
     pub done: Vec<ClaimDone>,
+    pub blobs: Vec<([u8; 32], Vec<u8>)>,
+    pub releases: Vec<ReleaseWrite>,
+    pub voided: Vec<Position>,
+    pub published: Vec<([u8; 16], Position)>,
+    pub blocked: Vec<(String, i64)>,
     pub purge_before_us: i64,
 }
 
@@ -147,14 +186,15 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError
 
 /// What the ledger needs of an engine.
 pub(crate) trait Store: Send + Sync {
-    /// One durable transaction of a writer. Claims whose key is taken are reported by index and
-    /// not written; everything else of the transaction is.
+    /// One durable transaction of a writer. Claims and releases whose key is taken are reported by
+    /// index; a claim is then not written, and a release is written down as lost. Everything else
+    /// of the transaction is written.
     fn commit<'a>(
         &'a self,
         writer: WriterId,
         node: &'a str,
         commit: &'a Commit,
-    ) -> Answer<'a, Vec<usize>>;
+    ) -> Answer<'a, Taken>;
     /// The newest row of a writer: its number and link.
     fn head(&self, writer: WriterId) -> Answer<'_, Option<(u64, [u8; 32])>>;
     /// The newest row of a node's last writer, and the newest time of all rows.
@@ -188,10 +228,49 @@ pub(crate) trait Store: Send + Sync {
     fn details(&self, after: Option<Vec<u8>>) -> Answer<'_, Vec<(Vec<u8>, Vec<u8>)>>;
     /// A page of rows in order of writer and number.
     fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<StoredRow>>;
+    /// The newest row of each writer, all of one moment.
+    fn heads(&self) -> Answer<'_, Vec<(WriterId, u64)>>;
+
+    /// One durable charge, or none. Idempotent by id.
+    fn reserve<'a>(&'a self, charge: &'a Charge) -> Answer<'a, Result<(), Refusal>>;
+    /// The charge of an id, and whether its period is blocked by now.
+    fn reservation<'a>(&'a self, id: &'a [u8; 16]) -> Answer<'a, Option<(Charge, bool)>>;
+    /// Charges of one account or of all, added up; a line may come in pieces.
+    fn budget<'a>(&'a self, account: Option<&'a str>) -> Answer<'a, Vec<BudgetLine>>;
+    fn blocked<'a>(&'a self, account: Option<&'a str>) -> Answer<'a, Vec<(String, i64)>>;
+    fn release<'a>(&'a self, id: &'a [u8; 16]) -> Answer<'a, Option<ReleaseAt>>;
+    /// By window and revision: those whose window starts at `from_us <= start < to_us`.
+    fn releases<'a>(
+        &'a self,
+        name: &'a str,
+        from_us: i64,
+        to_us: i64,
+        limit: i64,
+    ) -> Answer<'a, Vec<ReleaseAt>>;
+    fn unpublished<'a>(&'a self, name: &'a str, limit: i64) -> Answer<'a, Vec<ReleaseAt>>;
+    fn latest_release<'a>(&'a self, name: &'a str) -> Answer<'a, Option<ReleaseAt>>;
+    /// Releases of a node's former writers that lost, and whose end is not written.
+    fn lost_releases<'a>(&'a self, node: &'a str, not: WriterId) -> Answer<'a, Vec<ReleaseVoid>>;
+    fn blob<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>>;
+    /// Writes a cut unless there is one, and gives the one that is there.
+    fn cut<'a>(&'a self, name: &'a str, cut: Cut) -> Answer<'a, i64>;
+    fn cuts<'a>(&'a self, name: &'a str, from_us: i64) -> Answer<'a, Vec<Cut>>;
+    fn purge_cuts<'a>(&'a self, name: &'a str, before_us: i64) -> Answer<'a, ()>;
+    /// The epoch, if the lease is the holder's now.
+    fn lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        now_us: i64,
+        until_us: i64,
+    ) -> Answer<'a, Option<u64>>;
+    fn lease_epoch<'a>(&'a self, name: &'a str) -> Answer<'a, Option<u64>>;
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 pub(crate) const PAGE_ROWS: i64 = 500;
+/// Ends of lost releases that one row of a starting writer takes.
+pub(crate) const LOST_MAX: i64 = 500;
 /// Placements in one outcome entry; a row must hold it. No edge is longer.
 pub(crate) const OUTCOME_EVENTS: usize = 3_000;
 
@@ -226,6 +305,9 @@ pub async fn verify_store(
 ) -> Result<verify::Verdict, StoreError> {
     let store = read_only(url).await?;
     let mut verifier = verify::Verifier::default();
+    // What was there at one moment, since rows refer to rows of other writers: read one after the
+    // other while they grow, one chain would speak of rows that another did not have yet.
+    let heads: std::collections::BTreeMap<_, _> = store.heads().await?.into_iter().collect();
     // Rows before treatments: a running writer adds to both, and a row is never there before what
     // it refers to. The other way round, a living ledger would seem to diverge.
     let mut after = None;
@@ -234,6 +316,9 @@ pub async fn verify_store(
         let Some(last) = page.last() else { break };
         after = Some((last.writer, last.wseq));
         for row in page {
+            if heads.get(&row.writer).is_none_or(|head| row.wseq > *head) {
+                continue;
+            }
             verifier.row(&verify::Stored {
                 writer: row.writer,
                 wseq: row.wseq,
@@ -254,6 +339,12 @@ pub async fn verify_store(
             verifier.detail(&digest, &bytes);
             each(crate::Exported::Detail { digest, bytes });
         }
+    }
+    // Not all of `ledger_blob`: what no row commits to is nobody's evidence.
+    for digest in verifier.wanted_blobs() {
+        let Some(bytes) = store.blob(&digest).await? else { continue };
+        verifier.blob(&digest, &bytes);
+        each(crate::Exported::Blob { digest: digest.to_vec(), bytes });
     }
     store.close().await;
     Ok(verifier.finish())

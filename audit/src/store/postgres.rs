@@ -4,26 +4,31 @@
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{
-    PgConnection, PgPool,
+    Connection, PgConnection, PgPool, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{
-    Answer, ClaimRow, Commit, EdgeRow, PAGE_ROWS, Store, StoreError, StoredRow, number,
+    Answer, ClaimRow, Commit, Cut, EdgeRow, PAGE_ROWS, ReleaseAt, Store, StoreError, StoredRow,
+    Taken, number,
     queries::{PURGE_CLAIMS, TAKE_CLAIM, after_key, reading_methods},
+    releases::{self, release_methods, release_writes},
     writer_of,
 };
-use crate::WriterId;
+use crate::{BudgetLine, Charge, Position, Refusal, ReleaseVoid, WriterId, budget};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/postgres");
 /// How long an append may wait for a connection before it is answered "unavailable".
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
+const BOOKKEEPERS: u32 = 2;
 const VERSION_MIN: i64 = 150_000;
 
 pub(crate) struct Postgres {
     writer: PgPool,
     readers: PgPool,
+    /// Apart from the writer's connection: whoever waits for a lock must not hold up the chain.
+    books: PgPool,
 }
 
 impl Postgres {
@@ -34,9 +39,10 @@ impl Postgres {
         let writer = pool(1, options.clone()).await?;
         durable(&writer).await?;
         MIGRATIONS.run(&writer).await?;
+        let books = pool(BOOKKEEPERS, options.clone()).await?;
         let readers =
             pool(READERS, options.options([("default_transaction_read_only", "on")])).await?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, books })
     }
 
     pub(crate) async fn read_only(url: &str) -> Result<Self, StoreError> {
@@ -44,7 +50,7 @@ impl Postgres {
             .application_name("sluicegate-verify")
             .options([("default_transaction_read_only", "on")]);
         let readers = pool(READERS, options).await?;
-        Ok(Self { writer: readers.clone(), readers })
+        Ok(Self { writer: readers.clone(), books: readers.clone(), readers })
     }
 }
 
@@ -85,19 +91,37 @@ impl Store for Postgres {
         writer: WriterId,
         node: &'a str,
         commit: &'a Commit,
-    ) -> Answer<'a, Vec<usize>> {
+    ) -> Answer<'a, Taken> {
         Box::pin(async move {
             let mut transaction = self.writer.begin().await?;
             let connection = &mut *transaction;
             rows(connection, writer, commit).await?;
             projections(connection, writer, commit).await?;
-            let taken = claims(connection, writer, node, commit).await?;
+            let claims = claims(connection, writer, node, commit).await?;
+            let releases = releases_of(connection, commit).await?;
             transaction.commit().await?;
-            Ok(taken)
+            Ok(Taken { claims, releases })
         })
     }
 
     reading_methods!();
+    release_methods!();
+}
+
+release_writes!(PgConnection);
+
+/// Whoever charges the same account waits until the transaction ends. READ COMMITTED whatever the
+/// server's default is: a snapshot from before the lock would not see what was charged meanwhile.
+async fn begin_books<'c>(
+    connection: &'c mut PgConnection,
+    account: &str,
+) -> Result<Transaction<'c, sqlx::Postgres>, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('ledger_charge ' || $1, 0))")
+        .bind(account)
+        .execute(&mut *transaction)
+        .await?;
+    Ok(transaction)
 }
 
 /// A column of an UNNEST.

@@ -254,6 +254,7 @@ macro_rules! reading_methods {
 
         fn close(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
             Box::pin(async move {
+                self.books.close().await;
                 self.writer.close().await;
                 self.readers.close().await;
             })

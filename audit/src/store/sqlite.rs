@@ -3,16 +3,18 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    Connection, QueryBuilder, SqliteConnection, SqlitePool,
+    Connection, QueryBuilder, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::{
-    Answer, ClaimRow, Commit, EdgeRow, PAGE_ROWS, Store, StoreError, StoredRow, number,
+    Answer, ClaimRow, Commit, Cut, EdgeRow, PAGE_ROWS, ReleaseAt, Store, StoreError, StoredRow,
+    Taken, number,
     queries::{PURGE_CLAIMS, TAKE_CLAIM, after_key, reading_methods},
+    releases::{self, release_methods, release_writes},
     writer_of,
 };
-use crate::WriterId;
+use crate::{BudgetLine, Charge, Position, Refusal, ReleaseVoid, WriterId, budget};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
 /// The first SQLite without the WAL-reset bug, which could lose committed pages.
@@ -25,6 +27,8 @@ const INSERT_ROWS: usize = 1_000;
 pub(crate) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    /// The writer's connection: a second one would only wait for it.
+    books: SqlitePool,
 }
 
 impl Sqlite {
@@ -44,7 +48,7 @@ impl Sqlite {
             .max_connections(READERS)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        Ok(Self { writer, readers })
+        Ok(Self { books: writer.clone(), writer, readers })
     }
 
     /// Works beside a running writer, and without write access to the file.
@@ -53,7 +57,7 @@ impl Sqlite {
             SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(BUSY_TIMEOUT);
         let readers =
             SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        Ok(Self { writer: readers.clone(), readers })
+        Ok(Self { writer: readers.clone(), books: readers.clone(), readers })
     }
 }
 
@@ -79,7 +83,7 @@ impl Store for Sqlite {
         writer: WriterId,
         node: &'a str,
         commit: &'a Commit,
-    ) -> Answer<'a, Vec<usize>> {
+    ) -> Answer<'a, Taken> {
         Box::pin(async move {
             let mut connection = self.writer.acquire().await?;
             let committed = commit_on(&mut connection, writer, node, commit).await;
@@ -93,21 +97,33 @@ impl Store for Sqlite {
     }
 
     reading_methods!();
+    release_methods!();
 }
+
+release_writes!(SqliteConnection);
 
 async fn commit_on(
     connection: &mut SqliteConnection,
     writer: WriterId,
     node: &str,
     commit: &Commit,
-) -> Result<Vec<usize>, StoreError> {
+) -> Result<Taken, StoreError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let connection = &mut *transaction;
     rows(connection, writer, commit).await?;
     projections(connection, writer, commit).await?;
-    let taken = claims(connection, writer, node, commit).await?;
+    let claims = claims(connection, writer, node, commit).await?;
+    let releases = releases_of(connection, commit).await?;
     transaction.commit().await?;
-    Ok(taken)
+    Ok(Taken { claims, releases })
+}
+
+/// Nobody else writes to the file until the transaction ends.
+async fn begin_books<'c>(
+    connection: &'c mut SqliteConnection,
+    _account: &str,
+) -> Result<Transaction<'c, sqlx::Sqlite>, StoreError> {
+    Ok(connection.begin_with("BEGIN IMMEDIATE").await?)
 }
 
 async fn rows(

@@ -7,12 +7,17 @@ use std::{
 
 use sluicegate_audit as audit;
 use sluicegate_audit::{Digest32, Entry, Position};
-use sluicegate_policies::{Delivery, JurisdictionId, Plan, RefusalCode, Route, Transform};
+use sluicegate_policies::{
+    Delivery, FieldPath, JurisdictionId, Plan, RefusalCode, Route, Transform,
+    release::{Keys, Unit, What},
+};
 
 use super::RECONCILE_EVENTS;
 use crate::{
+    contribute::Contributor,
     deliver::{DeliverError, Landing},
     identify::Principal,
+    record::Via,
 };
 
 /// What an intent has used so far.
@@ -20,7 +25,7 @@ use crate::{
 pub(super) struct Used {
     pub digests: Vec<Digest32>,
     pub details: Vec<([u8; 32], Vec<u8>)>,
-    pub numbers: HashMap<(JurisdictionId, usize), u32>,
+    pub numbers: HashMap<(JurisdictionId, Via), u32>,
     pub transfers: Vec<(Digest32, audit::Crossing, u32)>,
     transfer_of: HashMap<u32, usize>,
 }
@@ -92,6 +97,49 @@ pub(super) fn treatment(
         keys: keys(plan),
         transfer: delivery.transfer.iter().map(crossing).collect(),
         withheld: route.withheld.iter().map(withheld).collect(),
+        topic: None,
+    }
+}
+
+/// What is done to a record on its way into a release.
+pub(super) fn contributes(contributor: &Contributor, jurisdiction: &str) -> audit::Treatment {
+    let plan = &contributor.plan;
+    let mut transforms = Vec::new();
+    let mut keys = Vec::new();
+    let mut taken = |field: &FieldPath, how: &str| {
+        transforms.push(audit::FieldTransform {
+            field: field.written.to_string(),
+            category: String::new(),
+            transform: format!("{how} (release {})", plan.name),
+            rules: vec![plan.name.to_string()],
+        });
+    };
+    if let Unit::Subject(unit) = &plan.unit {
+        taken(&unit.path, "subject digest");
+        keys.push(audit::KeyUse {
+            key: unit.key.to_string(),
+            domain: unit.domain.to_string(),
+            scope: format!("release={}", plan.name),
+            epoch: 0,
+        });
+    }
+    if let Keys::Public { path, .. } | Keys::Unknown { path, .. } = &plan.keys {
+        taken(path, "group");
+    }
+    for output in &plan.outputs {
+        if let What::Sum { path, .. } = &output.what {
+            taken(path, "clamp and sum");
+        }
+    }
+    audit::Treatment {
+        region: plan.region.to_string(),
+        jurisdiction: jurisdiction.to_owned(),
+        rules: vec![plan.name.to_string()],
+        transforms,
+        keys,
+        transfer: vec![],
+        withheld: vec![],
+        topic: Some(contributor.topic.to_string()),
     }
 }
 
@@ -133,23 +181,23 @@ pub(super) fn empty_treatment() -> audit::Treatment {
         keys: vec![],
         transfer: vec![],
         withheld: vec![],
+        topic: None,
     }
 }
 
 /// Landings as the ledger says them. An intent with an unknown landing stays open.
 pub(super) fn outcome<'a>(
     first: Position,
-    topic: &str,
     landings: impl Iterator<Item = &'a Landing>,
 ) -> audit::Outcome {
-    let mut placed: BTreeMap<(Arc<str>, u32), Vec<audit::At>> = BTreeMap::new();
+    let mut placed: BTreeMap<(Arc<str>, Arc<str>, u32), Vec<audit::At>> = BTreeMap::new();
     let mut failed: BTreeMap<(Arc<str>, &'static str), Vec<u32>> = BTreeMap::new();
     let mut complete = true;
     for landing in landings {
         let region = landing.region.clone();
         match &landing.result {
             Ok(at) => placed
-                .entry((region, at.partition))
+                .entry((region, landing.topic.clone(), at.partition))
                 .or_default()
                 .push(audit::At { offset: at.offset, leaf: landing.leaf }),
             Err(error) => {
@@ -158,9 +206,9 @@ pub(super) fn outcome<'a>(
             }
         }
     }
-    let placed = placed.into_iter().map(|((region, partition), mut at)| {
+    let placed = placed.into_iter().map(|((region, topic, partition), mut at)| {
         at.sort_unstable();
-        audit::Placement { region: region.to_string(), topic: topic.to_owned(), partition, at }
+        audit::Placement { region: region.to_string(), topic: topic.to_string(), partition, at }
     });
     let failed = failed.into_iter().map(|((region, code), leaves)| audit::Failed {
         region: region.to_string(),

@@ -2,6 +2,7 @@
 //!
 //! Verbs print to standard output what was asked for, and to standard error what went wrong.
 
+mod budget;
 mod config;
 mod demo;
 mod generate;
@@ -9,6 +10,7 @@ mod init;
 mod ledger;
 mod lineage;
 mod policy;
+mod release;
 mod run;
 
 use std::{path::Path, process::ExitCode};
@@ -65,6 +67,13 @@ enum Verb {
         #[command(subcommand)]
         verb: policy::Verb,
     },
+    /// Try a release on a recorded stream
+    Release {
+        #[command(subcommand)]
+        verb: release::Verb,
+    },
+    /// Say what releases have cost each person, and what they will
+    Budget(budget::Args),
     /// Verify the ledger
     Ledger {
         #[command(subcommand)]
@@ -93,6 +102,8 @@ pub fn main() -> ExitCode {
         Verb::Init(args) => init::run(&args),
         Verb::Config { verb } => config::run(&verb, output),
         Verb::Policy { verb } => policy::run(&verb, output),
+        Verb::Release { verb } => release::run(&verb, output),
+        Verb::Budget(args) => budget::run(&args, output),
         Verb::Ledger { verb } => ledger::run(&verb, output),
         Verb::Lineage(args) => lineage::run(&args, output),
     }

@@ -110,7 +110,7 @@ fn print_report(report: &policies::Report, sources: &[policies::Source], output:
 }
 
 /// The compiled bundle, or its errors printed.
-fn compile(sources: &[policies::Source], output: Output) -> Result<policies::Bundle, Exit> {
+pub(super) fn compile(sources: &[policies::Source], output: Output) -> Result<policies::Bundle, Exit> {
     policies::Bundle::compile(sources).map_err(|report| {
         print_report(&report, sources, output);
         Exit::CheckFailed

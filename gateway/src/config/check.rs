@@ -266,6 +266,7 @@ impl Config {
         let fix = |path: &mut std::path::PathBuf| *path = base.join(&*path);
         fix(&mut self.policies);
         fix(&mut self.keys.file);
+        fix(&mut self.releases.directory);
         self.ledger.store_file.iter_mut().for_each(fix);
         if let Some(store) = &mut self.ledger.store
             && let Some(file) = store.strip_prefix("sqlite:")

@@ -29,6 +29,7 @@ pub struct Config {
     pub identify: Identify,
     pub roles: Roles,
     pub limits: Limits,
+    pub releases: Releases,
 }
 
 /// How careful the gateway is with conveniences.
@@ -261,6 +262,29 @@ pub struct Limits {
     pub shutdown_delay_ms: u64,
     /// How long an idempotency key is remembered.
     pub idempotency_hours: u32,
+}
+
+/// What releases may use of this machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Releases {
+    /// Where state goes that does not fit in memory. Emptied at each start: it is made again from
+    /// the contributions.
+    pub directory: PathBuf,
+    /// Subjects that one partition of a release keeps in memory; more are spilled.
+    pub resident_subjects: usize,
+    /// Bytes that one partition may spill; with more, its open windows are aborted.
+    pub spill_bytes: u64,
+}
+
+impl Default for Releases {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("releases"),
+            resident_subjects: 1_000_000,
+            spill_bytes: 8 << 30,
+        }
+    }
 }
 
 impl Default for Limits {

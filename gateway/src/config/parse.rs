@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Config, Identify, Keys, LedgerConfig, Limits, Listener, Mode, Region, Roles, check};
+use super::{Config, Identify, Keys, LedgerConfig, Limits, Listener, Mode, Region, Releases, Roles, check};
 
 /// A configuration larger than this is refused.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -98,11 +98,12 @@ struct Draft {
     identify: Option<Identify>,
     roles: Option<Roles>,
     limits: Option<Limits>,
+    releases: Option<Releases>,
 }
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "mode", "node", "tenant", "policies", "keys", "ledger", "listen", "admin", "regions",
-    "identify", "roles", "limits",
+    "identify", "roles", "limits", "releases",
 ];
 
 impl Draft {
@@ -120,6 +121,7 @@ impl Draft {
             identify: from.read("identify"),
             roles: from.read("roles"),
             limits: from.read("limits"),
+            releases: from.read("releases"),
         }
     }
 
@@ -154,6 +156,7 @@ impl Draft {
             identify: self.identify.unwrap_or_default(),
             roles: self.roles.unwrap_or_default(),
             limits: self.limits.unwrap_or_default(),
+            releases: self.releases.unwrap_or_default(),
         })
     }
 }

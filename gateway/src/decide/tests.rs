@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::ambient::ManualClock;
+use crate::ambient::{Ambient, ManualClock};
 
 /// 2026-11-23.
 const NOW_US: i64 = 1_795_392_000_000_000;
@@ -26,7 +26,8 @@ fn house() -> House {
     std::fs::copy(starter.join("sluicegate.yaml"), &file).unwrap();
     let clock = Arc::new(ManualClock::at_us(NOW_US));
     let config = crate::config::load(&file).unwrap();
-    let policy = Policy::new(&config, clock.clone());
+    let ambient = Ambient { clock: clock.clone(), ..Ambient::system() };
+    let policy = Policy::new(&config, &ambient);
     let house = House { dir, clock, policy };
     house.keyring(KEY);
     house

@@ -23,7 +23,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{Answer, DeliverError, Outbound, Page, Pipeline, Placed, Stored, kafka};
+use super::{Answer, DeliverError, Outbound, Page, Pipeline, Placed, Stored, Tail, kafka};
 use crate::ambient::Clock;
 
 /// Batches that may wait for the writer; a fuller queue makes publishers wait.
@@ -36,6 +36,8 @@ const INSERT_ROWS: usize = 1_000;
 const FIND_POSITIONS: usize = 500;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
+/// Records of one page of a tail.
+const TAIL_RECORDS: usize = 2_000;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS topic (
@@ -50,13 +52,29 @@ CREATE TABLE IF NOT EXISTS record (
     key BLOB, headers BLOB NOT NULL, value BLOB,
     PRIMARY KEY (topic, part, pos)
 ) STRICT, WITHOUT ROWID;
--- One record a ledger position: a retry of the gateway's own cannot write twice.
-CREATE UNIQUE INDEX IF NOT EXISTS record_by_ledger ON record (ledger);
+-- One record a ledger position and topic: a retry of the gateway's own cannot write twice.
+DROP INDEX IF EXISTS record_by_ledger;
+CREATE UNIQUE INDEX IF NOT EXISTS record_by_position ON record (ledger, topic);
 -- Written when it must be found out whether the file takes writes again.
 CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, t_ms INTEGER NOT NULL) STRICT;
 ";
 
-struct Job {
+/// What the writer is asked to do.
+enum Job {
+    Append(Append),
+    Ensure {
+        topic: Arc<str>,
+        made: oneshot::Sender<Result<u16, sqlx::Error>>,
+    },
+    Trim {
+        topic: Arc<str>,
+        partition: u32,
+        before: i64,
+        done: oneshot::Sender<Result<(), sqlx::Error>>,
+    },
+}
+
+struct Append {
     batch: Vec<Outbound>,
     answer: oneshot::Sender<Vec<Result<Placed, DeliverError>>>,
 }
@@ -65,7 +83,7 @@ struct Job {
 pub struct Embedded {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
-    readers: SqlitePool,
+    reader: Reader,
     /// The last transaction failed, as on a full disk.
     failing: Arc<AtomicBool>,
 }
@@ -102,11 +120,23 @@ impl Embedded {
         };
         let writer = tokio::spawn(writer.run(receiver));
         let (jobs, writer) = (Mutex::new(Some(sender)), Mutex::new(Some(writer)));
-        Ok(Self { jobs, writer, readers, failing })
+        Ok(Self { jobs, writer, reader: Reader(readers), failing })
     }
 
     async fn sender(&self) -> Option<mpsc::Sender<Job>> {
         self.jobs.lock().await.clone()
+    }
+
+    /// Has the writer do something between two transactions.
+    async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<T>) -> Job,
+    ) -> Result<T, DeliverError> {
+        let closed = || DeliverError::Unavailable("the pipeline is closed".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.sender().await.ok_or_else(closed)?;
+        jobs.send(job(answer)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())
     }
 }
 
@@ -118,7 +148,7 @@ impl Pipeline for Embedded {
                 || vec![Err(DeliverError::Unavailable("the pipeline is closed".to_owned())); count];
             let Some(jobs) = self.sender().await else { return closed() };
             let (answer, answered) = oneshot::channel();
-            if jobs.send(Job { batch, answer }).await.is_err() {
+            if jobs.send(Job::Append(Append { batch, answer })).await.is_err() {
                 return closed();
             }
             answered.await.unwrap_or_else(|_| {
@@ -134,12 +164,12 @@ impl Pipeline for Embedded {
         from: i64,
         max: usize,
     ) -> Answer<'a, Result<Page, DeliverError>> {
-        Box::pin(async move { self.page(topic, partition, from, max).await })
+        Box::pin(async move { self.reader.page(topic, partition, from, max).await })
     }
 
     fn find<'a>(
         &'a self,
-        _topic: &'a str,
+        topic: &'a str,
         wanted: &'a BTreeSet<Position>,
         _since_ms: i64,
     ) -> Answer<'a, Result<BTreeMap<Position, Placed>, DeliverError>> {
@@ -147,9 +177,75 @@ impl Pipeline for Embedded {
             let wanted: Vec<&Position> = wanted.iter().collect();
             let mut found = BTreeMap::new();
             for some in wanted.chunks(FIND_POSITIONS) {
-                self.find_some(some, &mut found).await.map_err(unavailable)?;
+                self.reader.find_some(topic, some, &mut found).await.map_err(unavailable)?;
             }
             Ok(found)
+        })
+    }
+
+    fn ensure<'a>(
+        &'a self,
+        topic: &'a str,
+        _keep_ms: Option<i64>,
+    ) -> Answer<'a, Result<u32, DeliverError>> {
+        Box::pin(async move {
+            let made = self.ask(|made| Job::Ensure { topic: Arc::from(topic), made }).await?;
+            made.map(u32::from).map_err(unavailable)
+        })
+    }
+
+    fn offset_at<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        ms: i64,
+    ) -> Answer<'a, Result<i64, DeliverError>> {
+        Box::pin(async move {
+            // Times rise with offsets: the writer stamps them.
+            let from: Option<i64> = sqlx::query_scalar(
+                "SELECT pos FROM record WHERE topic = (SELECT id FROM topic WHERE name = ?1) \
+                 AND part = ?2 AND t_ms >= ?3 ORDER BY pos LIMIT 1",
+            )
+            .bind(topic)
+            .bind(partition)
+            .bind(ms)
+            .fetch_optional(&self.reader.0)
+            .await
+            .map_err(unavailable)?;
+            match from {
+                Some(from) => Ok(from),
+                None => Ok(self.reader.page(topic, partition, i64::MAX, 0).await?.end),
+            }
+        })
+    }
+
+    fn tail<'a>(
+        &'a self,
+        topic: &'a str,
+        _group: Option<&'a str>,
+    ) -> Answer<'a, Result<Box<dyn Tail>, DeliverError>> {
+        Box::pin(async move {
+            let partitions = self.ensure(topic, None).await?;
+            let tail = EmbeddedTail {
+                log: self.reader.clone(),
+                topic: topic.to_owned(),
+                partitions,
+                next: BTreeMap::new(),
+            };
+            Ok(Box::new(tail) as Box<dyn Tail>)
+        })
+    }
+
+    fn trim<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        before: i64,
+    ) -> Answer<'a, Result<(), DeliverError>> {
+        Box::pin(async move {
+            let topic = Arc::from(topic);
+            let done = |done| Job::Trim { topic, partition, before, done };
+            self.ask(done).await?.map_err(unavailable)
         })
     }
 
@@ -162,7 +258,7 @@ impl Pipeline for Embedded {
                     return Err("the last write failed".to_owned());
                 }
             }
-            let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
+            let asked = sqlx::query("SELECT 1").execute(&self.reader.0).await;
             asked.map(|_| ()).map_err(|e| unavailable(e).to_string())
         })
     }
@@ -174,12 +270,16 @@ impl Pipeline for Embedded {
                 // A writer that panicked has nothing left to finish.
                 let _finished = writer.await;
             }
-            self.readers.close().await;
+            self.reader.0.close().await;
         })
     }
 }
 
-impl Embedded {
+/// The reading side.
+#[derive(Clone)]
+struct Reader(SqlitePool);
+
+impl Reader {
     async fn page(
         &self,
         topic: &str,
@@ -190,7 +290,7 @@ impl Embedded {
         let topic: Option<(i64, i64)> =
             sqlx::query_as("SELECT id, partitions FROM topic WHERE name = ?1")
                 .bind(topic)
-                .fetch_optional(&self.readers)
+                .fetch_optional(&self.0)
                 .await
                 .map_err(unavailable)?;
         let (id, _) = topic
@@ -204,7 +304,7 @@ impl Embedded {
         .bind(partition)
         .bind(from)
         .bind(i64::try_from(max).unwrap_or(i64::MAX))
-        .fetch_all(&self.readers)
+        .fetch_all(&self.0)
         .await
         .map_err(unavailable)?;
         let end: i64 = sqlx::query_scalar(
@@ -212,7 +312,7 @@ impl Embedded {
         )
         .bind(id)
         .bind(partition)
-        .fetch_one(&self.readers)
+        .fetch_one(&self.0)
         .await
         .map_err(unavailable)?;
         let records = rows.iter().map(stored).collect::<Result<_, _>>().map_err(unavailable)?;
@@ -221,17 +321,21 @@ impl Embedded {
 
     async fn find_some(
         &self,
+        topic: &str,
         some: &[&Position],
         found: &mut BTreeMap<Position, Placed>,
     ) -> Result<(), sqlx::Error> {
         let marks = vec!["?"; some.len()].join(",");
-        let sql = format!("SELECT ledger, part, pos FROM record WHERE ledger IN ({marks})");
+        let sql = format!(
+            "SELECT ledger, part, pos FROM record \
+             WHERE topic = (SELECT id FROM topic WHERE name = ?) AND ledger IN ({marks})"
+        );
         // Only question marks were put into the text.
-        let mut query = sqlx::query(AssertSqlSafe(sql));
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(topic);
         for position in some {
             query = query.bind(position.to_bytes().to_vec());
         }
-        for row in query.fetch_all(&self.readers).await? {
+        for row in query.fetch_all(&self.0).await? {
             let ledger: Vec<u8> = row.try_get(0)?;
             if let Some(position) = Position::from_bytes(&ledger) {
                 let placed = Placed { partition: row.try_get(1)?, offset: row.try_get(2)? };
@@ -239,6 +343,62 @@ impl Embedded {
             }
         }
         Ok(())
+    }
+}
+
+/// Follows a topic by reading page after page.
+struct EmbeddedTail {
+    log: Reader,
+    topic: String,
+    partitions: u32,
+    next: BTreeMap<u32, i64>,
+}
+
+impl Tail for EmbeddedTail {
+    fn assigned(&mut self) -> Answer<'_, Result<BTreeSet<u32>, DeliverError>> {
+        let all = (0..self.partitions).collect();
+        Box::pin(async move { Ok(all) })
+    }
+
+    fn seek(&mut self, partition: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>> {
+        self.next.insert(partition, offset);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn poll(&mut self, wait: Duration) -> Answer<'_, Result<Vec<(u32, Stored)>, DeliverError>> {
+        Box::pin(async move {
+            let mut records = Vec::new();
+            for (partition, next) in &mut self.next {
+                let page = self.log.page(&self.topic, *partition, *next, TAIL_RECORDS).await?;
+                *next = page.records.last().map_or(*next, |last| last.offset + 1);
+                records.extend(page.records.into_iter().map(|record| (*partition, record)));
+            }
+            if records.is_empty() {
+                tokio::time::sleep(wait).await;
+            }
+            Ok(records)
+        })
+    }
+
+    fn end(&mut self, partition: u32) -> Answer<'_, Result<i64, DeliverError>> {
+        Box::pin(async move {
+            let at = self.next.get(&partition).copied().unwrap_or(0);
+            // An empty partition that was trimmed still has its newest record.
+            Ok(self.log.page(&self.topic, partition, i64::MAX, 0).await?.end.max(at))
+        })
+    }
+
+    fn position(&mut self, partition: u32) -> Answer<'_, Result<i64, DeliverError>> {
+        let next = self.next.get(&partition).copied().unwrap_or(0);
+        Box::pin(async move { Ok(next) })
+    }
+
+    fn commit(&mut self, _partition: u32, _offset: i64) -> Answer<'_, Result<(), DeliverError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close(self: Box<Self>) -> Answer<'static, ()> {
+        Box::pin(async {})
     }
 }
 
@@ -281,6 +441,18 @@ impl Writer {
             let mut group = Vec::new();
             let mut records = 0;
             for job in waiting.drain(..) {
+                let job = match job {
+                    Job::Append(append) => append,
+                    Job::Ensure { topic, made } => {
+                        // Whoever asked may have gone away.
+                        let _told = made.send(self.ensure(&topic).await);
+                        continue;
+                    }
+                    Job::Trim { topic, partition, before, done } => {
+                        let _told = done.send(self.trim(&topic, partition, before).await);
+                        continue;
+                    }
+                };
                 records += job.batch.len();
                 group.push(job);
                 if records >= TRANSACTION_RECORDS {
@@ -295,7 +467,33 @@ impl Writer {
         self.pool.close().await;
     }
 
-    async fn commit(&mut self, group: Vec<Job>) {
+    async fn ensure(&mut self, topic: &str) -> Result<u16, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        Ok(load(&mut connection, topic, self.partitions).await?.partitions)
+    }
+
+    /// The newest record stays, so that offsets go on behind it.
+    async fn trim(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        before: i64,
+    ) -> Result<(), sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        sqlx::query(
+            "DELETE FROM record WHERE topic = (SELECT id FROM topic WHERE name = ?1) \
+             AND part = ?2 AND pos < ?3 AND pos < (SELECT max(pos) FROM record \
+             WHERE topic = (SELECT id FROM topic WHERE name = ?1) AND part = ?2)",
+        )
+        .bind(topic)
+        .bind(partition)
+        .bind(before)
+        .execute(&mut *connection)
+        .await?;
+        Ok(())
+    }
+
+    async fn commit(&mut self, group: Vec<Append>) {
         let written = self.write(&group).await;
         self.failing.store(written.is_err(), Ordering::Relaxed);
         match written {
@@ -320,7 +518,7 @@ impl Writer {
 
     /// One transaction. An error means that nothing of the group was written: SQLite rolls back,
     /// and a commit that fails has not happened.
-    async fn write(&mut self, group: &[Job]) -> Result<Vec<Placed>, sqlx::Error> {
+    async fn write(&mut self, group: &[Append]) -> Result<Vec<Placed>, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         let written = self.write_on(&mut connection, group).await;
         if written.is_err() {
@@ -334,7 +532,7 @@ impl Writer {
     async fn write_on(
         &mut self,
         connection: &mut SqliteConnection,
-        group: &[Job],
+        group: &[Append],
     ) -> Result<Vec<Placed>, sqlx::Error> {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let now_ms = self.clock.now_ms().0;

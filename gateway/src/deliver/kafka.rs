@@ -5,6 +5,8 @@
 //! cluster that is away at start or later only makes its region unavailable. `max_block` is
 //! short: a full buffer or a lost topic answers the publisher instead of holding its task.
 
+mod tail;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
@@ -14,16 +16,18 @@ use std::{
 
 use krafka::{
     CloseOptions, Compression, KrafkaError, Record,
-    admin::DescribeClusterOptions,
+    admin::{CreateTopicsOptions, DescribeClusterOptions, NewTopic},
     auth::{AuthConfig, TlsConfig},
-    consumer::{Consumer, ConsumerRecord},
+    consumer::{AutoOffsetReset, Consumer, ConsumerRecord, IsolationLevel},
     error::ErrorCode,
     producer::{Acks, DeliveryConfirmation, Producer, RecordMetadata, murmur2},
 };
 use sluicegate_audit::Position;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Answer, DeliverError, Outbound, POSITION_HEADER, Page, Pipeline, Placed, Stored};
+use super::{
+    Answer, DeliverError, Outbound, POSITION_HEADER, Page, Pipeline, Placed, Stored, Tail,
+};
 use crate::config::{KafkaCluster, SaslMechanism};
 
 const LINGER: Duration = Duration::from_millis(2);
@@ -35,6 +39,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long reconciliation or a read may wait for a partition's records.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(500);
+/// A member of a group that is silent this long loses its partitions to others.
+const GROUP_SESSION: Duration = Duration::from_secs(6);
+const GROUP_HEARTBEAT: Duration = Duration::from_secs(2);
 /// A reconnection is not tried more often than this.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// Clocks of gateway and brokers may differ by this much when a search is bounded by time.
@@ -243,6 +250,110 @@ impl Pipeline for Kafka {
         })
     }
 
+    fn ensure<'a>(
+        &'a self,
+        topic: &'a str,
+        keep_ms: Option<i64>,
+    ) -> Answer<'a, Result<u32, DeliverError>> {
+        Box::pin(async move {
+            let connection = self.connection().await.map_err(DeliverError::Unavailable)?;
+            if let Some(count) = partitions(&connection, topic).await? {
+                return Ok(count);
+            }
+            let mut new = NewTopic::new(topic, -1, -1).map_err(|e| failed(&e))?;
+            if let Some(keep_ms) = keep_ms {
+                new.configs.insert("retention.ms".to_owned(), keep_ms.to_string());
+            }
+            let options = CreateTopicsOptions::default();
+            let made = connection.client.admin().create_topics([new], options).await;
+            for (_, result) in made.map_err(|e| failed(&e))? {
+                match result {
+                    Ok(())
+                    | Err(KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. }) => {}
+                    Err(error) => return Err(failed(&error)),
+                }
+            }
+            // Its partitions become known a little later.
+            let deadline = Instant::now() + FETCH_TIMEOUT;
+            while Instant::now() < deadline {
+                if let Some(count) = partitions(&connection, topic).await? {
+                    return Ok(count);
+                }
+                tokio::time::sleep(POLL).await;
+            }
+            Err(DeliverError::Unavailable("a new topic did not appear".to_owned()))
+        })
+    }
+
+    fn offset_at<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        ms: i64,
+    ) -> Answer<'a, Result<i64, DeliverError>> {
+        Box::pin(async move {
+            let connection = self.connection().await.map_err(DeliverError::Unavailable)?;
+            let consumer = self.consumer(&connection).await?;
+            let number = i32::try_from(partition).map_err(|_| DeliverError::UnknownTopic)?;
+            let found = consumer.offsets_for_times_for_topic(topic, ms).await;
+            let found = found.map_err(|e| failed(&e))?;
+            let at = match found.into_iter().find(|(p, _)| *p == number) {
+                Some((_, at)) => at.map_err(|e| failed(&e))?,
+                None => -1,
+            };
+            let at = match at {
+                0.. => at,
+                _ => consumer.fetch_watermarks(topic, number).await.map_err(|e| failed(&e))?.1,
+            };
+            let _closed = consumer.close().await;
+            Ok(at)
+        })
+    }
+
+    fn tail<'a>(
+        &'a self,
+        topic: &'a str,
+        group: Option<&'a str>,
+    ) -> Answer<'a, Result<Box<dyn Tail>, DeliverError>> {
+        Box::pin(async move {
+            let count = self.ensure(topic, None).await?;
+            let connection = self.connection().await.map_err(DeliverError::Unavailable)?;
+            let (consumer, alone) = match group {
+                Some(group) => {
+                    let consumer = connection.client.consumer(group);
+                    let consumer = consumer
+                        .enable_auto_commit(false)
+                        .auto_offset_reset(AutoOffsetReset::Earliest)
+                        .isolation_level(IsolationLevel::ReadCommitted)
+                        .session_timeout(GROUP_SESSION)
+                        .heartbeat_interval(GROUP_HEARTBEAT);
+                    let consumer = consumer.build().await.map_err(|e| failed(&e))?;
+                    consumer.subscribe([topic]).await.map_err(|e| failed(&e))?;
+                    (consumer, None)
+                }
+                None => {
+                    let consumer = self.consumer(&connection).await?;
+                    let all = (0..count).filter_map(|p| i32::try_from(p).ok()).collect();
+                    consumer.assign(topic, all).await.map_err(|e| failed(&e))?;
+                    (consumer, Some((0..count).collect()))
+                }
+            };
+            let (topic, sought) = (topic.to_owned(), BTreeSet::new());
+            let tail = tail::KafkaTail { consumer, topic, alone, sought };
+            Ok(Box::new(tail) as Box<dyn Tail>)
+        })
+    }
+
+    /// The brokers forget by the topic's own retention.
+    fn trim<'a>(
+        &'a self,
+        _topic: &'a str,
+        _partition: u32,
+        _before: i64,
+    ) -> Answer<'a, Result<(), DeliverError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn ready(&self) -> Answer<'_, Result<(), String>> {
         Box::pin(async move {
             let connection = self.connection().await?;
@@ -266,6 +377,17 @@ impl Pipeline for Kafka {
                 }
             }
         })
+    }
+}
+
+/// How many partitions a topic has; `None` when the cluster does not know it.
+async fn partitions(connection: &Connection, topic: &str) -> Result<Option<u32>, DeliverError> {
+    match connection.producer.partitions_for(topic).await {
+        Ok(known) => Ok(u32::try_from(known.len()).ok().filter(|count| *count > 0)),
+        Err(error) => match failed(&error) {
+            DeliverError::UnknownTopic => Ok(None),
+            error => Err(error),
+        },
     }
 }
 

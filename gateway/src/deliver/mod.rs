@@ -12,6 +12,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -101,6 +102,30 @@ pub struct Page {
     pub end: i64,
 }
 
+/// Follows the partitions of one topic. Used by one task at a time.
+pub trait Tail: Send + Sync {
+    /// The partitions that are ours now: all of them, or what the group's coordinator gave us.
+    fn assigned(&mut self) -> Answer<'_, Result<BTreeSet<u32>, DeliverError>>;
+
+    /// Goes on at an offset; of a partition that was never sought nothing is handed out.
+    fn seek(&mut self, partition: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>>;
+
+    /// Records in the order of their partitions, after at most `wait`.
+    fn poll(&mut self, wait: Duration) -> Answer<'_, Result<Vec<(u32, Stored)>, DeliverError>>;
+
+    /// The offset that the next record of a partition will get.
+    fn end(&mut self, partition: u32) -> Answer<'_, Result<i64, DeliverError>>;
+
+    /// The offset that will be handed out next: everything before it was, or is not there.
+    fn position(&mut self, partition: u32) -> Answer<'_, Result<i64, DeliverError>>;
+
+    /// Tells the group how far a partition was read, for those who look at its lag. Nothing goes
+    /// on from there.
+    fn commit(&mut self, partition: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>>;
+
+    fn close(self: Box<Self>) -> Answer<'static, ()>;
+}
+
 /// One region's pipeline.
 pub trait Pipeline: Send + Sync {
     /// Appends in order and answers for each record, in order, when it is durable. A record
@@ -124,6 +149,37 @@ pub trait Pipeline: Send + Sync {
         wanted: &'a BTreeSet<Position>,
         since_ms: i64,
     ) -> Answer<'a, Result<BTreeMap<Position, Placed>, DeliverError>>;
+
+    /// Makes a topic if it is not there, and says how many partitions it has. Of a new topic
+    /// records are kept for `keep_ms`, if that is given.
+    fn ensure<'a>(
+        &'a self,
+        topic: &'a str,
+        keep_ms: Option<i64>,
+    ) -> Answer<'a, Result<u32, DeliverError>>;
+
+    /// The offset of a partition's first record of this time or later; its end if there is none.
+    fn offset_at<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        ms: i64,
+    ) -> Answer<'a, Result<i64, DeliverError>>;
+
+    /// Follows a topic; with `group`, shares its partitions with others of that name.
+    fn tail<'a>(
+        &'a self,
+        topic: &'a str,
+        group: Option<&'a str>,
+    ) -> Answer<'a, Result<Box<dyn Tail>, DeliverError>>;
+
+    /// Forgets a partition's records before an offset, where the pipeline keeps them itself.
+    fn trim<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        before: i64,
+    ) -> Answer<'a, Result<(), DeliverError>>;
 
     /// `Err` says why the region cannot take records now.
     fn ready(&self) -> Answer<'_, Result<(), String>>;
@@ -161,6 +217,7 @@ impl Regions {
 pub struct Landing {
     pub leaf: u32,
     pub region: Arc<str>,
+    pub topic: Arc<str>,
     pub result: Result<Placed, DeliverError>,
 }
 
@@ -173,7 +230,8 @@ pub async fn deliver(batches: Vec<ToRegion>, regions: &Regions) -> Vec<Landing> 
 
 async fn one_region(batch: ToRegion, regions: &Regions) -> Vec<Landing> {
     let ToRegion { region, outbound } = batch;
-    let leaves: Vec<u32> = outbound.iter().map(|o| o.position.leaf).collect();
+    let leaves: Vec<(u32, Arc<str>)> =
+        outbound.iter().map(|o| (o.position.leaf, o.topic.clone())).collect();
     let results = match regions.get(&region) {
         Some(pipeline) => pipeline.append(outbound).await,
         None => {
@@ -184,6 +242,6 @@ async fn one_region(batch: ToRegion, regions: &Regions) -> Vec<Landing> {
     leaves
         .into_iter()
         .zip(results)
-        .map(|(leaf, result)| Landing { leaf, region: region.clone(), result })
+        .map(|((leaf, topic), result)| Landing { leaf, region: region.clone(), topic, result })
         .collect()
 }

@@ -4,6 +4,20 @@
 //! its bytes and its cost are durable in the ledger; what is repeated is the stored bytes, never
 //! a fresh draw.
 
+#[cfg(test)]
+mod audit;
+pub mod encode;
+pub mod noise;
+pub mod runner;
+pub mod seal;
+pub mod select;
+pub mod simulate;
+pub mod smooth;
+pub mod store;
+pub mod supervisor;
+#[cfg(test)]
+mod testing;
+
 use std::sync::Arc;
 
 /// A pane of a release: the unit of noise, cost and uniqueness.

@@ -7,7 +7,8 @@
 //! itself contain, into a refusal. Any doubt refuses the record and empties the output.
 //!
 //! What the plan leaves open is decided so:
-//! - `null` stays `null` under every transform but drop, which removes it.
+//! - `null` stays `null` under every transform but drop, which removes it, and a randomise whose
+//!   domain says what stands for everything else, which answers it.
 //! - An unlisted header or key is dropped even where unlisted fields of the value refuse: brokers
 //!   and clients add headers of their own.
 //! - A key is JSON if it starts with `{`, `[` or `"` and is well-formed; any other key, and each
@@ -22,6 +23,7 @@ mod mask;
 mod normalise;
 mod number;
 mod program;
+mod randomise;
 mod rewrite;
 mod splice;
 mod token;
@@ -36,7 +38,10 @@ use sluicegate_policies::RefusalCode;
 use crate::json::{Malformed, Names};
 
 pub use find::find;
+pub(crate) use normalise::normalise;
+pub(crate) use number::fixed_point;
 pub use program::Program;
+pub use randomise::{Chance, RANDOMISED_HEADER};
 pub use token::{TOKEN_BYTES_MAX, Token, Tokenizer, tokenizer};
 
 /// A record as it came in. Protocol headers are the caller's business: it keeps them apart.
@@ -80,6 +85,8 @@ struct Scratch {
     draft: String,
     /// What a normaliser writes.
     normal: String,
+    /// What the draws in this record have in common.
+    occasion: randomise::Occasion,
 }
 
 /// Why a record may not go out. Holds words of the plan only, never a value of the record.

@@ -20,7 +20,7 @@ pub(super) fn name(normaliser: Normaliser) -> &'static str {
 
 /// White space is Unicode's `White_Space`; lower case is each character's own full mapping,
 /// without context; digits are `0` to `9`.
-pub(super) fn normalise<'a>(
+pub(crate) fn normalise<'a>(
     normaliser: Normaliser,
     text: &'a str,
     scratch: &'a mut String,

@@ -17,6 +17,13 @@ const LATITUDE_MAX: i128 = 90;
 /// A geohash of so many characters is exact to less than a millimetre.
 const GEOHASH_CHARS_MAX: usize = 22;
 
+/// A number in units of `10^-scale`, rounded towards minus infinity; numbers beyond 64 bits are
+/// the nearest that fits.
+pub(crate) fn fixed_point(text: &str, scale: u32) -> Option<i64> {
+    let exact = Exact::parse(text.trim())?.floor_at_scale(scale)?;
+    Some(i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX }))
+}
+
 #[derive(Clone, Copy)]
 pub(super) struct Exact {
     digits: i128,
@@ -64,8 +71,36 @@ impl Exact {
         }
     }
 
+    pub(super) fn new(digits: i128, scale: u32) -> Self {
+        Self { digits, scale }
+    }
+
+    /// In units of `10^-scale`, a half rounded up; what is too large is the largest there is.
+    pub(super) fn units(self, scale: u32) -> Option<i128> {
+        match self.scale.checked_sub(scale) {
+            Some(cut) => {
+                let unit = 10i128.checked_pow(cut)?;
+                let (whole, rest) = (self.digits.div_euclid(unit), self.digits.rem_euclid(unit));
+                Some(whole + i128::from(rest >= unit - rest))
+            }
+            None => Some(self.at_scale(scale).unwrap_or(if self.digits < 0 {
+                i128::MIN
+            } else {
+                i128::MAX
+            })),
+        }
+    }
+
     fn of(decimal: Decimal) -> Self {
         Self { digits: i128::from(decimal.digits), scale: u32::from(decimal.scale) }
+    }
+
+    /// The value in units of `10^-scale`, rounded towards minus infinity.
+    fn floor_at_scale(self, scale: u32) -> Option<i128> {
+        match self.scale.checked_sub(scale) {
+            Some(down) => Some(self.digits.div_euclid(10i128.checked_pow(down)?)),
+            None => self.at_scale(scale),
+        }
     }
 
     /// The value in units of `10^-scale`, if that is exact.
@@ -90,7 +125,7 @@ impl Exact {
         Some(Self { digits: self.digits / 10i128.checked_pow(cut)?, scale: places })
     }
 
-    fn write(self, out: &mut String) -> Option<()> {
+    pub(super) fn write(self, out: &mut String) -> Option<()> {
         let unit = 10u128.checked_pow(self.scale)?;
         let magnitude = self.digits.unsigned_abs();
         let sign = if self.digits < 0 { "-" } else { "" };

@@ -2,15 +2,18 @@
 //!
 //! Must never leave a part of a record in the output after a refusal.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use sluicegate_policies::{
-    FieldPlan, OnInvalid, Part, Plan, RefusalCode, Step, Transform, Unlisted,
+    FieldPath, FieldPlan, OnInvalid, Part, Plan, Randomise, RefusalCode, Spending, Step, Transform,
+    Unlisted,
 };
 
 use super::{
     Protected, RecordRef, Refused, Scratch,
     automaton::Automaton,
+    find,
+    randomise::{Chance, Occasion, Place, RANDOMISED_HEADER, Randomiser},
     rewrite::{Action, Form, Input},
     splice::{self, Fate, Fault},
     token::{Token, Tokenizers},
@@ -30,6 +33,12 @@ pub struct Program {
     key_text: Option<usize>,
     /// The entry for each header that the plan knows.
     headers: Box<[(Arc<str>, usize)]>,
+    /// Present if a field is answered afresh for each record.
+    chance: Option<Arc<Chance>>,
+    /// Where the subjects of memoised answers stand.
+    subjects: Box<[FieldPath]>,
+    /// A header for each randomised field.
+    labels: Box<[(String, Vec<u8>)]>,
 }
 
 /// An entry of the plan.
@@ -42,12 +51,27 @@ pub(super) struct Field {
 }
 
 impl Program {
-    pub fn compile(plan: &Plan, tenant: &str, keys: &dyn Keyring) -> Result<Self, KeyError> {
+    /// `chance` is that of all programs that may make copies of one record.
+    pub fn compile(
+        plan: &Plan,
+        tenant: &str,
+        keys: &dyn Keyring,
+        chance: &Arc<Chance>,
+    ) -> Result<Self, KeyError> {
         let mut tokenizers = Tokenizers::new(tenant, keys);
+        let subjects = subjects(plan);
         let fields = plan.fields.iter().map(|field| {
             Ok(Field {
                 action: match &field.transform {
                     Transform::Tokenize(token_use) => Action::Token(tokenizers.get(token_use)?),
+                    Transform::Randomise(r) => {
+                        let subject = subject_of(&r.spending);
+                        let subject = subjects.iter().position(|s| Some(s) == subject);
+                        let (subject, written) =
+                            (subject.unwrap_or(usize::MAX), &field.path.written);
+                        let made = Randomiser::new(r, written, subject, tenant, keys, chance)?;
+                        Action::Randomise(Box::new(made))
+                    }
                     other => Action::new(other),
                 },
                 covers_below: matches!(field.path.steps.last(), Some(Step::AnyDepth)),
@@ -66,21 +90,47 @@ impl Program {
                 .map(|(i, _)| i)
                 .last(),
             headers: headers(plan),
+            chance: draws_afresh(plan).then(|| chance.clone()),
+            subjects,
+            labels: labels(plan),
         })
     }
 
     /// Writes into `out` what of `record` may go out. Whatever was in `out` is gone, and after a
     /// refusal it is empty.
     pub fn apply(&self, record: RecordRef<'_>, out: &mut Protected) -> Result<(), Refused> {
+        out.scratch.occasion.renew();
+        self.apply_copy(record, out)
+    }
+
+    /// The same for a further copy of the very record that was applied last with `out`: what is
+    /// randomised in the same way in both gets the same answer, so that two copies tell no more
+    /// than one.
+    pub fn apply_copy(&self, record: RecordRef<'_>, out: &mut Protected) -> Result<(), Refused> {
         out.clear();
+        self.begin(record, &mut out.scratch.occasion);
         let done = self
             .apply_value(record.value, out)
             .and_then(|()| record.key.map_or(Ok(()), |key| self.apply_key(key, out)))
-            .and_then(|()| record.headers.iter().try_for_each(|h| self.apply_header(h, out)));
-        if done.is_err() {
-            out.clear();
+            .and_then(|()| {
+                let mut headers = (2..).zip(record.headers);
+                headers.try_for_each(|(part, h)| self.apply_header(part, h, out))
+            });
+        match done {
+            Ok(()) => out.headers.extend(self.labels.iter().cloned()),
+            Err(_) => out.clear(),
         }
         done
+    }
+
+    fn begin(&self, record: RecordRef<'_>, occasion: &mut Occasion) {
+        if let Some(chance) = &self.chance {
+            occasion.number(chance);
+        }
+        occasion.subjects.clear();
+        // A malformed record has no subject here, and is refused further down.
+        let found = self.subjects.iter().map(|path| find::find(path, record).ok().flatten());
+        occasion.subjects.extend(found.map(|subject| subject.map(Cow::into_owned)));
     }
 
     fn apply_value(&self, value: &[u8], out: &mut Protected) -> Result<(), Refused> {
@@ -88,6 +138,7 @@ impl Program {
             return Ok(());
         }
         let Protected { value: to, tokens, scratch, .. } = out;
+        scratch.occasion.part = 0;
         let fate = splice::run(self, &self.value, self.unlisted, value, to, tokens, scratch)
             .map_err(|fault| fault.refused(""))?;
         if let Fate::Dropped = fate {
@@ -99,6 +150,7 @@ impl Program {
 
     fn apply_key(&self, key: &[u8], out: &mut Protected) -> Result<(), Refused> {
         let Protected { key: to, tokens, scratch, .. } = out;
+        scratch.occasion.part = 1;
         let mut bytes = Vec::with_capacity(key.len());
         let fate = if is_json(key).map_err(|m| Fault::from(m).refused("key"))? {
             splice::run(
@@ -119,9 +171,19 @@ impl Program {
         Ok(())
     }
 
-    fn apply_header(&self, header: &(String, Vec<u8>), out: &mut Protected) -> Result<(), Refused> {
+    fn apply_header(
+        &self,
+        part: u32,
+        header: &(String, Vec<u8>),
+        out: &mut Protected,
+    ) -> Result<(), Refused> {
         let (name, value) = header;
+        if !self.labels.is_empty() && name.eq_ignore_ascii_case(RANDOMISED_HEADER) {
+            // Ours alone: a foreign one would have consumers take out the wrong noise.
+            return Ok(());
+        }
         let Protected { headers, tokens, scratch, .. } = out;
+        scratch.occasion.part = part;
         let known = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         let mut bytes = Vec::with_capacity(value.len());
         let fate = self
@@ -153,7 +215,8 @@ impl Program {
                 Unlisted::Drop | Unlisted::Refuse => Fate::Dropped,
             });
         };
-        let Scratch { draft, normal, .. } = scratch;
+        let Scratch { draft, normal, occasion, .. } = scratch;
+        let place = Place { occasion, offset: 0 };
         let form = match &field.action {
             Action::Keep => Some(Form::Same),
             Action::Drop => return Ok(Fate::Dropped),
@@ -162,9 +225,13 @@ impl Program {
                 draft.push_str(field.action.whole_text());
                 Some(Form::Text)
             }
-            action => std::str::from_utf8(bytes).ok().and_then(|text| {
-                action.rewrite(Input { text, quoted: true }, index, draft, normal, tokens)
-            }),
+            action => match std::str::from_utf8(bytes) {
+                Ok(text) => {
+                    let input = Input { text, quoted: true };
+                    action.rewrite(input, index, draft, normal, tokens, place)
+                }
+                Err(_) => action.rewrite_other(place, draft),
+            },
         };
         match form {
             Some(Form::Same) => to.extend_from_slice(bytes),
@@ -190,6 +257,42 @@ impl Field {
 
 fn entries(plan: &Plan) -> impl Iterator<Item = (usize, &FieldPlan)> {
     plan.fields.iter().enumerate()
+}
+
+fn randomised(plan: &Plan) -> impl Iterator<Item = (&FieldPlan, &Randomise)> {
+    plan.fields.iter().filter_map(|field| match &field.transform {
+        Transform::Randomise(r) => Some((field, &**r)),
+        _ => None,
+    })
+}
+
+fn draws_afresh(plan: &Plan) -> bool {
+    randomised(plan).any(|(_, r)| matches!(r.spending, Spending::PerRecord { .. }))
+}
+
+fn subject_of(spending: &Spending) -> Option<&FieldPath> {
+    match spending {
+        Spending::PerRecord { .. } => None,
+        Spending::Memoised { subject, .. } => Some(subject),
+    }
+}
+
+/// Each once.
+fn subjects(plan: &Plan) -> Box<[FieldPath]> {
+    let mut paths: Vec<FieldPath> = Vec::new();
+    for path in randomised(plan).filter_map(|(_, r)| subject_of(&r.spending)) {
+        if !paths.contains(path) {
+            paths.push(path.clone());
+        }
+    }
+    paths.into()
+}
+
+fn labels(plan: &Plan) -> Box<[(String, Vec<u8>)]> {
+    let label = |(field, r): (&FieldPlan, &Randomise)| {
+        (RANDOMISED_HEADER.to_owned(), r.label(&field.path.written).into_bytes())
+    };
+    randomised(plan).map(label).collect()
 }
 
 fn automaton(plan: &Plan, part: &Part) -> Automaton {

@@ -10,6 +10,7 @@ use sluicegate_policies::{Generalise, Geo, Mask, Transform};
 
 use super::{
     generalise, mask, number,
+    randomise::{Place, Randomiser},
     token::{Token, Tokenizer},
 };
 use crate::json;
@@ -31,6 +32,7 @@ pub(super) enum Action {
     Token(Arc<Tokenizer>),
     Generalise(Generalise),
     Geo(Geo),
+    Randomise(Box<Randomiser>),
 }
 
 /// A scalar that is not null: the content of a string, or the spelling of a number or boolean.
@@ -62,13 +64,13 @@ impl Form {
 }
 
 impl Action {
-    /// All but tokenize, which needs a key. A constant that is no JSON text would break the
+    /// All but tokenize and randomise, which need more. A constant that is no JSON text would break the
     /// record; no compiled policy has one, and here it redacts.
     pub(super) fn new(transform: &Transform) -> Self {
         match transform {
             Transform::Keep => Self::Keep,
             Transform::Drop => Self::Drop,
-            Transform::Redact | Transform::Tokenize(_) => Self::Redact,
+            Transform::Redact | Transform::Tokenize(_) | Transform::Randomise(_) => Self::Redact,
             Transform::Constant(json) if json::validate(json.as_bytes()).is_err() => Self::Redact,
             Transform::Constant(json) => {
                 Self::Constant { json: json.clone(), text: constant_text(json) }
@@ -88,6 +90,19 @@ impl Action {
         if let Self::Constant { text, .. } = self { text } else { REDACTED_TEXT }
     }
 
+    /// Whether null, objects and lists are answered like any value outside a domain.
+    pub(super) fn covers_everything(&self) -> bool {
+        matches!(self, Self::Randomise(randomiser) if randomiser.covers_everything())
+    }
+
+    /// For what is no text: an object, a list, null, bytes that are no UTF-8.
+    pub(super) fn rewrite_other(&self, place: Place<'_>, draft: &mut String) -> Option<Form> {
+        match self {
+            Self::Randomise(randomiser) => randomiser.answer(None, place, draft),
+            _ => None,
+        }
+    }
+
     /// `None`: the value does not fit the transform. `field` is the entry of the plan.
     pub(super) fn rewrite(
         &self,
@@ -96,6 +111,7 @@ impl Action {
         draft: &mut String,
         normal: &mut String,
         tokens: &mut Vec<Token>,
+        place: Place<'_>,
     ) -> Option<Form> {
         draft.clear();
         match self {
@@ -113,6 +129,7 @@ impl Action {
             }
             Self::Generalise(how) => generalise::generalise(how, input, draft),
             Self::Geo(geo) => number::geo(*geo, input, draft),
+            Self::Randomise(randomiser) => randomiser.answer(Some(input.text), place, draft),
         }
     }
 }

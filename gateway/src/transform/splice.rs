@@ -12,6 +12,7 @@ use super::{
     Refused, Scratch,
     automaton::{Automaton, ROW_EACH},
     program::{Field, Program},
+    randomise::{Occasion, Place},
     rewrite::{Action, Form, Input},
     token::Token,
 };
@@ -81,7 +82,7 @@ pub(super) fn run(
     tokens: &mut Vec<Token>,
     scratch: &mut Scratch,
 ) -> Result<Fate, Fault> {
-    let Scratch { names, sets, text: unescaped, draft, normal } = scratch;
+    let Scratch { names, sets, text: unescaped, draft, normal, occasion } = scratch;
     let room = automaton.room(DEPTH_MAX + 1);
     if sets.len() < room {
         sets.resize(room, 0);
@@ -101,6 +102,7 @@ pub(super) fn run(
         unescaped,
         draft,
         normal,
+        occasion,
     };
     let fate = splice.value(0)?;
     splice.scan.finish()?;
@@ -123,6 +125,7 @@ struct Splice<'p, 'a, 's> {
     unescaped: &'s mut String,
     draft: &'s mut String,
     normal: &'s mut String,
+    occasion: &'s Occasion,
 }
 
 /// Where a container's content was cut, so that exactly one comma stays between two members.
@@ -176,9 +179,11 @@ impl<'p> Splice<'p, '_, '_> {
                 Ok(Fate::Kept)
             }
             _ if field.covers_below => enter(self).map(|()| Fate::Kept),
-            _ => {
+            action => {
                 self.scan.skip()?;
-                field.invalid()
+                let place = Place { occasion: self.occasion, offset: start };
+                let form = action.rewrite_other(place, self.draft);
+                self.put(form, start, self.scan.at(), field)
             }
         }
     }
@@ -222,7 +227,14 @@ impl<'p> Splice<'p, '_, '_> {
         match &field.action {
             Action::Drop => return Ok(Fate::Dropped),
             Action::Keep => return Ok(Fate::Kept),
-            _ if scalar.kind == Kind::Null => return Ok(Fate::Kept),
+            action if scalar.kind == Kind::Null => {
+                if !action.covers_everything() {
+                    return Ok(Fate::Kept);
+                }
+                let place = Place { occasion: self.occasion, offset: scalar.start };
+                let form = action.rewrite_other(place, self.draft);
+                return self.put(form, scalar.start, scalar.end, field);
+            }
             Action::Redact | Action::Constant { .. } => {
                 self.replace(scalar.start, scalar.end, field.action.whole_json());
                 return Ok(Fate::Kept);
@@ -239,28 +251,39 @@ impl<'p> Splice<'p, '_, '_> {
             raw
         };
         let input = Input { text, quoted };
-        match field.action.rewrite(input, index, self.draft, self.normal, self.tokens) {
-            Some(Form::Same) => {}
-            Some(Form::Text) => {
-                self.copy_to(scalar.start);
-                write_string(self.draft, self.out);
-                self.copied = scalar.end;
+        let place = Place { occasion: self.occasion, offset: scalar.start };
+        let form = field.action.rewrite(input, index, self.draft, self.normal, self.tokens, place);
+        self.put(form, scalar.start, scalar.end, field)
+    }
+
+    /// What a transform left in the draft takes the place of a value.
+    fn put(
+        &mut self,
+        form: Option<Form>,
+        start: usize,
+        end: usize,
+        field: &Field,
+    ) -> Result<Fate, Fault> {
+        match form {
+            Some(Form::Same) => return Ok(Fate::Kept),
+            Some(form) => {
+                self.copy_to(start);
+                match form {
+                    Form::Text => write_string(self.draft, self.out),
+                    Form::Token => {
+                        self.out.push(b'"');
+                        self.out.extend_from_slice(self.tokens.last().map_or(&[], Token::as_bytes));
+                        self.out.push(b'"');
+                    }
+                    Form::Literal | Form::Same => {
+                        self.out.extend_from_slice(self.draft.as_bytes());
+                    }
+                }
+                self.copied = end;
+                Ok(Fate::Kept)
             }
-            Some(Form::Token) => {
-                self.copy_to(scalar.start);
-                self.out.push(b'"');
-                self.out.extend_from_slice(self.tokens.last().map_or(&[], Token::as_bytes));
-                self.out.push(b'"');
-                self.copied = scalar.end;
-            }
-            Some(Form::Literal) => {
-                self.copy_to(scalar.start);
-                self.out.extend_from_slice(self.draft.as_bytes());
-                self.copied = scalar.end;
-            }
-            None => return field.invalid(),
+            None => field.invalid(),
         }
-        Ok(Fate::Kept)
     }
 
     /// The fate of what no entry matches.

@@ -3,7 +3,9 @@
 //!
 //! `keep` protects least and `drop` most. Below `drop` stand `redact` and `constant`, which carry
 //! nothing of the value. In between, only transforms of one family can be compared, setting by
-//! setting; a token in a narrower scope protects more than one in the global scope.
+//! setting; a token in a narrower scope protects more than one in the global scope. `randomise`
+//! is comparable with no other, nor with itself under other settings: two answers about one value
+//! tell more than either, and a coarser value is no answer of chance.
 
 use crate::{
     model::order,
@@ -49,7 +51,8 @@ pub(crate) fn rank(t: &Transform) -> u8 {
         Transform::Mask(_)
         | Transform::Tokenize(_)
         | Transform::Generalise(_)
-        | Transform::Geo(_) => 1,
+        | Transform::Geo(_)
+        | Transform::Randomise(_) => 1,
         Transform::Constant(_) => 2,
         Transform::Redact => 3,
         Transform::Drop => 4,
@@ -103,7 +106,7 @@ fn tighter(a: Option<Decimal>, b: Option<Decimal>, holds: impl Fn(i128, i128) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{DatePart, Normaliser};
+    use crate::plan::{Categories, Category, DatePart, Normaliser, Randomise, Response, Spending};
 
     fn token(domain: &str, scope: &str) -> Transform {
         Transform::Tokenize(TokenUse {
@@ -117,6 +120,17 @@ mod tests {
 
     fn mask(first: u8, last: u8) -> Transform {
         Transform::Mask(Mask { first, last, with: '*', email: false, length: None })
+    }
+
+    fn randomise(epsilon: i64) -> Transform {
+        let epsilon = Decimal { digits: epsilon, scale: 0 };
+        let value = |text: &str| Category { text: text.into(), quoted: true };
+        let categories = Categories { values: ["a", "b"].map(value).into(), other: None };
+        Transform::Randomise(Box::new(Randomise {
+            response: Response::k_rr(categories, epsilon).unwrap(),
+            epsilon,
+            spending: Spending::PerRecord { records: 1, period: "24h".into() },
+        }))
     }
 
     fn all() -> Vec<Transform> {
@@ -142,6 +156,8 @@ mod tests {
             bucket(25),
             Transform::Geo(Geo::Decimals(1)),
             Transform::Geo(Geo::Geohash(5)),
+            randomise(1),
+            randomise(2),
         ]
     }
 
@@ -163,6 +179,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn randomise_gives_way_to_nothing_left_and_meets_nothing_else() {
+        let one = randomise(1);
+        for t in all().iter().filter(|t| **t != one) {
+            let met = stricter(&one, t);
+            match t {
+                Transform::Keep => assert_eq!(met, Some(&one)),
+                Transform::Drop | Transform::Redact | Transform::Constant(_) => {
+                    assert_eq!(met, Some(t));
+                }
+                _ => assert_eq!(met, None, "{t:?}"),
+            }
+        }
+        assert_eq!(stricter(&one, &one), Some(&one));
+        assert!(carries(&one));
     }
 
     #[test]

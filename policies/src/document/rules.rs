@@ -110,6 +110,20 @@ pub(crate) enum TransformWord {
     Generalise,
     /// A coordinate becomes coarser: `with: { decimals | geohash }`.
     Geo,
+    /// An answer that chance draws takes its place: `with: { method, epsilon, … }`.
+    Randomise,
+}
+
+/// How an answer is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum MethodWord {
+    /// The own category more often than any other: `with: { domain }`.
+    KRr,
+    /// A bit for each category, for many categories: `with: { domain }`.
+    Oue,
+    /// A clamped number with noise: `with: { clamp, decimals }`.
+    Numeric,
 }
 
 /// What happens to those whom a rule does not name.
@@ -142,8 +156,9 @@ pub(crate) struct With {
     /// `mask`: always hide by this many characters, so that the length does not show.
     #[schemars(range(min = 1, max = 255))]
     pub(crate) length: Option<u8>,
-    /// `tokenize`: the `TokenDomain`.
-    pub(crate) domain: Option<Text>,
+    /// `tokenize`: the `TokenDomain`. `randomise`: the closed, public list of values, in the order
+    /// of the bits of `oue`.
+    pub(crate) domain: Option<DomainSetting>,
     /// `tokenize`: another scope than the domain's own.
     pub(crate) scope: Option<Scope>,
     /// `generalise`: cut a date to this part.
@@ -159,12 +174,56 @@ pub(crate) struct With {
     pub(crate) edges: Option<Vec<Number>>,
     /// `generalise`: smallest and largest number that show.
     pub(crate) bound: Option<Bound>,
-    /// `geo`: decimal places of a coordinate.
-    #[schemars(range(min = 0, max = 4))]
+    /// `geo`: decimal places of a coordinate, at most 4. `randomise`: decimal places of the
+    /// answer; 0 without it.
+    #[schemars(range(min = 0, max = 9))]
     pub(crate) decimals: Option<u8>,
     /// `geo`: characters of a geohash.
     #[schemars(range(min = 1, max = 12))]
     pub(crate) geohash: Option<u8>,
+    /// `randomise`: how an answer is drawn.
+    pub(crate) method: Option<MethodWord>,
+    /// `randomise`: what one answer may tell, more than 0 and at most 20.
+    pub(crate) epsilon: Option<Number>,
+    /// `randomise`: the smallest and the largest number, for `numeric`.
+    pub(crate) clamp: Option<Vec<Number>>,
+    /// `randomise`: the value of the domain that stands for all that is not in it, null included.
+    /// Without it `on-invalid` decides, and shows that the value was outside.
+    pub(crate) other: Option<Constant>,
+    /// `randomise`: at most so many records of a subject in a `period`. Declared, not enforced.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) records_per_subject: Option<u32>,
+    /// `randomise`: the time that `records-per-subject` is about, such as `24h` or `7d`.
+    pub(crate) period: Option<Text>,
+    /// `randomise`: the same answer to the same value of the same `subject`, made with `key`.
+    pub(crate) memoise: Option<bool>,
+    /// `randomise`: the path to the subject's identifier, for `memoise`.
+    pub(crate) subject: Option<Text>,
+    /// `randomise`: the name of a key in the keyring, for `memoise`.
+    pub(crate) key: Option<Text>,
+}
+
+/// The name of a token domain, or a list of values.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct DomainSetting(pub(crate) Located<serde_json::Value>);
+
+impl JsonSchema for DomainSetting {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DomainSetting".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "type": ["string", "array"],
+            "items": { "type": ["string", "number", "boolean"] },
+            "minItems": 1
+        })
+    }
 }
 
 /// Parts of a date.

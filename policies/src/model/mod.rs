@@ -5,6 +5,7 @@ mod domain;
 mod names;
 mod release;
 mod resolve;
+mod resolve_randomise;
 mod resolve_rules;
 mod resolve_tests;
 mod resolve_transform;

@@ -1,15 +1,17 @@
 //! From `as` and `with` to a transform: which settings fit which transform, and what they mean.
 
-use super::{Model, Template};
+use super::{Model, Template, resolve_randomise::randomise};
 use crate::{
     diagnostic::Findings,
     document::{DateWord, Number, Otherwise, Protect, TransformWord, With},
     plan::{DatePart, Decimal, Generalise, Geo, Mask, Transform},
-    source::Span,
+    source::{Located, Span},
 };
 
 /// Characters of a mask without `fill`.
 const FILL: char = '*';
+/// Decimal places of a `geo`: four are about ten metres.
+const GEO_DECIMALS_MAX: u8 = 4;
 /// Borders in one `edges`.
 const EDGES_MAX: usize = 256;
 
@@ -43,37 +45,51 @@ pub(crate) fn template(
         TransformWord::Generalise => generalise(with, span, findings).map(Transform::Generalise),
         TransformWord::Geo => geo(with, span, findings).map(Transform::Geo),
         TransformWord::Tokenize => return tokenize(model, with, span, findings),
+        TransformWord::Randomise => {
+            randomise(with, span, findings).map(|r| Transform::Randomise(Box::new(r)))
+        }
     };
     fixed.filter(|_| findings.errors() == before).map(Template::Fixed)
 }
 
 /// Refuses settings that the transform would silently ignore.
 fn check_settings(word: TransformWord, w: &With, span: Span, findings: &mut Findings<'_>) {
-    use TransformWord::{Constant, Generalise, Geo, Mask, Tokenize};
-    let settings = [
-        ("value", w.value.is_some(), Constant),
-        ("first", w.first.is_some(), Mask),
-        ("last", w.last.is_some(), Mask),
-        ("fill", w.fill.is_some(), Mask),
-        ("email", w.email.is_some(), Mask),
-        ("length", w.length.is_some(), Mask),
-        ("domain", w.domain.is_some(), Tokenize),
-        ("scope", w.scope.is_some(), Tokenize),
-        ("date", w.date.is_some(), Generalise),
-        ("zip", w.zip.is_some(), Generalise),
-        ("ip", w.ip.is_some(), Generalise),
-        ("bucket", w.bucket.is_some(), Generalise),
-        ("edges", w.edges.is_some(), Generalise),
-        ("bound", w.bound.is_some(), Generalise),
-        ("decimals", w.decimals.is_some(), Geo),
-        ("geohash", w.geohash.is_some(), Geo),
+    use TransformWord::{Constant, Generalise, Geo, Mask, Randomise, Tokenize};
+    let settings: [(_, _, &[_]); _] = [
+        ("value", w.value.is_some(), &[Constant]),
+        ("first", w.first.is_some(), &[Mask]),
+        ("last", w.last.is_some(), &[Mask]),
+        ("fill", w.fill.is_some(), &[Mask]),
+        ("email", w.email.is_some(), &[Mask]),
+        ("length", w.length.is_some(), &[Mask]),
+        ("domain", w.domain.is_some(), &[Tokenize, Randomise]),
+        ("scope", w.scope.is_some(), &[Tokenize]),
+        ("date", w.date.is_some(), &[Generalise]),
+        ("zip", w.zip.is_some(), &[Generalise]),
+        ("ip", w.ip.is_some(), &[Generalise]),
+        ("bucket", w.bucket.is_some(), &[Generalise]),
+        ("edges", w.edges.is_some(), &[Generalise]),
+        ("bound", w.bound.is_some(), &[Generalise]),
+        ("decimals", w.decimals.is_some(), &[Geo, Randomise]),
+        ("geohash", w.geohash.is_some(), &[Geo]),
+        ("method", w.method.is_some(), &[Randomise]),
+        ("epsilon", w.epsilon.is_some(), &[Randomise]),
+        ("clamp", w.clamp.is_some(), &[Randomise]),
+        ("other", w.other.is_some(), &[Randomise]),
+        ("records-per-subject", w.records_per_subject.is_some(), &[Randomise]),
+        ("period", w.period.is_some(), &[Randomise]),
+        ("memoise", w.memoise.is_some(), &[Randomise]),
+        ("subject", w.subject.is_some(), &[Randomise]),
+        ("key", w.key.is_some(), &[Randomise]),
     ];
-    for (key, given, owner) in settings {
-        if given && owner != word {
-            let (owner, word) = (transform_word(owner), transform_word(word));
+    for (key, given, owners) in settings {
+        if given && !owners.contains(&word) {
+            let owners: Vec<_> =
+                owners.iter().map(|o| format!("`{}`", transform_word(*o))).collect();
+            let word = transform_word(word);
             findings
                 .error(span, format!("the setting `{key}` does not belong to `{word}`"))
-                .help(format!("`{key}` belongs to `{owner}`"));
+                .help(format!("`{key}` belongs to {}", owners.join(" and ")));
         }
     }
 }
@@ -89,6 +105,7 @@ pub(crate) fn transform_word(word: TransformWord) -> &'static str {
         TransformWord::Tokenize => "tokenize",
         TransformWord::Generalise => "generalise",
         TransformWord::Geo => "geo",
+        TransformWord::Randomise => "randomise",
     }
 }
 
@@ -122,7 +139,11 @@ fn mask(w: &With, findings: &mut Findings<'_>) -> Option<Mask> {
 }
 
 fn tokenize(model: &Model, w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Template> {
-    let Some(name) = &w.domain else {
+    let name = w.domain.as_ref().and_then(|d| {
+        let value = d.0.value.as_str()?.to_owned();
+        Some(Located { span: d.0.span, value })
+    });
+    let Some(name) = &name else {
         findings
             .error(span, "`tokenize` needs a token domain")
             .help("add `with: { domain: … }`, the name of a `TokenDomain`");
@@ -221,7 +242,13 @@ fn transpose(given: Option<Option<Decimal>>) -> Option<Option<Decimal>> {
 
 fn geo(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Geo> {
     match (w.decimals, w.geohash) {
-        (Some(n), None) => Some(Geo::Decimals(n)),
+        (Some(n), None) if n <= GEO_DECIMALS_MAX => Some(Geo::Decimals(n)),
+        (Some(n), None) => {
+            findings
+                .error(span, format!("`{n}` is more than the decimals of a coarse coordinate"))
+                .help(format!("write a whole number from 0 to {GEO_DECIMALS_MAX}"));
+            None
+        }
         (None, Some(n)) => Some(Geo::Geohash(n)),
         _ => {
             findings
@@ -235,7 +262,7 @@ fn geo(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Geo> {
 /// Most decimal places of a number in a policy, so that two of them can be compared exactly.
 const SCALE_MAX: usize = 9;
 
-fn decimal(number: &Number, findings: &mut Findings<'_>) -> Option<Decimal> {
+pub(super) fn decimal(number: &Number, findings: &mut Findings<'_>) -> Option<Decimal> {
     let text = &number.0.value;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let dotted_well = !text.contains('.') || !fraction.is_empty();

@@ -3,9 +3,14 @@
 
 mod calendar;
 mod canonical;
+mod explain;
 mod plan;
 mod privacy;
 
 pub use calendar::{Calendar, Zone};
+pub use explain::{
+    Accuracy, Bias, Costs, Crowd, Curve, Expected, Explained, Point, Protects, Rows, Times,
+    error_by_epsilon, error_by_windows, explain,
+};
 pub use plan::*;
 pub use privacy::*;

@@ -241,7 +241,7 @@ pub struct Smoothing {
 /// What the author says a window usually holds: for people who ask how good the numbers are, and
 /// for nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expected {
+pub struct Volume {
     /// Records in a window.
     pub records: Option<u64>,
     /// Different subjects in a window.

@@ -38,7 +38,7 @@ pub(super) struct RecordIn {
 pub(super) struct RecordReport {
     /// The record's number within the request.
     index: u32,
-    /// `delivered`, `refused` or `failed`.
+    /// `delivered`, `aggregated` (counted into releases only), `refused` or `failed`.
     status: &'static str,
     /// Names this decision in logs and in the ledger.
     decision_id: String,
@@ -105,6 +105,7 @@ impl RecordReport {
         };
         match &report.outcome {
             Outcome::Delivered(placed) => out.deliveries = deliveries(placed),
+            Outcome::Aggregated => out.status = "aggregated",
             Outcome::Failed { region, error, placed } => {
                 out.status = "failed";
                 out.deliveries = deliveries(placed);
@@ -145,7 +146,7 @@ pub(super) fn answer(id: RequestId, reports: &[Report], format: Format, single: 
                 return problem.into_response();
             }
             Outcome::Failed { region, error, .. } => return failed(region, error).into_response(),
-            Outcome::Delivered(_) => {}
+            Outcome::Delivered(_) | Outcome::Aggregated => {}
         }
     }
     rendered(&render(id, reports), format, single)
@@ -177,7 +178,8 @@ pub(super) fn rendered(reports: &[u8], format: Format, single: bool) -> Response
     if let ([Remembered { decision_id, error: Some(error), .. }], true) = (&*statuses, single) {
         return error.problem(decision_id).into_response();
     }
-    let all = statuses.iter().all(|report| report.status == "delivered");
+    let taken = |report: &Remembered| matches!(&*report.status, "delivered" | "aggregated");
+    let all = statuses.iter().all(taken);
     let status = if all { StatusCode::OK } else { StatusCode::MULTI_STATUS };
     let kind = [(header::CONTENT_TYPE, "application/json")];
     (status, kind, Body::from(reports.to_vec())).into_response()

@@ -182,6 +182,8 @@ fn a_missing_key_is_named_and_nothing_else() {
         Unlisted::Drop,
         [field("a", Transform::Tokenize(TokenUse { key: "gone".into(), ..token_use() }))],
     );
-    let Err(error) = Program::compile(&plan, "acme", &keyring()) else { panic!("compiled") };
+    let Err(error) = Program::compile(&plan, "acme", &keyring(), &chance()) else {
+        panic!("compiled")
+    };
     assert!(error.to_string().starts_with("the keyring has no key `gone`\n  help: "), "{error}");
 }

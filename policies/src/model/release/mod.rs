@@ -28,7 +28,7 @@ use crate::{
     path,
     plan::{EventTime, EventUnit, FieldPath, OnInvalid, Records, Unlisted},
     release::{
-        Accounting, Declared, Derived, Expected, KeyKind, Keys, MissingSubject, Output, Promise,
+        Accounting, Declared, Derived, Volume, KeyKind, Keys, MissingSubject, Output, Promise,
         ReleasePlan, Share, Smoothing, SubjectUnit, Unaffordable, Unit, derive,
     },
     source::{Located, Span, Text},
@@ -48,7 +48,7 @@ pub(crate) struct ReleaseFacts {
     /// The dataset that it makes.
     pub(crate) own: Id,
     pub(crate) plan: Arc<ReleasePlan>,
-    pub(crate) expected: Expected,
+    pub(crate) expected: Volume,
 }
 
 /// What is known while one release is made.
@@ -77,7 +77,7 @@ struct Made {
     source: Id,
     own: Id,
     plan: ReleasePlan,
-    expected: Expected,
+    expected: Volume,
     budget_span: Span,
     unit_span: Span,
 }
@@ -263,7 +263,7 @@ fn plan(
         digest: [0; 32],
     };
     let expected = r.expect.as_ref();
-    let expected = expected.map(|e| Expected { records: e.records, subjects: e.subjects });
+    let expected = expected.map(|e| Volume { records: e.records, subjects: e.subjects });
     let expected = expected.unwrap_or_default();
     let (budget_span, unit_span) = (r.budget.span, r.unit.span);
     Some(Made { rule, source, own, plan, expected, budget_span, unit_span })

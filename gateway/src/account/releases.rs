@@ -1,0 +1,364 @@
+//! Releases in the ledger: what a pane costs, its bytes, where they stand, what was refused.
+
+use sluicegate_audit as audit;
+use sluicegate_audit::{Entry, Position};
+use sluicegate_policies::{
+    BundleDigest,
+    release::{Accounting, Calendar, Cost, Noise, ReleasePlan, Unit},
+};
+
+use super::{Account, AccountError, entries::outcome};
+use crate::{
+    deliver::Landing,
+    record::Released,
+    release::{Message, PaneId, store},
+};
+
+/// Event-level releases have no period of their own: a unit is one record, in one pane.
+const RECORD_PERIOD: Calendar = Calendar::Fixed { size_ms: 86_400_000, offset_ms: 0 };
+
+/// The offsets of one partition of the contributions topic that a pane covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covered {
+    pub partition: u32,
+    pub from: i64,
+    pub to: i64,
+}
+
+/// A pane's release, ready to be made durable.
+pub struct Drawn {
+    pub pane: PaneId,
+    pub policy: BundleDigest,
+    pub messages: Vec<Message>,
+    pub covers: Vec<Covered>,
+}
+
+/// A release that is durable, and whose bytes may go out.
+pub struct Durable {
+    pub id: [u8; 16],
+    /// When it became durable, microseconds; a time before its messages were in the topic.
+    pub since_us: i64,
+    pub released: Released,
+}
+
+/// Why a pane's release was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The budget does not bear it.
+    #[error(transparent)]
+    Refused(audit::Refusal),
+    #[error("the pane has been released already")]
+    Taken,
+    #[error(transparent)]
+    Account(#[from] AccountError),
+}
+
+/// The name under which replicas agree on cuts: a changed plan begins anew.
+fn agreed_name(plan: &ReleasePlan) -> String {
+    let [a, b, c, d, ..] = plan.digest;
+    format!("{}#{a:02x}{b:02x}{c:02x}{d:02x}", plan.name)
+}
+
+fn ledger_cost(cost: Cost) -> audit::Cost {
+    audit::Cost { loss: cost.loss, delta: cost.delta }
+}
+
+fn us(ms: i64) -> i64 {
+    ms.saturating_mul(1_000)
+}
+
+/// What one release of one pane costs: its outputs once, without revisions.
+pub fn release_cost(plan: &ReleasePlan) -> Cost {
+    plan.outputs.iter().fold(Cost::default(), |sum, output| Cost {
+        loss: sum.loss.saturating_add(output.cost.loss),
+        delta: sum.delta.saturating_add(output.cost.delta),
+    })
+}
+
+/// The start of the budget's period that a pane belongs to.
+pub fn period_start_ms(plan: &ReleasePlan, pane_start_ms: i64) -> i64 {
+    let period = match &plan.unit {
+        Unit::Subject(unit) => &unit.period,
+        Unit::Record => &RECORD_PERIOD,
+    };
+    period.containing(pane_start_ms).start_ms
+}
+
+fn charge(plan: &ReleasePlan, pane: PaneId) -> audit::Charge {
+    let repeats = store::releases_of_a_pane(plan);
+    let uses = match plan.unit {
+        Unit::Subject(_) => plan.bounds.windows_per_period,
+        Unit::Record => 1,
+    };
+    audit::Charge {
+        account: plan.dataset.to_string(),
+        period_us: us(period_start_ms(plan, pane.start_ms)),
+        line: plan.digest,
+        unit: match plan.accounting {
+            Accounting::Pure => audit::LossUnit::NanoEpsilon,
+            Accounting::Zcdp => audit::LossUnit::NanoRho,
+        },
+        uses_max: uses.saturating_mul(repeats),
+        cost: ledger_cost(release_cost(plan)),
+        cap: ledger_cost(plan.cap),
+        id: store::release_id(&plan.name, pane),
+    }
+}
+
+fn mechanism(plan: &ReleasePlan) -> String {
+    let words = plan.outputs.iter().map(|output| {
+        let noise = match output.noise {
+            Noise::Laplace { scale } => format!("discrete-laplace {}/2^20", scale.0),
+            Noise::Gaussian { sigma } => format!("discrete-gaussian {}/2^20", sigma.0),
+        };
+        format!("{}: {noise}", output.name)
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+impl Account {
+    /// Takes a pane's cost from the budget and makes its bytes durable; only then may they go
+    /// out. A pane that was reserved before is not charged twice.
+    pub async fn release(
+        &self,
+        plan: &ReleasePlan,
+        drawn: Drawn,
+    ) -> Result<Durable, ReleaseError> {
+        let ledger = self.ledger()?;
+        let charge = charge(plan, drawn.pane);
+        let entry = audit::Release {
+            id: charge.id,
+            name: plan.name.to_string(),
+            account: charge.account.clone(),
+            topic: plan.topic.to_string(),
+            region: plan.region.to_string(),
+            window_start_us: us(drawn.pane.start_ms),
+            window_end_us: us(drawn.pane.end_ms),
+            revision: drawn.pane.revision,
+            policy: drawn.policy.0,
+            plan: plan.digest,
+            unit: charge.unit,
+            cost: charge.cost,
+            uses_max: charge.uses_max,
+            cap: charge.cap,
+            period_us: charge.period_us,
+            mechanism: mechanism(plan),
+            covers: drawn
+                .covers
+                .iter()
+                .map(|covered| audit::Covered {
+                    region: plan.region.to_string(),
+                    topic: crate::contribute::contributions_topic(&plan.name).to_string(),
+                    partition: covered.partition,
+                    from: covered.from,
+                    to: covered.to,
+                })
+                .collect(),
+            blobs: Vec::new(),
+            messages: u32::try_from(drawn.messages.len()).unwrap_or(u32::MAX),
+        };
+        let id = charge.id;
+        let appended = ledger.release(entry, store::blobs(&drawn.messages)).await;
+        let appended = appended.map_err(|error| match error {
+            audit::ReleaseError::Taken => ReleaseError::Taken,
+            audit::ReleaseError::Blocked => ReleaseError::Refused(audit::Refusal::Blocked),
+            other => ReleaseError::Account(AccountError::Release(other.to_string())),
+        })?;
+        Ok(Durable {
+            id,
+            since_us: self.ambient.clock.now_us(),
+            released: released(plan, appended.first(), drawn.messages),
+        })
+    }
+
+    /// Reserves a pane's cost before anything is drawn.
+    pub async fn reserve(&self, plan: &ReleasePlan, pane: PaneId) -> Result<(), ReleaseError> {
+        let ledger = self.ledger()?;
+        match ledger.reserve(&charge(plan, pane)).await {
+            Ok(_) => Ok(()),
+            Err(audit::ReserveError::Refused(why)) => Err(ReleaseError::Refused(why)),
+            Err(audit::ReserveError::Store(error)) => Err(AccountError::Store(error).into()),
+        }
+    }
+
+    /// Where a release's messages ended.
+    pub fn settle_release(&self, released: &Released, landings: &[Landing]) {
+        let outcome = outcome(released.at(), landings.iter());
+        let settled = self.ledger().and_then(|ledger| Ok(ledger.settle(outcome, None)?));
+        if let Err(error) = settled {
+            tracing::warn!(event = "outcome-not-recorded", %error);
+        }
+    }
+
+    /// Everything of a release is in its topic.
+    pub async fn release_published(&self, durable: &Durable) -> Result<(), AccountError> {
+        let published = self.ledger()?.published(durable.id, durable.released.at()).await;
+        published.map_err(|error| AccountError::Release(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Somebody ran a release over raw data, on this machine.
+    pub async fn simulated(&self, release: &str) -> Result<(), AccountError> {
+        let actor = audit::Actor { id: "operator".to_owned(), by: "shell".to_owned() };
+        let entry = super::entries::admin(actor, "release.simulate", "ok", release.to_owned());
+        self.ledger()?.append(entry).await?;
+        Ok(())
+    }
+
+    /// A pane that will not be released, and why.
+    pub async fn release_refused(
+        &self,
+        plan: &ReleasePlan,
+        pane: PaneId,
+        code: &str,
+    ) -> Result<(), AccountError> {
+        let entry = audit::ReleaseRefused {
+            name: plan.name.to_string(),
+            account: plan.dataset.to_string(),
+            window_start_us: us(pane.start_ms),
+            window_end_us: us(pane.end_ms),
+            revision: pane.revision,
+            code: code.to_owned(),
+        };
+        self.ledger()?.append(Entry::ReleaseRefused(entry)).await?;
+        Ok(())
+    }
+
+    /// Releases that are durable and perhaps not in their topic.
+    pub async fn unpublished(&self, plan: &ReleasePlan) -> Result<Vec<Durable>, AccountError> {
+        let stored = self.ledger()?.unpublished(&plan.name).await?;
+        let durable = |stored: audit::StoredRelease| {
+            let messages = store::messages(&stored.blobs);
+            let lost = || AccountError::Release("a release's stored bytes are damaged".to_owned());
+            let messages = messages.ok_or_else(lost)?;
+            let (id, since_us) = (stored.entry.id, stored.entry.window_start_us);
+            Ok(Durable { id, since_us, released: released(plan, stored.at, messages) })
+        };
+        stored.into_iter().map(durable).collect()
+    }
+
+    /// The panes of a release that begin in a stretch of time and are in the ledger.
+    pub async fn released(
+        &self,
+        plan: &ReleasePlan,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<PaneId>, AccountError> {
+        let stored = self.ledger()?.releases(&plan.name, us(from_ms), us(to_ms)).await?;
+        Ok(stored.iter().map(|stored| pane_of(&stored.entry)).collect())
+    }
+
+    /// The newest pane of a release.
+    pub async fn latest_release(&self, plan: &ReleasePlan) -> Result<Option<PaneId>, AccountError> {
+        let latest = self.ledger()?.latest_release(&plan.name).await?;
+        Ok(latest.map(|stored| pane_of(&stored.entry)))
+    }
+
+    /// The stored messages of a pane, for sums and smoothing of what was released.
+    pub async fn released_messages(
+        &self,
+        plan: &ReleasePlan,
+        pane: PaneId,
+    ) -> Result<Option<Vec<Message>>, AccountError> {
+        let id = store::release_id(&plan.name, pane);
+        let blobs = self.ledger()?.release_blobs(&id).await?;
+        Ok(blobs.and_then(|blobs| store::messages(&blobs)))
+    }
+
+    /// No more releases of a dataset in the period that holds this pane.
+    pub async fn block_period(&self, plan: &ReleasePlan, pane: PaneId) -> Result<(), AccountError> {
+        let period_us = us(period_start_ms(plan, pane.start_ms));
+        let (account, why) = (plan.dataset.to_string(), "release-unknown-to-ledger".to_owned());
+        self.ledger()?.block(audit::BudgetBlocked { account, period_us, why }).await?;
+        Ok(())
+    }
+
+    /// Agrees with other replicas where a partition is cut for a pane. The first to say wins, and
+    /// with the cut its sealed totals.
+    pub async fn cut(
+        &self,
+        plan: &ReleasePlan,
+        pane: PaneId,
+        partition: u32,
+        cut: i64,
+        sealed: Vec<u8>,
+    ) -> Result<i64, AccountError> {
+        let name = agreed_name(plan);
+        let start_us = us(pane.start_ms);
+        let agreed = self.ledger()?.cut(&name, start_us, pane.revision, partition, cut, &sealed);
+        Ok(agreed.await?)
+    }
+
+    /// The cuts of panes from a time on.
+    pub async fn cuts(
+        &self,
+        plan: &ReleasePlan,
+        from_ms: i64,
+    ) -> Result<Vec<audit::Cut>, AccountError> {
+        Ok(self.ledger()?.cuts(&agreed_name(plan), us(from_ms)).await?)
+    }
+
+    /// The sealed totals of a pane, by partition, with their cuts.
+    pub async fn partials(
+        &self,
+        plan: &ReleasePlan,
+        pane: PaneId,
+    ) -> Result<Vec<(u32, i64, Vec<u8>)>, AccountError> {
+        let ledger = self.ledger()?;
+        Ok(ledger.partials(&agreed_name(plan), us(pane.start_ms), pane.revision).await?)
+    }
+
+    /// Forgets the totals of a pane, which is released or refused, and cuts that no replay needs.
+    pub async fn forget_partials(
+        &self,
+        plan: &ReleasePlan,
+        pane: PaneId,
+        cuts_before_ms: i64,
+    ) -> Result<(), AccountError> {
+        let ledger = self.ledger()?;
+        let name = agreed_name(plan);
+        ledger.forget_partials(&name, us(pane.start_ms), pane.revision).await?;
+        ledger.purge_cuts(&name, us(cuts_before_ms)).await?;
+        Ok(())
+    }
+
+    /// Agrees with other replicas, once for this plan, on a number such as its first pane.
+    pub async fn agree(
+        &self,
+        plan: &ReleasePlan,
+        what: &str,
+        number: i64,
+    ) -> Result<i64, AccountError> {
+        let name = format!("{}:{what}", agreed_name(plan));
+        Ok(self.ledger()?.cut(&name, 0, 0, 0, number, &[]).await?)
+    }
+
+    /// Whether this process may release now: one of all replicas.
+    pub async fn leads(&self, plan: &ReleasePlan, ttl_us: i64) -> Result<bool, AccountError> {
+        let ledger = self.ledger()?;
+        let holder = format!("{}/{}", self.node, ledger.writer());
+        let now_us = self.ambient.clock.now_us();
+        Ok(ledger.lease(&agreed_name(plan), &holder, now_us, ttl_us).await?.is_some())
+    }
+
+    /// What the current period has cost one unit of the dataset, in parts per million of its cap.
+    pub async fn spent_ratio(&self, plan: &ReleasePlan, now_ms: i64) -> Result<f64, AccountError> {
+        let period_us = us(period_start_ms(plan, now_ms));
+        let lines = self.ledger()?.budget(Some(&plan.dataset)).await?;
+        let spent = audit::Spent::of(lines.iter().filter(|line| line.period_us == period_us));
+        let ppm = spent.loss.saturating_mul(1_000_000) / u128::from(plan.cap.loss.max(1));
+        Ok(f64::from(u32::try_from(ppm).unwrap_or(u32::MAX)) / 1e6)
+    }
+}
+
+fn pane_of(entry: &audit::Release) -> PaneId {
+    PaneId {
+        start_ms: entry.window_start_us.div_euclid(1_000),
+        end_ms: entry.window_end_us.div_euclid(1_000),
+        revision: entry.revision,
+    }
+}
+
+fn released(plan: &ReleasePlan, at: Position, messages: Vec<Message>) -> Released {
+    Released::new(plan.topic.clone(), plan.region.clone(), at, messages)
+}

@@ -1,0 +1,307 @@
+//! `sluicegate budget`: what releases have cost each person, and what they will. Reads the ledger
+//! without write access; says nothing about data, for the ledger does not know any of it here.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::Serialize;
+use sluicegate_audit as audit;
+use sluicegate_policies::release::{Accounting, ReleasePlan, Unit, rho_to_epsilon};
+
+use super::{Exit, Output, complain, load_config, runtime, say};
+use crate::{
+    account::{
+        releases::{period_start_ms, release_cost},
+        store_url,
+    },
+    ambient::{Clock, SystemClock},
+    config::Config,
+    decide::read_bundle,
+    release::store::releases_of_a_pane,
+};
+
+const DAY_MS: i64 = 86_400_000;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The configuration of the gateway that writes the ledger
+    #[arg(long, value_name = "FILE", global = true, default_value = "sluicegate.yaml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// What each period has cost one person so far, by dataset and release
+    Show {
+        /// Only this dataset
+        #[arg(long)]
+        dataset: Option<String>,
+    },
+    /// What releases in force will cost: a window, a period, 30 days
+    Forecast,
+}
+
+pub(super) fn run(args: &Args, output: Output) -> Exit {
+    let done = load_config(&args.config).and_then(|config| {
+        let plans = plans(&config)?;
+        match &args.verb {
+            Verb::Show { dataset } => {
+                let shown = runtime()?.block_on(show(&config, dataset.as_deref(), &plans))?;
+                print(&shown, output, |shown| shown.iter().for_each(Period::say));
+            }
+            Verb::Forecast => {
+                let now_ms = SystemClock.now_ms().0;
+                let forecast: Vec<Forecast> =
+                    plans.iter().map(|plan| Forecast::of(plan, now_ms)).collect();
+                print(&forecast, output, |all| all.iter().for_each(Forecast::say));
+            }
+        }
+        Ok(Exit::Ok)
+    });
+    done.unwrap_or_else(|exit| exit)
+}
+
+fn print<T: Serialize>(what: &T, output: Output, human: impl FnOnce(&T)) {
+    match output {
+        Output::Human => human(what),
+        Output::Json => say(serde_json::to_string_pretty(what).unwrap_or_default()),
+    }
+}
+
+fn plans(config: &Config) -> Result<Vec<std::sync::Arc<ReleasePlan>>, Exit> {
+    let sources = read_bundle(&config.policies).map_err(|error| {
+        complain(error);
+        Exit::Usage
+    })?;
+    let bundle = super::policy::compile(&sources, Output::Human)?;
+    Ok(bundle.releases(SystemClock.now_ms()))
+}
+
+/// One period of one dataset.
+#[derive(Serialize)]
+struct Period {
+    dataset: String,
+    /// RFC 3339, UTC.
+    begins: String,
+    unit: &'static str,
+    /// What one person may have lost, in nano-units and 10^-18.
+    spent_loss: String,
+    spent_delta: String,
+    cap_loss: u64,
+    cap_delta: u64,
+    spent_percent: f64,
+    /// For rho, at the conversion's share of delta of the release in force.
+    epsilon: Option<f64>,
+    blocked: bool,
+    lines: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    /// The release's name, or the digest of a plan that is no longer in force.
+    release: String,
+    windows_released: u64,
+    windows_that_count: u32,
+    cost_loss: u64,
+    cost_delta: u64,
+}
+
+async fn show(
+    config: &Config,
+    dataset: Option<&str>,
+    plans: &[std::sync::Arc<ReleasePlan>],
+) -> Result<Vec<Period>, Exit> {
+    let failed = |error: String| {
+        complain(format!("couldn't read the ledger: {error}"));
+        Exit::Usage
+    };
+    let url = store_url(config).map_err(|e| failed(e.to_string()))?;
+    let reader = audit::Reader::open(&url).await.map_err(|e| failed(e.to_string()))?;
+    let lines = reader.budget(dataset).await;
+    let blocked = reader.blocked(dataset).await;
+    reader.close().await;
+    let lines = lines.map_err(|e| failed(e.to_string()))?;
+    let blocked = blocked.map_err(|e| failed(e.to_string()))?;
+    let mut periods: BTreeMap<(String, i64), Vec<audit::BudgetLine>> = BTreeMap::new();
+    for key in &blocked {
+        periods.entry(key.clone()).or_default();
+    }
+    for line in lines {
+        periods.entry((line.account.clone(), line.period_us)).or_default().push(line);
+    }
+    let period = |((account, period_us), lines): ((String, i64), Vec<audit::BudgetLine>)| {
+        let blocked = blocked.contains(&(account.clone(), period_us));
+        Period::of(account, period_us, &lines, blocked, plans)
+    };
+    Ok(periods.into_iter().map(period).collect())
+}
+
+impl Period {
+    fn of(
+        dataset: String,
+        period_us: i64,
+        lines: &[audit::BudgetLine],
+        blocked: bool,
+        plans: &[std::sync::Arc<ReleasePlan>],
+    ) -> Self {
+        let spent = audit::Spent::of(lines);
+        let plan = plans.iter().find(|plan| *plan.dataset == *dataset);
+        let (mut cap_loss, mut cap_delta) = plan.map_or((0, 0), |p| (p.cap.loss, p.cap.delta));
+        for line in lines {
+            cap_loss = cap_loss.max(line.cap.loss);
+            cap_delta = cap_delta.max(line.cap.delta);
+        }
+        let unit = lines.first().map_or("", |line| line.unit.word());
+        let loss = u64::try_from(spent.loss).unwrap_or(u64::MAX);
+        let epsilon_nano = match plan.map(|plan| plan.accounting) {
+            Some(Accounting::Zcdp) => {
+                plan.map(|plan| rho_to_epsilon(loss, plan.promise.conversion_delta_atto))
+            }
+            Some(Accounting::Pure) => Some(loss),
+            None => None,
+        };
+        let line = |line: &audit::BudgetLine| {
+            let name = plans.iter().find(|plan| plan.digest == line.line);
+            let [a, b, c, d, ..] = line.line;
+            Line {
+                release: name.map_or_else(
+                    || format!("a plan no longer in force ({a:02x}{b:02x}{c:02x}{d:02x}…)"),
+                    |plan| plan.name.to_string(),
+                ),
+                windows_released: line.charges,
+                windows_that_count: line.uses_max,
+                cost_loss: line.cost.loss,
+                cost_delta: line.cost.delta,
+            }
+        };
+        Self {
+            dataset,
+            begins: moment(period_us.div_euclid(1_000)),
+            unit,
+            spent_loss: spent.loss.to_string(),
+            spent_delta: spent.delta.to_string(),
+            cap_loss,
+            cap_delta,
+            spent_percent: percent(loss, cap_loss),
+            epsilon: epsilon_nano.map(nano),
+            blocked,
+            lines: lines.iter().map(line).collect(),
+        }
+    }
+
+    fn say(&self) {
+        let Self { dataset, begins, spent_percent, cap_loss, unit, .. } = self;
+        say(format!("{dataset}, period from {begins}"));
+        if self.blocked {
+            say("  BLOCKED: nothing more is released in this period");
+        }
+        let epsilon = self.epsilon.map_or(String::new(), |e| format!(", epsilon {e:.4}"));
+        say(format!(
+            "  one person may have lost {} of {cap_loss} {unit} ({spent_percent:.1} %){epsilon}",
+            self.spent_loss
+        ));
+        for line in &self.lines {
+            say(format!(
+                "  {}: {} windows released at {} each; at most {} of them can hold one person",
+                line.release, line.windows_released, line.cost_loss, line.windows_that_count
+            ));
+        }
+    }
+}
+
+/// What one release will cost.
+#[derive(Serialize)]
+struct Forecast {
+    release: String,
+    dataset: String,
+    unit: &'static str,
+    period_begins: String,
+    windows_in_a_period: u64,
+    windows_that_count: u32,
+    window_loss: u64,
+    period_loss: u64,
+    cap_loss: u64,
+    period_percent: f64,
+    period_epsilon: f64,
+    thirty_days_epsilon: f64,
+    refused: bool,
+}
+
+impl Forecast {
+    fn of(plan: &ReleasePlan, now_ms: i64) -> Self {
+        let repeats = releases_of_a_pane(plan);
+        let cost = release_cost(plan);
+        let (counts, period_ms, panes) = match &plan.unit {
+            Unit::Subject(unit) => (
+                plan.bounds.windows_per_period.saturating_mul(repeats),
+                unit.period.longest_ms(),
+                unit.period.longest_ms().div_euclid(plan.schedule.pane.longest_ms().max(1)),
+            ),
+            Unit::Record => (
+                repeats,
+                DAY_MS,
+                DAY_MS.div_euclid(plan.schedule.pane.longest_ms().max(1)),
+            ),
+        };
+        let period_loss = cost.loss.saturating_mul(u64::from(counts));
+        let epsilon = |loss: u64| match plan.accounting {
+            Accounting::Zcdp => nano(rho_to_epsilon(loss, plan.promise.conversion_delta_atto)),
+            Accounting::Pure => nano(loss),
+        };
+        let period_epsilon = epsilon(period_loss);
+        let periods = 30 * DAY_MS / period_ms.max(1);
+        Self {
+            release: plan.name.to_string(),
+            dataset: plan.dataset.to_string(),
+            unit: match plan.accounting {
+                Accounting::Zcdp => "nano-rho",
+                Accounting::Pure => "nano-epsilon",
+            },
+            period_begins: moment(period_start_ms(plan, now_ms)),
+            windows_in_a_period: u64::try_from(panes).unwrap_or(0) * u64::from(repeats),
+            windows_that_count: counts,
+            window_loss: cost.loss,
+            period_loss,
+            cap_loss: plan.cap.loss,
+            period_percent: percent(period_loss, plan.cap.loss),
+            period_epsilon,
+            thirty_days_epsilon: period_epsilon * f64::from(i32::try_from(periods).unwrap_or(1)),
+            refused: period_loss > plan.cap.loss,
+        }
+    }
+
+    fn say(&self) {
+        say(format!("{} (of {})", self.release, self.dataset));
+        say(format!(
+            "  a window costs {} {}; {} windows a period, of which {} can hold one person",
+            self.window_loss, self.unit, self.windows_in_a_period, self.windows_that_count
+        ));
+        say(format!(
+            "  a period costs one person {} of {} ({:.1} %), epsilon {:.4}; 30 days: epsilon {:.2}",
+            self.period_loss,
+            self.cap_loss,
+            self.period_percent,
+            self.period_epsilon,
+            self.thirty_days_epsilon
+        ));
+        say(match self.refused {
+            true => "  windows will be REFUSED before the period ends",
+            false => "  no window of a period will be refused",
+        });
+    }
+}
+
+fn moment(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn nano(value: u64) -> f64 {
+    value as f64 * 1e-9
+}

@@ -1,0 +1,245 @@
+//! `sluicegate release`: what a release would publish, from a recorded stream.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use sluicegate_policies as policies;
+
+use super::{Exit, Output, complain, load_config, runtime, say};
+use crate::{
+    account::{Account, SEARCH_KEY},
+    ambient::{Ambient, Clock, SystemClock},
+    contribute::Contributor,
+    decide::read_bundle,
+    deliver::Regions,
+    keys::FileKeyring,
+    record::Record,
+    release::simulate::{NOTE, Recorded, SimulateError, Simulation, simulate},
+    telemetry::Metrics,
+};
+
+/// Windows and rows that are shown to people; JSON has them all.
+const SHOWN: usize = 8;
+const RUNS_MAX: u32 = 1_000;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Verb {
+    /// Run a recorded stream through a release, with a throw-away budget and fresh noise
+    Simulate {
+        /// The folder of policies
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// The release, by its name
+        #[arg(long)]
+        release: String,
+        /// The stream in the order of its arrival: a JSON value a line, or a record a line as
+        /// publishing and reading have it
+        #[arg(long, value_name = "FILE.ndjson")]
+        input: PathBuf,
+        /// How often noise is drawn
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(RUNS_MAX)))]
+        runs: u32,
+        /// Note the run in the ledger of this configuration
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+pub(super) fn run(verb: &Verb, output: Output) -> Exit {
+    let Verb::Simulate { dir, release, input, runs, config } = verb;
+    let simulated = simulated(dir, release, input, *runs, config.as_deref());
+    match simulated {
+        Ok(simulation) => {
+            match output {
+                Output::Human => show(&simulation),
+                Output::Json => say(serde_json::to_string_pretty(&simulation).unwrap_or_default()),
+            }
+            Exit::Ok
+        }
+        Err(exit) => exit,
+    }
+}
+
+fn simulated(
+    dir: &Path,
+    release: &str,
+    input: &Path,
+    runs: u32,
+    config: Option<&Path>,
+) -> Result<Simulation, Exit> {
+    let usage = |error: String| {
+        complain(error);
+        Exit::Usage
+    };
+    let sources = read_bundle(dir).map_err(|e| usage(e.to_string()))?;
+    let bundle = super::policy::compile(&sources, Output::Human)?;
+    let table = bundle.table(SystemClock.now_ms()).map_err(|e| usage(e.render(&sources)))?;
+    let Some(plan) = table.releases().iter().find(|plan| &*plan.name == release) else {
+        let known: Vec<&str> = table.releases().iter().map(|plan| &*plan.name).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(usage(format!("no release of that name is in force; there is: {known}")));
+    };
+    let Some(dataset) = table.datasets().iter().find(|d| d.name == plan.dataset) else {
+        return Err(usage("the release's dataset is not in the policy".to_owned()));
+    };
+    let random = Ambient::system();
+    let keyring = throw_away(plan, &random).map_err(&usage)?;
+    let contributor = Contributor::new(plan.clone(), "simulation", &keyring, random.random.clone())
+        .map_err(|e| usage(e.to_string()))?;
+    if let Some(config) = config {
+        note(config, &plan.name)?;
+    }
+    let file = File::open(input)
+        .map_err(|e| usage(format!("couldn't read `{}`: {}", input.display(), e.kind())))?;
+    let spill = std::env::temp_dir().join(format!("sluicegate-simulate-{}", std::process::id()));
+    let lines = (1..).zip(BufReader::new(file).split(b'\n')).filter_map(recorded);
+    let simulation = simulate(&contributor, dataset, lines, runs, &spill);
+    // It may never have been made.
+    let _gone = std::fs::remove_dir_all(&spill);
+    simulation.map_err(|error| {
+        complain(error);
+        Exit::CheckFailed
+    })
+}
+
+/// Keys of this run alone: what it makes cannot be joined with anything.
+fn throw_away(
+    plan: &policies::release::ReleasePlan,
+    ambient: &Ambient,
+) -> Result<FileKeyring, String> {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    let mut key = || {
+        let mut bytes = [0; 32];
+        ambient.random.fill(&mut bytes).map_err(|_| "no random numbers".to_owned())?;
+        Ok::<_, String>(BASE64_STANDARD.encode(bytes))
+    };
+    let mut text = format!("keys:\n  {SEARCH_KEY}: {}\n", key()?);
+    if let policies::release::Unit::Subject(unit) = &plan.unit
+        && &*unit.key != SEARCH_KEY
+    {
+        text.push_str(&format!("  {}: {}\n", unit.key, key()?));
+    }
+    FileKeyring::parse(&text).map_err(|e| e.to_string())
+}
+
+/// Who looks at raw data leaves a trace.
+fn note(config: &Path, release: &str) -> Result<(), Exit> {
+    let mut config = load_config(config)?;
+    // A short-lived writer of its own, not to be taken for the gateway's.
+    config.node = format!("{}-cli", config.node);
+    let failed = |error: String| {
+        complain(format!("couldn't note the run in the ledger: {error}"));
+        Exit::CheckFailed
+    };
+    runtime()?.block_on(async {
+        let account = Account::new(&config, &Ambient::system(), Arc::new(Metrics::default()));
+        let account = account.map_err(|e| failed(e.to_string()))?;
+        account.reconcile(&Regions::new([])).await.map_err(failed)?;
+        let noted = account.simulated(release).await;
+        account.close().await;
+        noted.map_err(|e| failed(e.to_string()))
+    })
+}
+
+/// A record as publishing and reading write it; other members mean that the line is a value.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapped<'l> {
+    #[serde(borrow)]
+    value: &'l RawValue,
+    #[serde(borrow, default)]
+    key: Option<&'l RawValue>,
+    #[serde(default)]
+    timestamp_ms: Option<i64>,
+    #[serde(default)]
+    headers: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    partition: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    offset: Option<serde::de::IgnoredAny>,
+}
+
+fn recorded(
+    (line, text): (usize, std::io::Result<Vec<u8>>),
+) -> Option<Result<Recorded, SimulateError>> {
+    let text = match text {
+        Ok(text) => text,
+        Err(error) => {
+            return Some(Err(SimulateError::Record { line, why: error.kind().to_string() }));
+        }
+    };
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return None;
+    }
+    let record = match serde_json::from_slice::<Wrapped<'_>>(&text) {
+        Ok(wrapped) => {
+            let Wrapped { value, key, timestamp_ms, headers, partition, offset } = wrapped;
+            let _not_needed = (headers, partition, offset);
+            let bytes = |raw: &RawValue| Bytes::copy_from_slice(raw.get().as_bytes());
+            let record =
+                Record { key: key.map(bytes), headers: Vec::new(), value: Some(bytes(value)) };
+            Recorded { line, record, arrival_ms: timestamp_ms }
+        }
+        Err(_) => {
+            let record = Record { key: None, headers: Vec::new(), value: Some(Bytes::from(text)) };
+            Recorded { line, record, arrival_ms: None }
+        }
+    };
+    Some(Ok(record))
+}
+
+fn show(simulation: &Simulation) {
+    say(NOTE);
+    say(format!(
+        "\n{}: {} records, {} outside the release, {} late; {} windows, noise drawn {} time(s)",
+        simulation.release,
+        simulation.records,
+        simulation.outside,
+        simulation.late,
+        simulation.windows.len(),
+        simulation.runs
+    ));
+    for window in simulation.windows.iter().take(SHOWN) {
+        say(format!("\nwindow {} to {} (ms)", window.start_ms, window.end_ms));
+        say(format!("  {:<24} {:>24} {:>24} {:>24}", "key", "true", "bounded", "published"));
+        let mut rows: Vec<_> = window.rows.iter().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.truth.first().copied()));
+        for row in rows.iter().take(SHOWN) {
+            let numbers = |values: &[i64]| {
+                values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            };
+            let published = match row.published.first() {
+                Some(Some(values)) => numbers(values),
+                _ => "not published".to_owned(),
+            };
+            let (truth, bounded) = (numbers(&row.truth), numbers(&row.bounded));
+            say(format!("  {:<24} {truth:>24} {bounded:>24} {published:>24}", row.key));
+        }
+        if rows.len() > SHOWN {
+            say(format!("  … {} more", rows.len() - SHOWN));
+        }
+    }
+    if simulation.windows.len() > SHOWN {
+        say(format!("\n… {} more windows; `-o json` has them all", simulation.windows.len() - SHOWN));
+    }
+    say("\nover all windows, runs and published rows:");
+    for summary in &simulation.outputs {
+        say(format!(
+            "  {}: noise {:.1} (by theory {:.1}), error against the truth {:.1}, bounds leave out \
+             {:.1} %, {} of {} rows published",
+            summary.output,
+            summary.noise_rms,
+            summary.noise_sd,
+            summary.error_rms,
+            -summary.bias_percent,
+            summary.published_rows,
+            summary.rows * u64::from(simulation.runs)
+        ));
+    }
+}

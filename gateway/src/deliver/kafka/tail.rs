@@ -1,0 +1,94 @@
+//! Following a topic of a cluster, alone or as a member of a consumer group.
+//!
+//! The group only says which partitions are whose. Where a partition's reader stands is its own
+//! business: it seeks when it gets a partition, and records that come from before are its caller's
+//! to drop by their offsets.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use krafka::consumer::{Consumer, OffsetAndMetadata, TopicPartition};
+
+use super::{failed, stored};
+use crate::deliver::{Answer, DeliverError, Stored, Tail};
+
+pub(super) struct KafkaTail {
+    pub consumer: Consumer,
+    pub topic: String,
+    /// All partitions, where there is no group.
+    pub alone: Option<BTreeSet<u32>>,
+    /// Partitions that were sought: records of others are not handed out.
+    pub sought: BTreeSet<u32>,
+}
+
+fn partition(number: u32) -> Result<i32, DeliverError> {
+    i32::try_from(number).map_err(|_| DeliverError::UnknownTopic)
+}
+
+impl Tail for KafkaTail {
+    fn assigned(&mut self) -> Answer<'_, Result<BTreeSet<u32>, DeliverError>> {
+        Box::pin(async move {
+            if let Some(all) = &self.alone {
+                return Ok(all.clone());
+            }
+            let assignment = self.consumer.assignment().await;
+            let ours = assignment.get(&self.topic).into_iter().flatten();
+            let ours: BTreeSet<u32> = ours.filter_map(|p| u32::try_from(*p).ok()).collect();
+            self.sought.retain(|partition| ours.contains(partition));
+            Ok(ours)
+        })
+    }
+
+    fn seek(&mut self, number: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>> {
+        Box::pin(async move {
+            let sought = self.consumer.seek(&self.topic, partition(number)?, offset).await;
+            sought.map_err(|e| failed(&e))?;
+            self.sought.insert(number);
+            Ok(())
+        })
+    }
+
+    fn poll(&mut self, wait: Duration) -> Answer<'_, Result<Vec<(u32, Stored)>, DeliverError>> {
+        Box::pin(async move {
+            let records = self.consumer.poll(wait).await.map_err(|e| failed(&e))?;
+            let ours = records.iter().filter_map(|record| {
+                let number = u32::try_from(record.partition).ok()?;
+                self.sought.contains(&number).then(|| (number, stored(record)))
+            });
+            Ok(ours.collect())
+        })
+    }
+
+    fn end(&mut self, number: u32) -> Answer<'_, Result<i64, DeliverError>> {
+        Box::pin(async move {
+            let marks = self.consumer.fetch_watermarks(&self.topic, partition(number)?).await;
+            Ok(marks.map_err(|e| failed(&e))?.1)
+        })
+    }
+
+    fn position(&mut self, number: u32) -> Answer<'_, Result<i64, DeliverError>> {
+        Box::pin(async move {
+            let at = self.consumer.position(&self.topic, partition(number)?).await;
+            at.ok_or_else(|| DeliverError::Unavailable("the partition is not ours".to_owned()))
+        })
+    }
+
+    fn commit(&mut self, number: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>> {
+        Box::pin(async move {
+            if self.alone.is_some() {
+                return Ok(());
+            }
+            let at = TopicPartition::new(&*self.topic, partition(number)?);
+            let offset = OffsetAndMetadata::new(offset);
+            let committed = self.consumer.commit_offsets([(at, offset)]).await;
+            committed.map_err(|e| failed(&e))
+        })
+    }
+
+    fn close(self: Box<Self>) -> Answer<'static, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.consumer.close().await {
+                tracing::info!(event = "tail-not-closed", %error);
+            }
+        })
+    }
+}

@@ -1,0 +1,695 @@
+//! One release, computed: partitions of its contributions are followed and bounded, panes are cut
+//! when the clock says so, and whoever leads noises, records and publishes them.
+//!
+//! A partition's state is a function of its log and of the cuts, which the ledger's store holds:
+//! a start, a new assignment and any doubt are one path, the replay. Replicas meet in three
+//! places only, each of which the first to come wins for good: the cut of a partition for a pane
+//! (with its totals, sealed), the reservation of a pane's cost, and the release itself.
+//!
+//! INVARIANT: when a pane fires, and which rows of it are drawn, depends on plan and clock. The
+//! noisy bytes are durable before the first of them goes out, and are never drawn again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use sluicegate_audit::Refusal;
+use sluicegate_policies::release::{Late, ReleasePlan, Unit};
+use tokio::sync::watch;
+
+use super::{
+    Message, PaneId,
+    encode::{self, PaneHistory},
+    noise::OpenDp,
+    seal::Seal,
+    select,
+    smooth::{Smoothed, smooth},
+    store,
+};
+use crate::{
+    account::{
+        Account,
+        releases::{Covered, Drawn, Durable, ReleaseError},
+    },
+    ambient::Clock,
+    contribute::contributions_topic,
+    decide::Policy,
+    deliver::{self, DeliverError, Pipeline, Regions, Tail},
+    telemetry::{Metrics, ReleaseLabel, ReleaseOutcomeLabel},
+    window::{self, Contribution, Task, Totals},
+};
+
+/// Records are waited for this long, so that a pane fires at most this late.
+const POLL: Duration = Duration::from_millis(200);
+/// After an error everything is begun anew, not more often than this.
+const RETRY: Duration = Duration::from_secs(1);
+/// A leader that is silent this long is replaced.
+const LEASE_US: i64 = 5_000_000;
+/// Clocks of gateways and brokers may differ by this much when a replay's begin is looked up.
+const CLOCK_SLACK_MS: i64 = 60_000;
+/// Records that are looked at in a release topic for releases that the ledger does not know.
+const GUARD_RECORDS: usize = 100_000;
+const GUARD_PAGE: usize = 2_000;
+
+/// Why a release could not go on; it begins anew.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Account(#[from] crate::account::AccountError),
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+    #[error("the totals of a pane could not be read: {0}")]
+    Seal(#[from] super::seal::SealError),
+    #[error("{0}")]
+    Noise(String),
+    #[error("no policy is in force")]
+    NoPolicy,
+    #[error("the topic `{topic}` has {now} partitions and had {then}: releases need a fixed number")]
+    Partitions { topic: String, now: u32, then: i64 },
+}
+
+/// What a release runs on.
+pub struct Runner {
+    pub plan: Arc<ReleasePlan>,
+    pub policy: Arc<Policy>,
+    pub seal: Arc<Seal>,
+    pub choice: [u8; 32],
+    pub clock: Arc<dyn Clock>,
+    pub account: Arc<Account>,
+    pub regions: Regions,
+    pub metrics: Arc<Metrics>,
+    pub limits: window::Limits,
+    pub spill: PathBuf,
+    /// The consumer group that replicas share partitions in.
+    pub group: Option<String>,
+}
+
+/// A partition that is ours.
+struct Part {
+    task: Task,
+    next: i64,
+    /// Panes that are cut here, by start and revision.
+    cut: BTreeSet<PaneId>,
+}
+
+/// Everything that an error throws away.
+struct Run<'r> {
+    of: &'r Runner,
+    topic: Arc<str>,
+    pipeline: Arc<dyn Pipeline>,
+    tail: Box<dyn Tail>,
+    partitions: u32,
+    parts: BTreeMap<u32, Part>,
+    /// Panes that are released or refused.
+    done: BTreeSet<PaneId>,
+    /// The oldest pane that is not done.
+    from_ms: i64,
+    /// Whether we led when we last looked.
+    led: bool,
+}
+
+impl Runner {
+    /// Runs until told to stop.
+    pub async fn run(self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            let why = tokio::select! {
+                result = self.run_once() => result,
+                _ = stopping.wait_for(|stop| *stop) => return,
+            };
+            if let Err(error) = why {
+                tracing::warn!(event = "release-waits", release = %self.plan.name, %error);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms().0
+    }
+
+    async fn run_once(&self) -> Result<(), RunError> {
+        let mut run = Run::open(self).await?;
+        let result = run.follow().await;
+        run.tail.close().await;
+        result
+    }
+
+    /// When a revision of a pane fires.
+    fn fires_ms(&self, pane: PaneId) -> i64 {
+        fires_ms(&self.plan, pane)
+    }
+
+    fn count(&self, outcome: &'static str) {
+        let label = ReleaseOutcomeLabel { release: self.plan.name.to_string(), outcome };
+        self.metrics.releases.get_or_create(&label).inc();
+    }
+}
+
+/// When a revision of a pane fires: a constant of the plan.
+pub fn fires_ms(plan: &ReleasePlan, pane: PaneId) -> i64 {
+    let schedule = &plan.schedule;
+    let later = match schedule.late {
+        Late::Revise { after_ms, .. } => after_ms.saturating_mul(i64::from(pane.revision)),
+        Late::Drop | Late::AssignToOpen => 0,
+    };
+    pane.end_ms
+        .saturating_add(schedule.lateness_ms)
+        .saturating_add(schedule.slack_ms)
+        .saturating_add(later)
+}
+
+/// The revisions of a pane, the first of them 0.
+fn revisions(plan: &ReleasePlan) -> std::ops::RangeInclusive<u32> {
+    match plan.schedule.late {
+        Late::Revise { max, .. } => 0..=max,
+        Late::Drop | Late::AssignToOpen => 0..=0,
+    }
+}
+
+/// How long contributions must be kept so that every open pane can be replayed.
+pub fn keep_ms(plan: &ReleasePlan) -> i64 {
+    let period_ms = match &plan.unit {
+        Unit::Subject(unit) => unit.period.longest_ms(),
+        Unit::Record => 0,
+    };
+    let last = revisions(plan).max().unwrap_or(0);
+    let pane = PaneId { start_ms: 0, end_ms: plan.schedule.pane.longest_ms(), revision: last };
+    period_ms.saturating_mul(2).saturating_add(fires_ms(plan, pane)).saturating_add(86_400_000)
+}
+
+impl<'r> Run<'r> {
+    async fn open(of: &'r Runner) -> Result<Self, RunError> {
+        let plan = &of.plan;
+        let topic = contributions_topic(&plan.name);
+        let pipeline = of.regions.get(&plan.region).cloned();
+        let pipeline = pipeline.ok_or(DeliverError::UnknownTopic)?;
+        let partitions = pipeline.ensure(&topic, Some(keep_ms(plan))).await?;
+        pipeline.ensure(&plan.topic, None).await?;
+        let then = of.account.agree(plan, "partitions", i64::from(partitions)).await?;
+        if then != i64::from(partitions) {
+            let topic = topic.to_string();
+            return Err(RunError::Partitions { topic, now: partitions, then });
+        }
+        let tail = pipeline.tail(&topic, of.group.as_deref()).await?;
+        let mut run = Self {
+            of,
+            topic,
+            pipeline,
+            tail,
+            partitions,
+            parts: BTreeMap::new(),
+            done: BTreeSet::new(),
+            from_ms: 0,
+            led: false,
+        };
+        run.begin().await?;
+        run.guard().await?;
+        Ok(run)
+    }
+
+    /// From which pane on there is something to do.
+    async fn begin(&mut self) -> Result<(), RunError> {
+        let plan = &self.of.plan;
+        let first = plan.schedule.pane.containing(self.of.now_ms()).start_ms;
+        let agreed = self.of.account.agree(plan, "first pane", first).await?;
+        let latest = self.of.account.latest_release(plan).await?;
+        // A pane may wait for its revisions while younger ones are out.
+        let revising = match plan.schedule.late {
+            Late::Revise { max, after_ms } => after_ms.saturating_mul(i64::from(max)),
+            Late::Drop | Late::AssignToOpen => 0,
+        };
+        let resumed = latest.map_or(i64::MIN, |pane| pane.end_ms.saturating_sub(revising));
+        self.from_ms = plan.schedule.pane.containing(agreed.max(resumed)).start_ms;
+        let released = self.of.account.released(plan, self.from_ms, i64::MAX / 1_000).await?;
+        self.done = released.into_iter().collect();
+        Ok(())
+    }
+
+    /// A ledger that was restored from a backup does not know what its later self has released:
+    /// the topic does. Its periods are blocked, so that nothing of them is drawn again.
+    async fn guard(&self) -> Result<(), RunError> {
+        let plan = &self.of.plan;
+        let mut known: BTreeMap<PaneId, bool> = BTreeMap::new();
+        let since = self.of.now_ms().saturating_sub(keep_ms(plan));
+        let partitions = self.pipeline.ensure(&plan.topic, None).await?;
+        for partition in 0..partitions {
+            let mut at = self.pipeline.offset_at(&plan.topic, partition, since).await?;
+            for _ in 0..GUARD_RECORDS / GUARD_PAGE {
+                let page = self.pipeline.read(&plan.topic, partition, at, GUARD_PAGE).await?;
+                let Some(last) = page.records.last() else { break };
+                at = last.offset + 1;
+                for record in &page.records {
+                    let value = record.value.as_deref().unwrap_or_default();
+                    let Some(pane) = store::pane_of_message(&plan.name, value) else { continue };
+                    known.entry(pane).or_insert(false);
+                }
+            }
+        }
+        let Some((oldest, _)) = known.first_key_value() else { return Ok(()) };
+        let in_ledger = self.of.account.released(plan, oldest.start_ms, i64::MAX / 1_000).await?;
+        for pane in in_ledger {
+            known.insert(pane, true);
+        }
+        for (pane, _) in known.into_iter().filter(|(_, known)| !known) {
+            tracing::error!(event = "release-unknown-to-ledger", release = %plan.name,
+                window_start_ms = pane.start_ms);
+            self.of.account.block_period(plan, pane).await?;
+        }
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> Result<(), RunError> {
+        loop {
+            self.take_assignment().await?;
+            let records = self.tail.poll(POLL).await?;
+            self.accept(records)?;
+            self.fire().await?;
+        }
+    }
+
+    /// Gets ready for partitions that are newly ours, and forgets those that no longer are.
+    async fn take_assignment(&mut self) -> Result<(), RunError> {
+        let ours = self.tail.assigned().await?;
+        self.parts.retain(|partition, _| ours.contains(partition));
+        for partition in ours {
+            if !self.parts.contains_key(&partition) {
+                let part = self.replay(partition).await?;
+                self.parts.insert(partition, part);
+            }
+        }
+        Ok(())
+    }
+
+    /// A partition's state from its log and its cuts.
+    async fn replay(&mut self, partition: u32) -> Result<Part, RunError> {
+        let of = self.of;
+        let limits = window::Limits { ..of.limits };
+        let dir = of.spill.join(format!("{}-{partition}", of.plan.name));
+        let mut task = Task::new(of.plan.clone(), &of.choice, limits, dir);
+        let from_ms = task.earliest_needed_ms(self.from_ms);
+        let since = from_ms.saturating_sub(CLOCK_SLACK_MS);
+        let next = self.pipeline.offset_at(&self.topic, partition, since).await?;
+        self.tail.seek(partition, next).await?;
+        let mut cuts: Vec<(i64, PaneId)> = Vec::new();
+        for cut in of.account.cuts(&of.plan, from_ms).await? {
+            if cut.partition == partition {
+                let start_ms = cut.window_start_us.div_euclid(1_000);
+                let pane = of.plan.schedule.pane.containing(start_ms);
+                let revision = cut.revision;
+                cuts.push((cut.cut, PaneId { start_ms, end_ms: pane.end_ms, revision }));
+            }
+        }
+        cuts.sort_unstable();
+        let mut part = Part { task, next, cut: BTreeSet::new() };
+        // Everything before the last cut, with a close at each: what a close takes away from the
+        // state, such as a pane that is over, is taken away at the same place again.
+        for (cut, pane) in cuts {
+            while part.next < cut {
+                let records = self.pipeline.read(&self.topic, partition, part.next, GUARD_PAGE);
+                let records = records.await?.records;
+                let Some(last) = records.last() else { break };
+                let end = (last.offset + 1).min(cut);
+                for record in records {
+                    if record.offset < cut {
+                        take(of, &mut part, record.offset, record.value.as_deref());
+                    }
+                }
+                part.next = part.next.max(end);
+            }
+            // The totals stand in the store, sealed, until the pane is released.
+            let _totals = part.task.close(pane.start_ms, pane.revision);
+            part.cut.insert(pane);
+        }
+        self.tail.seek(partition, part.next).await?;
+        Ok(part)
+    }
+
+    fn accept(&mut self, records: Vec<(u32, deliver::Stored)>) -> Result<(), RunError> {
+        for (partition, record) in records {
+            if let Some(part) = self.parts.get_mut(&partition)
+                && record.offset >= part.next
+            {
+                take(self.of, part, record.offset, record.value.as_deref());
+                part.next = record.offset + 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts and releases what is due.
+    async fn fire(&mut self) -> Result<(), RunError> {
+        let now_ms = self.of.now_ms();
+        let due = self.due(now_ms);
+        self.report_lag(now_ms, due.first());
+        if due.is_empty() && self.led {
+            return Ok(());
+        }
+        for pane in &due {
+            self.cut(*pane).await?;
+        }
+        let leads = self.of.account.leads(&self.of.plan, LEASE_US).await?;
+        if !leads || !self.led {
+            // What others have released is in the ledger.
+            let released = self.of.account.released(&self.of.plan, self.from_ms, now_ms).await?;
+            self.done.extend(released);
+        }
+        if leads && !self.led {
+            self.republish().await?;
+        }
+        self.led = leads;
+        if leads {
+            for pane in due {
+                if !self.done.contains(&pane) && !self.release(pane).await? {
+                    break;
+                }
+                self.done.insert(pane);
+            }
+        }
+        self.advance().await
+    }
+
+    /// Revisions of panes whose time has come and that are not done, oldest first.
+    fn due(&self, now_ms: i64) -> Vec<PaneId> {
+        let plan = &self.of.plan;
+        let mut due = Vec::new();
+        let mut at = self.from_ms;
+        loop {
+            let pane = plan.schedule.pane.containing(at);
+            let of = |revision| PaneId { start_ms: pane.start_ms, end_ms: pane.end_ms, revision };
+            if fires_ms(plan, of(0)) > now_ms || pane.end_ms <= at {
+                break;
+            }
+            for revision in revisions(plan) {
+                let pane = of(revision);
+                if fires_ms(plan, pane) <= now_ms && !self.done.contains(&pane) {
+                    due.push(pane);
+                }
+            }
+            at = pane.end_ms;
+        }
+        due.sort_unstable_by_key(|pane| (fires_ms(plan, *pane), *pane));
+        due
+    }
+
+    /// Cuts our partitions for a pane: everything that is in the log now belongs to it.
+    async fn cut(&mut self, pane: PaneId) -> Result<(), RunError> {
+        let open: Vec<u32> = self.parts.keys().copied().collect();
+        for partition in open {
+            if self.parts.get(&partition).is_some_and(|part| part.cut.contains(&pane)) {
+                continue;
+            }
+            self.read_to_end(partition).await?;
+            let Some(part) = self.parts.get_mut(&partition) else { continue };
+            let sealed = match part.task.close(pane.start_ms, pane.revision) {
+                Ok(totals) => totals.encode(),
+                Err(aborted) => {
+                    tracing::error!(event = "pane-aborted", release = %self.of.plan.name, %aborted);
+                    Vec::new()
+                }
+            };
+            let (cut, now_ms) = (part.next, self.of.now_ms());
+            let sealed = self.of.seal.seal(now_ms, &about(pane, partition), &sealed)?;
+            let agreed = self.of.account.cut(&self.of.plan, pane, partition, cut, sealed).await?;
+            if agreed == cut {
+                part.cut.insert(pane);
+                // Only for those who look at the group's lag.
+                let _shown = self.tail.commit(partition, cut).await;
+            } else {
+                // Another replica had the partition and cut it elsewhere: its cut counts.
+                self.parts.remove(&partition);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_to_end(&mut self, partition: u32) -> Result<(), RunError> {
+        let end = self.tail.end(partition).await?;
+        while self.parts.get(&partition).is_some_and(|part| part.next < end) {
+            let records = self.tail.poll(POLL).await?;
+            self.accept(records)?;
+            let position = self.tail.position(partition).await?;
+            if let Some(part) = self.parts.get_mut(&partition)
+                && position >= end
+            {
+                part.next = part.next.max(position);
+            }
+        }
+        Ok(())
+    }
+
+    /// Releases a pane if all its partitions are cut. False: not yet.
+    async fn release(&mut self, pane: PaneId) -> Result<bool, RunError> {
+        let plan = &self.of.plan;
+        let partials = self.of.account.partials(plan, pane).await?;
+        if partials.len() < self.partitions as usize {
+            return Ok(false);
+        }
+        let cuts: BTreeMap<u32, i64> = partials.iter().map(|(p, cut, _)| (*p, *cut)).collect();
+        match self.total(pane, partials)? {
+            None => self.refuse(pane, "aborted").await?,
+            Some(totals) => match self.of.account.reserve(plan, pane).await {
+                Ok(()) => self.draw(pane, totals, &cuts).await?,
+                Err(ReleaseError::Refused(why)) => self.refuse(pane, code_of(why)).await?,
+                Err(ReleaseError::Account(error)) => return Err(error.into()),
+                Err(ReleaseError::Taken) => {}
+            },
+        }
+        Ok(true)
+    }
+
+    async fn refuse(&self, pane: PaneId, code: &'static str) -> Result<(), RunError> {
+        tracing::warn!(event = "release-refused", release = %self.of.plan.name, code);
+        self.of.count(code);
+        self.of.account.release_refused(&self.of.plan, pane, code).await?;
+        Ok(())
+    }
+
+    /// The totals of all partitions; none if one of them was aborted.
+    fn total(
+        &self,
+        pane: PaneId,
+        partials: Vec<(u32, i64, Vec<u8>)>,
+    ) -> Result<Option<Totals>, RunError> {
+        let mut all = Totals::default();
+        for (partition, _, sealed) in partials {
+            let opened = self.of.seal.open(&about(pane, partition), &sealed)?;
+            let Some(totals) = Totals::decode(&opened) else { return Ok(None) };
+            if all.add(totals).is_err() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(all))
+    }
+
+    /// Draws, makes durable, publishes.
+    async fn draw(
+        &self,
+        pane: PaneId,
+        totals: Totals,
+        cuts: &BTreeMap<u32, i64>,
+    ) -> Result<(), RunError> {
+        let plan = self.of.plan.clone();
+        let history = self.history(pane).await?;
+        let snapshot = self.of.policy.now().map_err(|_| RunError::NoPolicy)?;
+        let policy = snapshot.table.digest();
+        crash_point("before-sample");
+        let drawn = move || -> Result<Vec<Message>, RunError> {
+            let failed = |e: super::noise::NoiseError| RunError::Noise(e.to_string());
+            let mut sampler = OpenDp::for_plan(&plan).map_err(failed)?;
+            let noisy = select::noise(&plan, &totals, &mut sampler).map_err(failed)?;
+            let (panes, before) = &history;
+            let smoothed = plan.smoothing.map(|how| smooth(how, before.as_ref(), &noisy));
+            Ok(encode::messages(&plan, pane, &noisy, panes, smoothed.as_ref(), policy))
+        };
+        // The sampler is not `Send`: it lives and dies in there.
+        let messages = tokio::task::spawn_blocking(drawn).await;
+        let messages = messages.map_err(|e| RunError::Noise(e.to_string()))??;
+        crash_point("after-sample");
+        let covers = self.covers(pane, cuts).await?;
+        let drawn = Drawn { pane, policy, messages, covers };
+        match self.of.account.release(&self.of.plan, drawn).await {
+            Ok(durable) => {
+                crash_point("after-durable");
+                self.publish(durable).await
+            }
+            // Another replica was faster: what was drawn here was seen by nobody.
+            Err(ReleaseError::Taken) => Ok(()),
+            Err(ReleaseError::Refused(why)) => self.refuse(pane, code_of(why)).await,
+            Err(ReleaseError::Account(error)) => Err(error.into()),
+        }
+    }
+
+    /// The newest rows that were released before a pane, oldest first: what sums over several
+    /// panes and smoothing are made of.
+    async fn history(&self, pane: PaneId) -> Result<(PaneHistory, Option<Smoothed>), RunError> {
+        let plan = &self.of.plan;
+        let mut panes = Vec::new();
+        let mut at = plan.schedule.pane.containing(pane.start_ms);
+        for _ in 0..store::history_needed(plan) {
+            at = plan.schedule.pane.previous(&at);
+            let mut newest = None;
+            for revision in revisions(plan) {
+                let earlier = PaneId { start_ms: at.start_ms, end_ms: at.end_ms, revision };
+                let found = self.of.account.released_messages(plan, earlier).await?;
+                newest = found.or(newest);
+            }
+            panes.push(newest);
+        }
+        panes.reverse();
+        Ok(store::history(plan, panes))
+    }
+
+    /// The offsets that can hold contributions to a pane: from the last cut before its first
+    /// moment on.
+    async fn covers(
+        &self,
+        pane: PaneId,
+        cuts: &BTreeMap<u32, i64>,
+    ) -> Result<Vec<Covered>, RunError> {
+        let plan = &self.of.plan;
+        let begins = pane.start_ms.saturating_sub(plan.schedule.max_skew_ms);
+        let looked = begins.saturating_sub(keep_ms(plan));
+        let mut from: BTreeMap<u32, i64> = BTreeMap::new();
+        for cut in self.of.account.cuts(plan, looked).await? {
+            let start_ms = cut.window_start_us.div_euclid(1_000);
+            let end_ms = plan.schedule.pane.containing(start_ms).end_ms;
+            let earlier = PaneId { start_ms, end_ms, revision: cut.revision };
+            if self.of.fires_ms(earlier) <= begins {
+                let at = from.entry(cut.partition).or_insert(0);
+                *at = (*at).max(cut.cut);
+            }
+        }
+        let covered = cuts.iter().map(|(partition, to)| Covered {
+            partition: *partition,
+            from: from.get(partition).copied().unwrap_or(0),
+            to: *to,
+        });
+        Ok(covered.collect())
+    }
+
+    /// Releases that are durable, and of which the topic may lack something.
+    async fn republish(&self) -> Result<(), RunError> {
+        for durable in self.of.account.unpublished(&self.of.plan).await? {
+            self.publish(durable).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts into the topic what is not there yet, under the positions that it has in any case.
+    async fn publish(&self, durable: Durable) -> Result<(), RunError> {
+        let plan = &self.of.plan;
+        let released = &durable.released;
+        let since_ms = durable.since_us.div_euclid(1_000);
+        let placed = match self.pipeline.find(&plan.topic, &released.positions(), since_ms).await {
+            Err(DeliverError::UnknownTopic) => BTreeMap::new(),
+            placed => placed?,
+        };
+        let landings = deliver::deliver(vec![released.without(&placed)], &self.of.regions).await;
+        let failed = landings.iter().find_map(|landing| landing.result.as_ref().err()).cloned();
+        crash_point("after-produce");
+        self.of.account.settle_release(released, &landings);
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        self.of.account.release_published(&durable).await?;
+        self.of.count("published");
+        crash_point("after-published");
+        Ok(())
+    }
+
+    /// Goes on behind panes that are done, and forgets what no replay needs.
+    async fn advance(&mut self) -> Result<(), RunError> {
+        let plan = &self.of.plan;
+        loop {
+            let pane = plan.schedule.pane.containing(self.from_ms);
+            let of = |revision| PaneId { start_ms: pane.start_ms, end_ms: pane.end_ms, revision };
+            if !revisions(plan).all(|revision| self.done.contains(&of(revision))) {
+                break;
+            }
+            for revision in revisions(plan) {
+                self.done.remove(&of(revision));
+                let before = self.needed_ms();
+                self.of.account.forget_partials(plan, of(revision), before).await?;
+            }
+            self.from_ms = pane.end_ms;
+        }
+        let needed = self.needed_ms();
+        let open = self.from_ms;
+        for part in self.parts.values_mut() {
+            part.task.forget(open);
+            part.cut.retain(|pane| pane.start_ms >= open);
+        }
+        for partition in self.parts.keys() {
+            let since = needed.saturating_sub(CLOCK_SLACK_MS);
+            let before = self.pipeline.offset_at(&self.topic, *partition, since).await?;
+            self.pipeline.trim(&self.topic, *partition, before).await?;
+        }
+        let label = ReleaseLabel { release: plan.name.to_string() };
+        let spent = self.of.account.spent_ratio(plan, self.of.now_ms()).await?;
+        self.of.metrics.release_spent.get_or_create(&label).set(spent);
+        Ok(())
+    }
+
+    /// From when on contributions and cuts are needed for a replay.
+    fn needed_ms(&self) -> i64 {
+        window::earliest_needed_ms(&self.of.plan, self.from_ms)
+    }
+
+    fn report_lag(&self, now_ms: i64, oldest: Option<&PaneId>) {
+        let waited = oldest.map_or(0, |pane| now_ms.saturating_sub(self.of.fires_ms(*pane)));
+        let label = ReleaseLabel { release: self.of.plan.name.to_string() };
+        let seconds = f64::from(i32::try_from(waited.div_euclid(1_000)).unwrap_or(i32::MAX));
+        self.of.metrics.release_lag.get_or_create(&label).set(seconds);
+    }
+}
+
+/// Hands one record of the log to a task. What is not a contribution of this plan (another
+/// version of it, damaged bytes) is no contribution.
+fn take(of: &Runner, part: &mut Part, offset: i64, sealed: Option<&[u8]>) {
+    let opened = of.seal.open(&of.plan.digest, sealed.unwrap_or_default());
+    let Some(contribution) = opened.ok().and_then(|bytes| Contribution::decode(&bytes).ok()) else {
+        return;
+    };
+    if let Err(aborted) = part.task.accept(offset, contribution) {
+        tracing::error!(event = "pane-aborted", release = %of.plan.name, %aborted);
+    }
+}
+
+/// A refusal's stable word.
+fn code_of(why: Refusal) -> &'static str {
+    match why {
+        Refusal::Exhausted => "budget-exhausted",
+        Refusal::Blocked => "budget-blocked",
+        Refusal::OtherUnit | Refusal::OtherCost | Refusal::OtherCharge | Refusal::NoUses => {
+            "budget-changed"
+        }
+    }
+}
+
+/// What sealed totals are about.
+fn about(pane: PaneId, partition: u32) -> Vec<u8> {
+    let mut about = b"totals".to_vec();
+    about.extend_from_slice(&pane.start_ms.to_be_bytes());
+    about.extend_from_slice(&pane.end_ms.to_be_bytes());
+    about.extend_from_slice(&pane.revision.to_be_bytes());
+    about.extend_from_slice(&partition.to_be_bytes());
+    about
+}
+
+/// Dies here if a test says so; nothing otherwise, and nothing at all in a build without the
+/// feature.
+#[cfg(feature = "crash-points")]
+fn crash_point(name: &str) {
+    if std::env::var("SLUICEGATE_TEST_CRASH").is_ok_and(|at| at == name) {
+        std::process::abort();
+    }
+}
+
+#[cfg(not(feature = "crash-points"))]
+fn crash_point(_name: &str) {}

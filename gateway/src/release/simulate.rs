@@ -1,0 +1,303 @@
+//! A recorded stream through the parts of a release, with the clock taken from the stream and a
+//! throw-away budget: for people who judge a plan before it bites, and for anyone who audits the
+//! noise. Its result is made of raw data and stays with whoever has them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use serde::Serialize;
+use sluicegate_policies::{
+    Dataset,
+    release::{Keys, ReleasePlan, What, noise_sd},
+};
+
+use super::{Noisy, PaneId, noise::OpenDp, runner, select};
+use crate::{
+    classify,
+    contribute::{Contributor, Moment},
+    record::{Record, RequestId},
+    window::{self, Task, Totals},
+};
+
+/// Why a simulation ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulateError {
+    #[error(
+        "the dataset `{0}` has no `event-time`, and the stream says no `timestamp_ms`: nothing \
+         tells when its records happened"
+    )]
+    NoTime(Arc<str>),
+    #[error("line {line}: {why}")]
+    Record { line: usize, why: String },
+    #[error("{0}")]
+    Window(String),
+    #[error("{0}")]
+    Noise(String),
+}
+
+/// One line of a recorded stream.
+pub struct Recorded {
+    pub line: usize,
+    pub record: Record,
+    /// When it arrived, if the stream says so.
+    pub arrival_ms: Option<i64>,
+}
+
+/// What would have been published, beside what is true.
+#[derive(Serialize)]
+pub struct Simulation {
+    /// Says what this is, in every form of output.
+    pub note: &'static str,
+    pub release: Arc<str>,
+    pub records: u64,
+    /// Records that contribute nothing: no subject, or no key of the release.
+    pub outside: u64,
+    pub late: u64,
+    pub runs: u32,
+    pub windows: Vec<Window>,
+    pub outputs: Vec<Summary>,
+}
+
+#[derive(Serialize)]
+pub struct Window {
+    pub start_ms: i64,
+    pub end_ms: i64,
+    pub rows: Vec<Row>,
+}
+
+/// Numbers stand in the order of the release's outputs.
+#[derive(Serialize)]
+pub struct Row {
+    pub key: Arc<str>,
+    /// Of the whole stream, without any bound.
+    pub truth: Vec<i64>,
+    /// Of what the bounds let through.
+    pub bounded: Vec<i64>,
+    /// One for each run; null where the row was not published.
+    pub published: Vec<Option<Vec<i64>>>,
+}
+
+/// How far off an output is.
+#[derive(Serialize)]
+pub struct Summary {
+    pub output: Arc<str>,
+    /// Standard deviation of the noise, by theory.
+    pub noise_sd: f64,
+    /// Root-mean-square of published − bounded, over published rows.
+    pub noise_rms: f64,
+    /// Root-mean-square of published − truth, over published rows.
+    pub error_rms: f64,
+    /// What the bounds leave out, of the truth's sum, in percent.
+    pub bias_percent: f64,
+    pub published_rows: u64,
+    pub rows: u64,
+}
+
+pub const NOTE: &str = "SIMULATION ON RAW DATA: never delivered, not protected; keep it where the \
+                        raw data may be";
+
+/// What is true of a pane: no bound, no clamp.
+#[derive(Default)]
+struct Truth {
+    by_key: BTreeMap<Arc<str>, (BTreeSet<[u8; 16]>, i64, Vec<i64>)>,
+}
+
+/// Runs the stream through contribution, bounding and, `runs` times with fresh noise, selection.
+/// `spill` is a folder for state that does not fit in memory.
+pub fn simulate(
+    contributor: &Contributor,
+    dataset: &Dataset,
+    stream: impl Iterator<Item = Result<Recorded, SimulateError>>,
+    runs: u32,
+    spill: &Path,
+) -> Result<Simulation, SimulateError> {
+    let plan = &contributor.plan;
+    let mut task = new_task(contributor, spill);
+    let mut truths: BTreeMap<i64, Truth> = BTreeMap::new();
+    let mut closed: BTreeMap<PaneId, Totals> = BTreeMap::new();
+    let mut out = Simulation {
+        note: NOTE,
+        release: plan.name.clone(),
+        records: 0,
+        outside: 0,
+        late: 0,
+        runs,
+        windows: Vec::new(),
+        outputs: Vec::new(),
+    };
+    let mut open_ms: Option<i64> = None;
+    let mut now_ms = i64::MIN;
+    for (offset, recorded) in (0_i64..).zip(stream) {
+        let recorded = recorded?;
+        out.records += 1;
+        let event_ms = classify::event_time(&recorded.record, dataset).map_err(|refused| {
+            SimulateError::Record { line: recorded.line, why: refused.detail.to_string() }
+        })?;
+        // A recorded stream stands in the order of arrival.
+        let told = recorded.arrival_ms.or(event_ms);
+        let told = told.ok_or_else(|| SimulateError::NoTime(dataset.name.clone()))?;
+        now_ms = now_ms.max(told);
+        let from = *open_ms.get_or_insert(plan.schedule.pane.containing(told).start_ms);
+        open_ms = Some(close_due(plan, &mut task, &mut closed, from, now_ms)?);
+        let moment = Moment {
+            event_ms: event_ms.unwrap_or(now_ms),
+            arrival_ms: now_ms,
+            request: RequestId([0; 16]),
+            seq: u32::try_from(recorded.line).unwrap_or(u32::MAX),
+        };
+        let made = contributor.contribution(&recorded.record, moment);
+        let made = made.map_err(|error| SimulateError::Record {
+            line: recorded.line,
+            why: error.to_string(),
+        })?;
+        let Some(contribution) = made else {
+            out.outside += 1;
+            continue;
+        };
+        let pane = match window::pane_of(plan, &contribution) {
+            window::Placement::Pane(pane) => pane,
+            window::Placement::Late => {
+                out.late += 1;
+                plan.schedule.pane.containing(contribution.event_ms)
+            }
+        };
+        truths.entry(pane.start_ms).or_default().count(plan, &contribution);
+        task.accept(offset, contribution).map_err(|e| SimulateError::Window(e.to_string()))?;
+    }
+    if let Some(from) = open_ms {
+        let last = plan.schedule.pane.containing(now_ms);
+        let end = PaneId { start_ms: last.start_ms, end_ms: last.end_ms, revision: 0 };
+        close_due(plan, &mut task, &mut closed, from, runner::fires_ms(plan, end))?;
+    }
+    draw(plan, runs, closed, &truths, &mut out)?;
+    Ok(out)
+}
+
+fn new_task(contributor: &Contributor, spill: &Path) -> Task {
+    let limits = window::Limits { resident_subjects: 1_000_000, spill_bytes: 8 << 30 };
+    Task::new(contributor.plan.clone(), &contributor.choice, limits, spill.to_owned())
+}
+
+/// Closes what the stream's clock has passed, and says which pane is the oldest open one.
+fn close_due(
+    plan: &ReleasePlan,
+    task: &mut Task,
+    closed: &mut BTreeMap<PaneId, Totals>,
+    mut from: i64,
+    now_ms: i64,
+) -> Result<i64, SimulateError> {
+    loop {
+        let pane = plan.schedule.pane.containing(from);
+        let id = PaneId { start_ms: pane.start_ms, end_ms: pane.end_ms, revision: 0 };
+        if runner::fires_ms(plan, id) > now_ms || pane.end_ms <= from {
+            return Ok(from);
+        }
+        let totals = task.close(pane.start_ms, 0);
+        closed.insert(id, totals.map_err(|e| SimulateError::Window(e.to_string()))?);
+        from = pane.end_ms;
+    }
+}
+
+impl Truth {
+    fn count(&mut self, plan: &ReleasePlan, contribution: &window::Contribution) {
+        let sums = plan.outputs.iter().filter(|o| matches!(o.what, What::Sum { .. })).count();
+        let (subjects, count, totals) = self
+            .by_key
+            .entry(contribution.key.clone())
+            .or_insert_with(|| (BTreeSet::new(), 0, vec![0; sums]));
+        subjects.insert(contribution.subject.0);
+        *count += 1;
+        for (total, value) in totals.iter_mut().zip(&contribution.values) {
+            *total = total.saturating_add(value.unwrap_or(0));
+        }
+    }
+
+    fn row(&self, plan: &ReleasePlan, key: &str) -> Vec<i64> {
+        let nothing = (BTreeSet::new(), 0, Vec::new());
+        let (subjects, count, totals) = self.by_key.get(key).unwrap_or(&nothing);
+        let mut totals = totals.iter();
+        let value = |what: &What| match what {
+            What::Subjects => i64::try_from(subjects.len()).unwrap_or(i64::MAX),
+            What::Count => *count,
+            What::Sum { .. } => totals.next().copied().unwrap_or(0),
+        };
+        plan.outputs.iter().map(|o| &o.what).map(value).collect()
+    }
+}
+
+fn draw(
+    plan: &ReleasePlan,
+    runs: u32,
+    closed: BTreeMap<PaneId, Totals>,
+    truths: &BTreeMap<i64, Truth>,
+    out: &mut Simulation,
+) -> Result<(), SimulateError> {
+    let failed = |e: super::noise::NoiseError| SimulateError::Noise(e.to_string());
+    let mut sampler = OpenDp::for_plan(plan).map_err(failed)?;
+    let nothing = Truth::default();
+    for (pane, totals) in closed {
+        let drawn = (0..runs).map(|_| select::noise(plan, &totals, &mut sampler).map_err(failed));
+        let drawn: Vec<Noisy> = drawn.collect::<Result<_, _>>()?;
+        let truth = truths.get(&pane.start_ms).unwrap_or(&nothing);
+        let rows = keys(plan, &totals, truth).into_iter().map(|key| {
+            let bounded = totals.by_key.get(&key).cloned();
+            let published = drawn.iter().map(|noisy| {
+                let row = noisy.rows.iter().find(|row| row.key == key);
+                row.map(|row| row.values.clone())
+            });
+            Row {
+                truth: truth.row(plan, &key),
+                bounded: bounded.unwrap_or_else(|| vec![0; plan.outputs.len()]),
+                published: published.collect(),
+                key,
+            }
+        });
+        let rows = rows.collect();
+        out.windows.push(Window { start_ms: pane.start_ms, end_ms: pane.end_ms, rows });
+    }
+    out.outputs = summaries(plan, &out.windows);
+    Ok(())
+}
+
+/// The rows that there are to speak of: the plan's, or those of the data.
+fn keys(plan: &ReleasePlan, totals: &Totals, truth: &Truth) -> BTreeSet<Arc<str>> {
+    match &plan.keys {
+        Keys::Whole => BTreeSet::from([Arc::from("")]),
+        Keys::Public { values, .. } => values.iter().cloned().collect(),
+        Keys::Unknown { .. } => {
+            totals.by_key.keys().chain(truth.by_key.keys()).cloned().collect()
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "errors are for people; nothing is released")]
+fn summaries(plan: &ReleasePlan, windows: &[Window]) -> Vec<Summary> {
+    let rows = || windows.iter().flat_map(|window| &window.rows);
+    let summary = |(n, output): (usize, &sluicegate_policies::release::Output)| {
+        let at = |values: &[i64]| values.get(n).copied().unwrap_or(0) as f64;
+        let (mut noise, mut error, mut published) = (0.0, 0.0, 0_u64);
+        for row in rows() {
+            for values in row.published.iter().flatten() {
+                noise += (at(values) - at(&row.bounded)).powi(2);
+                error += (at(values) - at(&row.truth)).powi(2);
+                published += 1;
+            }
+        }
+        let truth: f64 = rows().map(|row| at(&row.truth).abs()).sum();
+        let lost: f64 = rows().map(|row| at(&row.truth) - at(&row.bounded)).sum();
+        let rms = |sum: f64| if published == 0 { 0.0 } else { (sum / published as f64).sqrt() };
+        Summary {
+            output: output.name.clone(),
+            noise_sd: noise_sd(output.noise),
+            noise_rms: rms(noise),
+            error_rms: rms(error),
+            bias_percent: if truth == 0.0 { 0.0 } else { -100.0 * lost / truth },
+            published_rows: published,
+            rows: rows().count() as u64,
+        }
+    };
+    plan.outputs.iter().enumerate().map(summary).collect()
+}

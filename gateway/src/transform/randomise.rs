@@ -1,0 +1,359 @@
+//! Answers of chance in place of values: randomised response, unary encoding, noise.
+//!
+//! Chance is a keyed function. [`Chance`] holds 32 bytes from the operating system, and each draw
+//! is BLAKE3 in keyed mode over what makes the draw unique: the number of the occasion, the place
+//! in the record, the mechanism. Under a secret key that function is taken to be pseudorandom,
+//! and so is its extendable output; as no input occurs twice, nobody without the key can tell the
+//! draws from coins. There is no state to lock or to lose, only a counter that moves once a
+//! record. Two copies of one record share the occasion, so that the same mechanism gives the same
+//! answer in both, and its epsilon is spent once.
+//!
+//! Must never let a value, or a text made from one without a draw, into the output, a label or a
+//! refusal. Must never use one draw for two values. Draws are exact: integers and rejection, no
+//! floating point. How long a draw takes depends on it; a consumer sees no such times.
+
+use std::{
+    collections::HashMap,
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ring::rand::SecureRandom;
+use sluicegate_policies::{Categories, Category, Numeric, Randomise, Response, Spending};
+
+use super::{number::Exact, rewrite::Form};
+use crate::{
+    ambient::NoChance,
+    keys::{self, KeyError, Keyring, Secret},
+};
+
+/// Says how a field was randomised, once for each such field of the plan: what a consumer needs
+/// to take the noise out again. The same for every record.
+pub const RANDOMISED_HEADER: &str = "sluicegate-randomised";
+const PERMANENT_ALGORITHM: &[u8] = b"randomise permanent blake3 v1";
+/// Bytes of one block of BLAKE3's output.
+const BLOCK_BYTES: usize = 64;
+
+/// Where fresh answers come from. One for each compiled policy.
+pub struct Chance {
+    key: [u8; 32],
+    /// Tells one from another; no secret.
+    id: u64,
+    next: AtomicU64,
+}
+
+impl Chance {
+    pub fn new(random: &dyn SecureRandom) -> Result<Self, NoChance> {
+        let mut seed = [0; 32];
+        random.fill(&mut seed).map_err(|_| NoChance)?;
+        Ok(Self::from_seed(seed))
+    }
+
+    /// The same answers each time: for tests and benchmarks.
+    pub fn from_seed(key: [u8; 32]) -> Self {
+        let digest = blake3::derive_key("sluicegate randomise: name of a seed", &key);
+        let id = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
+        Self { key, id, next: AtomicU64::new(0) }
+    }
+}
+
+impl Drop for Chance {
+    fn drop(&mut self) {
+        self.key.fill(0);
+        black_box(&self.key);
+    }
+}
+
+/// What the draws in one record, in all its copies, have in common.
+#[derive(Default)]
+pub(super) struct Occasion {
+    /// Whose number it is, and the number.
+    number: Option<(u64, u64)>,
+    /// 0 the value, 1 the key, then the headers in order.
+    pub part: u32,
+    /// The subject at each path that the program knows.
+    pub subjects: Vec<Option<String>>,
+}
+
+impl Occasion {
+    /// Another record.
+    pub(super) fn renew(&mut self) {
+        self.number = None;
+    }
+
+    /// INVARIANT: no two records get one number of one [`Chance`].
+    pub(super) fn number(&mut self, chance: &Chance) {
+        if self.number.is_none_or(|(id, _)| id != chance.id) {
+            self.number = Some((chance.id, chance.next.fetch_add(1, Ordering::Relaxed)));
+        }
+    }
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'o> {
+    pub occasion: &'o Occasion,
+    /// The byte of the part at which it begins.
+    pub offset: usize,
+}
+
+/// One field's mechanism, ready to use.
+pub(super) struct Randomiser {
+    how: How,
+    mechanism: [u8; 32],
+    source: Source,
+}
+
+enum Source {
+    Fresh(Arc<Chance>),
+    /// The same for the same subject and value. `subject` is a place in [`Occasion::subjects`].
+    Permanent {
+        key: Secret,
+        subject: usize,
+    },
+}
+
+enum How {
+    KRr { list: List, truth: u64 },
+    Oue { list: List, lie: u64 },
+    Numeric(Numeric),
+}
+
+/// The categories by their text.
+struct List {
+    values: Box<[Category]>,
+    places: HashMap<Arc<str>, usize>,
+    other: Option<usize>,
+}
+
+impl List {
+    fn new(categories: &Categories) -> Self {
+        let places = categories.values.iter().enumerate();
+        Self {
+            values: categories.values.clone(),
+            places: places.map(|(i, v)| (v.text.clone(), i)).collect(),
+            other: categories.other.map(usize::from),
+        }
+    }
+
+    fn place(&self, text: Option<&str>) -> Option<usize> {
+        text.and_then(|t| self.places.get(t).copied()).or(self.other)
+    }
+}
+
+impl Randomiser {
+    /// `field` is the path as the author wrote it, `subject` its place among the subjects.
+    pub(super) fn new(
+        randomise: &Randomise,
+        field: &str,
+        subject: usize,
+        tenant: &str,
+        keys: &dyn Keyring,
+        chance: &Arc<Chance>,
+    ) -> Result<Self, KeyError> {
+        let mechanism = mechanism(&randomise.response);
+        let source = match &randomise.spending {
+            Spending::PerRecord { .. } => Source::Fresh(chance.clone()),
+            // The rule's name is no part of it: a rule with another name, or the same demand for
+            // another purpose, must not make a second answer about the same value.
+            Spending::Memoised { key, .. } => Source::Permanent {
+                key: keys.derive(
+                    key,
+                    &keys::info(&[
+                        tenant.as_bytes(),
+                        PERMANENT_ALGORITHM,
+                        &mechanism,
+                        field.as_bytes(),
+                    ]),
+                )?,
+                subject,
+            },
+        };
+        let how = match &randomise.response {
+            Response::KRr { categories, truth } => {
+                How::KRr { list: List::new(categories), truth: *truth }
+            }
+            Response::Oue { categories, lie } => {
+                How::Oue { list: List::new(categories), lie: *lie }
+            }
+            Response::Numeric(n) => How::Numeric(*n),
+        };
+        Ok(Self { how, mechanism, source })
+    }
+
+    /// Whether a null, an object or a list gets an answer too.
+    pub(super) fn covers_everything(&self) -> bool {
+        match &self.how {
+            How::KRr { list, .. } | How::Oue { list, .. } => list.other.is_some(),
+            How::Numeric(n) => n.other.is_some(),
+        }
+    }
+
+    /// `None`: the value is outside the domain, or its subject is missing. A `text` of `None` is
+    /// a value that is no text.
+    pub(super) fn answer(
+        &self,
+        text: Option<&str>,
+        place: Place<'_>,
+        draft: &mut String,
+    ) -> Option<Form> {
+        draft.clear();
+        match &self.how {
+            How::KRr { list, truth } => {
+                let own = list.place(text)?;
+                let mut coins = self.coins(own as i64, place)?;
+                let answer = list.values.get(k_rr(own, list.values.len(), *truth, &mut coins))?;
+                draft.push_str(&answer.text);
+                Some(if answer.quoted { Form::Text } else { Form::Literal })
+            }
+            How::Oue { list, lie } => {
+                let own = list.place(text)?;
+                let mut coins = self.coins(own as i64, place)?;
+                draft.extend((0..list.values.len()).map(|i| {
+                    let bit = if i == own { coins.word() >> 63 == 0 } else { coins.word() < *lie };
+                    if bit { '1' } else { '0' }
+                }));
+                Some(Form::Text)
+            }
+            How::Numeric(n) => {
+                let number = text.and_then(Exact::parse).and_then(|e| e.units(u32::from(n.scale)));
+                let clamped = number.map(|u| u.clamp(i128::from(n.lo), i128::from(n.hi)));
+                let clamped = clamped.and_then(|u| i64::try_from(u).ok()).or(n.other)?;
+                let mut coins = self.coins(clamped, place)?;
+                let noise = discrete_laplace(n.noise, &mut coins);
+                Exact::new(i128::from(clamped).saturating_add(noise), u32::from(n.scale))
+                    .write(draft)?;
+                Some(Form::Literal)
+            }
+        }
+    }
+
+    /// The coins for this value here. INVARIANT: they are a fresh stretch of the keyed function
+    /// for each value and record, or for each value and subject.
+    fn coins(&self, value: i64, place: Place<'_>) -> Option<Coins> {
+        let hasher = match &self.source {
+            Source::Fresh(chance) => {
+                let (_, number) = place.occasion.number.filter(|(id, _)| *id == chance.id)?;
+                let mut hasher = blake3::Hasher::new_keyed(&chance.key);
+                hasher.update(&self.mechanism);
+                hasher.update(&number.to_be_bytes());
+                hasher.update(&place.occasion.part.to_be_bytes());
+                hasher.update(&(place.offset as u64).to_be_bytes());
+                hasher
+            }
+            Source::Permanent { key, subject } => {
+                let subject = place.occasion.subjects.get(*subject)?.as_ref()?;
+                let mut hasher = blake3::Hasher::new_keyed(key.bytes());
+                hasher.update(&value.to_be_bytes());
+                hasher.update(subject.as_bytes());
+                hasher
+            }
+        };
+        Some(Coins { stream: hasher.finalize_xof(), block: [0; BLOCK_BYTES], used: BLOCK_BYTES })
+    }
+}
+
+/// Whatever an answer's odds depend on, and the order of the categories.
+fn mechanism(response: &Response) -> [u8; 32] {
+    let mut parts = vec![response.method().as_bytes().to_vec()];
+    match response {
+        Response::KRr { categories, truth: odds } | Response::Oue { categories, lie: odds } => {
+            parts.push(categories.digest().as_bytes().to_vec());
+            parts.push(odds.to_be_bytes().to_vec());
+        }
+        Response::Numeric(n) => {
+            parts.extend([n.lo.to_be_bytes().to_vec(), n.hi.to_be_bytes().to_vec()]);
+            parts.extend([n.noise.0.to_be_bytes().to_vec(), n.noise.1.to_be_bytes().to_vec()]);
+            parts.push(vec![n.scale]);
+        }
+    }
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    *blake3::hash(&keys::info(&parts)).as_bytes()
+}
+
+fn k_rr(own: usize, k: usize, truth: u64, coins: &mut Coins) -> usize {
+    if coins.word() < truth {
+        return own;
+    }
+    let among_others = coins.below(k as u128 - 1) as usize;
+    among_others + usize::from(among_others >= own)
+}
+
+/// `Pr[z] ∝ exp(-|z|·s/t)` over the integers, exactly: Algorithm 2 of Canonne, Kamath and Steinke,
+/// "The Discrete Gaussian for Differential Privacy" (2020).
+fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 {
+    loop {
+        let u = coins.below(t);
+        if !coins.exp_minus(u, t) {
+            continue;
+        }
+        let mut v: u128 = 0;
+        while coins.exp_minus(1, 1) {
+            v += 1;
+        }
+        let magnitude = t.saturating_mul(v).saturating_add(u) / s.max(1);
+        let magnitude = i128::try_from(magnitude).unwrap_or(i128::MAX);
+        match (coins.below(2) == 1, magnitude) {
+            // Zero has one sign.
+            (true, 0) => {}
+            (true, _) => return -magnitude,
+            (false, _) => return magnitude,
+        }
+    }
+}
+
+/// Uniform words of a keyed stream.
+struct Coins {
+    stream: blake3::OutputReader,
+    block: [u8; BLOCK_BYTES],
+    used: usize,
+}
+
+impl Coins {
+    fn word(&mut self) -> u64 {
+        if self.used >= BLOCK_BYTES {
+            self.stream.fill(&mut self.block);
+            self.used = 0;
+        }
+        let word = self.block.as_chunks::<8>().0.get(self.used / 8).copied();
+        self.used += 8;
+        u64::from_be_bytes(word.unwrap_or_default())
+    }
+
+    /// Uniform below `n`, exactly: words of an incomplete last stretch are drawn again.
+    fn below(&mut self, n: u128) -> u128 {
+        match u64::try_from(n) {
+            Ok(0) => 0,
+            Ok(n) => {
+                let incomplete = (u64::MAX % n + 1) % n;
+                loop {
+                    let word = self.word();
+                    if word <= u64::MAX - incomplete {
+                        return u128::from(word % n);
+                    }
+                }
+            }
+            Err(_) => {
+                let incomplete = (u128::MAX % n + 1) % n;
+                loop {
+                    let word = u128::from(self.word()) << 64 | u128::from(self.word());
+                    if word <= u128::MAX - incomplete {
+                        return word % n;
+                    }
+                }
+            }
+        }
+    }
+
+    /// True with probability `e^-(n/d)`, exactly, for `n ≤ d`: Algorithm 1 of the same.
+    fn exp_minus(&mut self, n: u128, d: u128) -> bool {
+        let mut k: u128 = 1;
+        while self.below(d.saturating_mul(k)) < n {
+            k += 1;
+        }
+        k % 2 == 1
+    }
+}

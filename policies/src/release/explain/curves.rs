@@ -1,0 +1,102 @@
+//! How accuracy answers to the author's two dials: ε, and the number of panes a person may be in.
+
+use serde::Serialize;
+
+use crate::{
+    plan::Decimal,
+    release::{
+        plan::What,
+        privacy::{Declared, KeyKind, derive, noise_quantile_95},
+    },
+};
+
+/// The 95 % error of one output, in its own unit, against a dial; or the smallest group that is
+/// published.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Curve {
+    pub label: String,
+    /// Where it is affordable, in the order asked for.
+    pub points: Vec<Point>,
+    /// What was declared, if that is affordable.
+    pub own: Option<Point>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Point {
+    pub x: f64,
+    pub y: f64,
+}
+
+/// Errors by ε for a unit and period; everything else stays as declared.
+#[must_use]
+pub fn error_by_epsilon(declared: &Declared<'_>, epsilons: &[f64]) -> Vec<Curve> {
+    let own = decimal_value(declared.epsilon);
+    let at = |epsilon: f64| heights(&Declared { epsilon: micro(epsilon)?, ..declared.clone() });
+    curves(declared, epsilons.iter().map(|epsilon| (*epsilon, at(*epsilon))).collect(), own)
+}
+
+/// Errors by K, the panes of a period in which a person may contribute; everything else stays as
+/// declared.
+#[must_use]
+pub fn error_by_windows(declared: &Declared<'_>, windows: &[u32]) -> Vec<Curve> {
+    let own = f64::from(declared.panes_charged);
+    let at = |panes_charged| heights(&Declared { panes_charged, ..declared.clone() });
+    curves(declared, windows.iter().map(|k| (f64::from(*k), at(*k))).collect(), own)
+}
+
+/// One row of heights for each place, turned into one curve for each height.
+fn curves(declared: &Declared<'_>, rows: Vec<(f64, Option<Vec<f64>>)>, own: f64) -> Vec<Curve> {
+    let here = heights(declared);
+    let point = |x: f64, heights: Option<&Vec<f64>>, i: usize| {
+        heights.and_then(|heights| heights.get(i)).map(|y| Point { x, y: *y })
+    };
+    let curve = |(i, label)| Curve {
+        label,
+        points: rows.iter().filter_map(|(x, row)| point(*x, row.as_ref(), i)).collect(),
+        own: point(own, here.as_ref(), i),
+    };
+    labels(declared).into_iter().enumerate().map(curve).collect()
+}
+
+fn labels(declared: &Declared<'_>) -> Vec<String> {
+    let mut labels: Vec<String> = declared
+        .outputs
+        .iter()
+        .map(|(what, _)| match what {
+            What::Subjects => "subjects".to_owned(),
+            What::Count => "count".to_owned(),
+            What::Sum { path, .. } => format!("sum of {}", path.written),
+        })
+        .collect();
+    if matches!(declared.keys, KeyKind::Unknown { .. }) {
+        labels.push("smallest published group".to_owned());
+    }
+    labels
+}
+
+/// The error of each output, then the threshold if there is one: in the order of [`labels`].
+fn heights(declared: &Declared<'_>) -> Option<Vec<f64>> {
+    let derived = derive(declared).ok()?;
+    let mut heights: Vec<f64> = declared
+        .outputs
+        .iter()
+        .zip(&derived.outputs)
+        .map(|((what, _), output)| {
+            let error = noise_quantile_95(output.noise);
+            error / 10_f64.powi(i32::from(super::decimals(what)))
+        })
+        .collect();
+    heights.extend(derived.threshold.map(|threshold| threshold as f64));
+    Some(heights)
+}
+
+/// To six decimals.
+fn micro(value: f64) -> Option<Decimal> {
+    let digits = (value * 1e6).round();
+    let countable = (1.0..1e18).contains(&digits);
+    countable.then_some(Decimal { digits: digits as i64, scale: 6 })
+}
+
+fn decimal_value(value: Decimal) -> f64 {
+    value.digits as f64 / 10_f64.powi(i32::from(value.scale))
+}
