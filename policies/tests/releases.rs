@@ -1076,6 +1076,7 @@ fn a_plan_holds_what_the_author_asked_for() {
     );
     assert!((9.0..11.0).contains(&noise_sd(plan.outputs[0].noise)));
     assert!(plan.cost.loss * 10 <= plan.cap.loss && plan.cost.delta * 10 <= plan.cap.delta);
+    assert!(plan.cost.loss * 11 > plan.cap.loss, "one more window would not be affordable");
     assert_eq!(
         (plan.promise.epsilon.to_string(), plan.promise.delta_atto),
         ("4".into(), 1_000_000_000)
