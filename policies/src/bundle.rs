@@ -11,7 +11,7 @@ use crate::{
     load::{Loaded, load},
     model::{self, Model},
     plan::{BundleDigest, UnixMillis},
-    release::{Volume, ReleasePlan},
+    release::{Expected, ReleasePlan},
     source::{Source, Span},
     table::Table,
 };
@@ -71,10 +71,10 @@ impl Bundle {
         self.model.releases.iter().map(|r| &r.plan)
     }
 
-    /// What the author expects of a release; nothing for one that is not in the bundle.
-    pub fn expected(&self, release: &str) -> Volume {
+    /// The volumes that the author expects of a release, if it is in the bundle and says any.
+    pub fn expected(&self, release: &str) -> Option<&Expected> {
         let known = self.model.releases.iter().find(|r| &*r.plan.name == release);
-        known.map(|r| r.expected).unwrap_or_default()
+        known.and_then(|r| r.expected.as_ref())
     }
 
     pub(crate) fn model(&self) -> &Model {

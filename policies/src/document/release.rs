@@ -325,14 +325,38 @@ pub(crate) struct SmoothingSpec {
     pub(crate) half_life: Located<u32>,
 }
 
-/// What a window usually holds.
+/// What a window usually holds (with `every`: a pane). Figures of policy: nothing is measured, and
+/// nothing but the words of `explain` depends on them.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct ExpectSpec {
     /// Records in a window.
-    pub(crate) records: Option<u64>,
+    #[schemars(range(min = 0))]
+    pub(crate) records: u64,
     /// Different subjects in a window.
-    pub(crate) subjects: Option<u64>,
+    #[schemars(range(min = 0))]
+    pub(crate) subjects: u64,
+    /// Different rows in a window.
+    #[schemars(range(min = 0))]
+    pub(crate) keys: Option<u64>,
+    /// How many subjects have how many records in a window: what bounds cut off follows from it.
+    #[serde(rename = "records-per-subject")]
+    pub(crate) crowds: Option<Vec<CrowdSpec>>,
+    /// In how many windows of a period an average subject appears.
+    #[schemars(range(min = 0))]
+    pub(crate) windows_per_subject: Option<u32>,
+}
+
+/// So many subjects with so many records each.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct CrowdSpec {
+    /// Records of each.
+    #[schemars(range(min = 0))]
+    pub(crate) records: u64,
+    /// Subjects.
+    #[schemars(range(min = 0))]
+    pub(crate) subjects: u64,
 }
 
 /// A length of time: `500ms`, `30s`, `5m`, `24h`, `7d`.

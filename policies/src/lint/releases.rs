@@ -78,6 +78,13 @@ fn never_held(model: &Model, release: &ReleaseFacts, f: &mut Findings<'_>) {
     }
     let span: Span = model.rules.span(release.rule);
     let (name, dataset, region) = (&release.plan.name, &release.plan.dataset, &release.plan.region);
-    f.warning(span, format!("the release `{name}` counts nothing: records of `{dataset}` are not held in `{region}`"))
-        .help(format!("add `{region}` to the `deliver-to` of `{dataset}`, or make the release in another region"));
+    f.warning(
+        span,
+        format!(
+            "the release `{name}` counts nothing: records of `{dataset}` are not held in `{region}`"
+        ),
+    )
+    .help(format!(
+        "add `{region}` to the `deliver-to` of `{dataset}`, or make the release in another region"
+    ));
 }

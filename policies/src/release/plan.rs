@@ -237,13 +237,3 @@ pub struct Smoothing {
     pub numerator: u32,
     pub denominator: u32,
 }
-
-/// What the author says a window usually holds: for people who ask how good the numbers are, and
-/// for nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Volume {
-    /// Records in a window.
-    pub records: Option<u64>,
-    /// Different subjects in a window.
-    pub subjects: Option<u64>,
-}

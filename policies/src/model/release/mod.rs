@@ -22,14 +22,15 @@ use super::{DatasetFacts, Id, JurisdictionFacts, Model, domain::head, resolve::t
 use crate::{
     diagnostic::Findings,
     document::{
-        AccountingWord, DatasetBudget, Document, EventTimeSpec, EventUnitWord, FloorWord,
-        IfBlocked, MissingWord, Mode, ReleaseSpec, Spec, SubjectSpec, UnitForm,
+        AccountingWord, CrowdSpec, DatasetBudget, Document, EventTimeSpec, EventUnitWord,
+        ExpectSpec, FloorWord, IfBlocked, MissingWord, Mode, ReleaseSpec, Spec, SubjectSpec,
+        UnitForm,
     },
     path,
     plan::{EventTime, EventUnit, FieldPath, OnInvalid, Records, Unlisted},
     release::{
-        Accounting, Declared, Derived, Volume, KeyKind, Keys, MissingSubject, Output, Promise,
-        ReleasePlan, Share, Smoothing, SubjectUnit, Unaffordable, Unit, derive,
+        Accounting, Crowd, Declared, Derived, Expected, KeyKind, Keys, MissingSubject, Output,
+        Promise, ReleasePlan, Share, Smoothing, SubjectUnit, Unaffordable, Unit, derive,
     },
     source::{Located, Span, Text},
 };
@@ -48,7 +49,7 @@ pub(crate) struct ReleaseFacts {
     /// The dataset that it makes.
     pub(crate) own: Id,
     pub(crate) plan: Arc<ReleasePlan>,
-    pub(crate) expected: Volume,
+    pub(crate) expected: Option<Expected>,
 }
 
 /// What is known while one release is made.
@@ -77,7 +78,7 @@ struct Made {
     source: Id,
     own: Id,
     plan: ReleasePlan,
-    expected: Volume,
+    expected: Option<Expected>,
     budget_span: Span,
     unit_span: Span,
 }
@@ -262,11 +263,20 @@ fn plan(
         },
         digest: [0; 32],
     };
-    let expected = r.expect.as_ref();
-    let expected = expected.map(|e| Volume { records: e.records, subjects: e.subjects });
-    let expected = expected.unwrap_or_default();
+    let expected = r.expect.as_ref().map(expected);
     let (budget_span, unit_span) = (r.budget.span, r.unit.span);
     Some(Made { rule, source, own, plan, expected, budget_span, unit_span })
+}
+
+fn expected(e: &ExpectSpec) -> Expected {
+    let crowd = |c: &CrowdSpec| Crowd { records: c.records, subjects: c.subjects };
+    Expected {
+        records_per_pane: e.records,
+        subjects_per_pane: e.subjects,
+        keys_per_pane: e.keys,
+        records_per_subject: e.crowds.as_ref().map(|all| all.iter().map(crowd).collect()),
+        panes_per_subject: e.windows_per_subject,
+    }
 }
 
 /// What the calculus refuses although each number alone is possible.
@@ -440,7 +450,12 @@ fn advise_threshold(r: &ReleaseSpec, rows: &Rows, derived: &Derived, findings: &
     let without = threshold.saturating_sub(i64::from(*least) - 1);
     if without < threshold {
         findings
-            .warning(floor.span, format!("`floor: raw` lifts the threshold from {without} to {threshold} noisy subjects"))
+            .warning(
+                floor.span,
+                format!(
+                    "`floor: raw` lifts the threshold from {without} to {threshold} noisy subjects"
+                ),
+            )
             .help("`floor: noisy` costs nothing; ask for the true number only where a rule does");
     }
 }

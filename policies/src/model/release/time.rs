@@ -4,7 +4,7 @@ use super::number::{in_words, lasting};
 use crate::{
     date::DAY_MS,
     diagnostic::Findings,
-    document::{Duration, LateWord, ReleaseSpec, WindowSpec, WindowWord},
+    document::{Duration, LateWord, ReleaseSpec, UnitForm, WindowSpec, WindowWord},
     release::{Calendar, Late, Schedule, Zone},
     source::{Located, Span},
 };
@@ -66,7 +66,7 @@ pub(super) fn times(spec: &ReleaseSpec, factor: u32, findings: &mut Findings<'_>
     let panes = panes(w, size_ms, every_ms, findings)?;
     let pane_ms = every_ms.checked_mul(i64::from(factor))?;
     check_pane(w, pane_ms, factor, findings);
-    check_start(w, pane_ms, offset_ms, findings);
+    check_start(spec, pane_ms, offset_ms, findings)?;
     let (lateness_ms, max_skew_ms, slack_ms) = (lateness_ms?, max_skew_ms?, slack_ms?);
     let (late, zone) = (late?, zone?);
     if findings.errors() > before {
@@ -117,7 +117,7 @@ pub(super) fn period(
 fn calendar(ms: i64, offset_ms: i64, zone: Option<&Zone>) -> Option<Calendar> {
     Some(match zone {
         Some(zone) => Calendar::Days { days: u32::try_from(ms / DAY_MS).ok()?, zone: zone.clone() },
-        None => Calendar::Fixed { size_ms: ms, offset_ms },
+        None => Calendar::Fixed { size_ms: ms, offset_ms: offset_ms % ms },
     })
 }
 
@@ -201,20 +201,27 @@ fn check_pane(w: &WindowSpec, pane_ms: i64, factor: u32, findings: &mut Findings
         .help("from `1s` to `366d`");
 }
 
-/// Offset and time zone.
-fn check_start(w: &WindowSpec, pane_ms: i64, offset_ms: i64, findings: &mut Findings<'_>) {
+/// Offset and time zone. Where periods are longer than windows, the offset is that of periods.
+fn check_start(
+    spec: &ReleaseSpec,
+    pane_ms: i64,
+    offset_ms: i64,
+    findings: &mut Findings<'_>,
+) -> Option<()> {
+    let w = &spec.window.value;
+    let period_ms = match &spec.unit.value {
+        UnitForm::Subject(s) => lasting(&s.period, findings)?,
+        UnitForm::Word(_) => pane_ms,
+    };
     if let Some(offset) = &w.offset
-        && offset_ms >= pane_ms
-        && offset_ms > 0
+        && offset_ms >= pane_ms.max(period_ms)
     {
+        let text = &offset.0.value;
         findings
-            .error(
-                offset.0.span,
-                format!("the offset `{}` is not shorter than the window", offset.0.value),
-            )
-            .help("windows repeat: a longer offset means the same as its remainder");
+            .error(offset.0.span, format!("the offset `{text}` is not shorter than what it moves"))
+            .help("windows and periods repeat: a longer offset means the same as its remainder");
     }
-    let Some(timezone) = &w.timezone else { return };
+    let Some(timezone) = &w.timezone else { return Some(()) };
     if pane_ms % DAY_MS != 0 {
         findings
             .error(
@@ -228,6 +235,7 @@ fn check_start(w: &WindowSpec, pane_ms: i64, offset_ms: i64, findings: &mut Find
             .error(offset.0.span, "windows that follow a time zone begin at its midnight")
             .help("remove `offset`");
     }
+    Some(())
 }
 
 /// A time zone that can be found, if one is asked for.

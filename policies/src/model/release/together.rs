@@ -54,8 +54,7 @@ pub(super) fn check_datasets(model: &Model, documents: &[Document], findings: &m
         Spec::Release(r) => Some(r),
         _ => None,
     });
-    let counted: Vec<Option<Id>> =
-        releases.map(|r| model.datasets.id(&r.dataset.value)).collect();
+    let counted: Vec<Option<Id>> = releases.map(|r| model.datasets.id(&r.dataset.value)).collect();
     // A release whose dataset was mistyped may be the one.
     if counted.contains(&None) {
         return;
