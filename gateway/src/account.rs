@@ -378,7 +378,9 @@ impl Account {
                 }
                 let numbers = copies
                     .iter()
-                    .map(|copy| self.treatment(head, grant, snapshot, *jurisdiction, copy.via, used))
+                    .map(|copy| {
+                        self.treatment(head, grant, snapshot, *jurisdiction, copy.via, used)
+                    })
                     .collect();
                 match &judged.fate {
                     Fate::Aggregate { .. } => audit::Fate::Aggregate(numbers),
@@ -543,9 +545,8 @@ impl Account {
         let same = intent.intent.policy == head.policy;
         let copies = intent.events.into_iter().filter(|_| same);
         let topic = intent.intent.topic;
-        let named = |copy: audit::Destination| {
-            (copy.region, copy.topic.unwrap_or_else(|| topic.clone()))
-        };
+        let named =
+            |copy: audit::Destination| (copy.region, copy.topic.unwrap_or_else(|| topic.clone()));
         let copies =
             copies.map(|(position, to)| (position, to.into_iter().map(named).collect())).collect();
         Ok(Intended { copies, request })

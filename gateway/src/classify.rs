@@ -6,7 +6,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use sluicegate_policies::{
-    Dataset, EventTime, FieldPath, Grant, JurisdictionId, JurisdictionSource, Part, RefusalCode, Step, Table, EventUnit,
+    Dataset, EventTime, EventUnit, FieldPath, Grant, JurisdictionId, JurisdictionSource, Part,
+    RefusalCode, Step, Table,
 };
 
 use crate::{

@@ -219,12 +219,7 @@ impl Ledger {
 
     /// As [`Ledger::cut`], and keeps what its caller computed from the cut, if it is the one that
     /// is followed. The ledger cannot read it: the caller seals it.
-    pub async fn cut_with(
-        &self,
-        name: &str,
-        cut: Cut,
-        sealed: &[u8],
-    ) -> Result<i64, StoreError> {
+    pub async fn cut_with(&self, name: &str, cut: Cut, sealed: &[u8]) -> Result<i64, StoreError> {
         self.store.cut(name, cut, Some(sealed)).await
     }
 

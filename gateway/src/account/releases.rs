@@ -119,11 +119,7 @@ fn mechanism(plan: &ReleasePlan) -> String {
 impl Account {
     /// Takes a pane's cost from the budget and makes its bytes durable; only then may they go
     /// out. A pane that was reserved before is not charged twice.
-    pub async fn release(
-        &self,
-        plan: &ReleasePlan,
-        drawn: Drawn,
-    ) -> Result<Durable, ReleaseError> {
+    pub async fn release(&self, plan: &ReleasePlan, drawn: Drawn) -> Result<Durable, ReleaseError> {
         let ledger = self.ledger()?;
         let charge = charge(plan, drawn.pane);
         let entry = audit::Release {

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 use sluicegate_audit as audit;
-use sluicegate_policies::release::{Accounting, ReleasePlan, Unit, conversion_delta_atto, rho_to_epsilon};
+use sluicegate_policies::release::{
+    Accounting, ReleasePlan, Unit, conversion_delta_atto, rho_to_epsilon,
+};
 
 use super::{Exit, Output, complain, load_config, runtime, say};
 use crate::{
@@ -238,11 +240,9 @@ impl Forecast {
                 unit.period.longest_ms(),
                 unit.period.longest_ms().div_euclid(plan.schedule.pane.longest_ms().max(1)),
             ),
-            Unit::Record => (
-                repeats,
-                DAY_MS,
-                DAY_MS.div_euclid(plan.schedule.pane.longest_ms().max(1)),
-            ),
+            Unit::Record => {
+                (repeats, DAY_MS, DAY_MS.div_euclid(plan.schedule.pane.longest_ms().max(1)))
+            }
         };
         let period_loss = cost.loss.saturating_mul(u64::from(counts));
         let epsilon = |loss: u64| match plan.accounting {

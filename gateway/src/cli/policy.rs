@@ -8,8 +8,8 @@ use std::{
 use sluicegate_policies::{
     self as policies,
     release::{
-        Declared, Expected, KeyKind, Keys, ReleasePlan, Share, Unit, Volume, What,
-        error_by_epsilon, error_by_windows,
+        Declared, Expected, KeyKind, Keys, ReleasePlan, Share, Unit, What, error_by_epsilon,
+        error_by_windows,
     },
 };
 
@@ -92,9 +92,7 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
     match verb {
         Verb::Check { dir } => check(dir, output),
         Verb::Explain { dir, release: Some(release), .. } => explain_release(dir, release, output),
-        Verb::Explain {
-            dir, principal, purpose, dataset, field, region, jurisdiction, ..
-        } => {
+        Verb::Explain { dir, principal, purpose, dataset, field, region, jurisdiction, .. } => {
             let question = policies::Question {
                 principal: principal.clone().unwrap_or_default(),
                 purpose: purpose.clone(),
@@ -150,7 +148,10 @@ fn print_report(report: &policies::Report, sources: &[policies::Source], output:
 }
 
 /// The compiled bundle, or its errors printed.
-pub(super) fn compile(sources: &[policies::Source], output: Output) -> Result<policies::Bundle, Exit> {
+pub(super) fn compile(
+    sources: &[policies::Source],
+    output: Output,
+) -> Result<policies::Bundle, Exit> {
     policies::Bundle::compile(sources).map_err(|report| {
         print_report(&report, sources, output);
         Exit::CheckFailed
@@ -185,11 +186,11 @@ fn release_of(
     dir: &Path,
     release: &str,
     output: Output,
-) -> Result<(Arc<ReleasePlan>, Volume), Exit> {
+) -> Result<(Arc<ReleasePlan>, Option<Expected>), Exit> {
     let sources = read(dir)?;
     let bundle = compile(&sources, output)?;
     let found = bundle.all_releases().find(|plan| &*plan.name == release).cloned();
-    found.map(|plan| (plan, bundle.expected(release))).ok_or_else(|| {
+    found.map(|plan| (plan, bundle.expected(release).cloned())).ok_or_else(|| {
         let known: Vec<&str> = bundle.all_releases().map(|plan| &*plan.name).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         complain(format!("the policies have no release of that name; they have: {known}"));
@@ -198,15 +199,9 @@ fn release_of(
 }
 
 fn explain_release(dir: &Path, release: &str, output: Output) -> Exit {
-    let (plan, volume) = match release_of(dir, release, output) {
+    let (plan, expected) = match release_of(dir, release, output) {
         Ok(found) => found,
         Err(exit) => return exit,
-    };
-    let expected = match (volume.records, volume.subjects) {
-        (Some(records_per_pane), Some(subjects_per_pane)) => {
-            Some(Expected { records_per_pane, subjects_per_pane, ..Expected::default() })
-        }
-        _ => None,
     };
     let explained = policies::release::explain(&plan, expected.as_ref());
     match output {
@@ -217,8 +212,7 @@ fn explain_release(dir: &Path, release: &str, output: Output) -> Exit {
 }
 
 /// Places of the two dials, a few to each doubling.
-const EPSILONS: [f64; 13] =
-    [0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0, 15.0, 25.0];
+const EPSILONS: [f64; 13] = [0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0, 15.0, 25.0];
 const WINDOWS: [u32; 14] = [1, 2, 3, 5, 7, 10, 15, 24, 36, 60, 100, 200, 500, 1_440];
 
 fn drawn(plan: &ReleasePlan, against: Dial) -> Result<String, String> {

@@ -226,7 +226,10 @@ fn show(simulation: &Simulation) {
         }
     }
     if simulation.windows.len() > SHOWN {
-        say(format!("\n… {} more windows; `-o json` has them all", simulation.windows.len() - SHOWN));
+        say(format!(
+            "\n… {} more windows; `-o json` has them all",
+            simulation.windows.len() - SHOWN
+        ));
     }
     say("\nover all windows, runs and published rows:");
     for summary in &simulation.outputs {

@@ -12,7 +12,9 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Config, Identify, Keys, LedgerConfig, Limits, Listener, Mode, Region, Releases, Roles, check};
+use super::{
+    Config, Identify, Keys, LedgerConfig, Limits, Listener, Mode, Region, Releases, Roles, check,
+};
 
 /// A configuration larger than this is refused.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;

@@ -128,10 +128,7 @@ impl Embedded {
     }
 
     /// Has the writer do something between two transactions.
-    async fn ask<T>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<T>) -> Job,
-    ) -> Result<T, DeliverError> {
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, DeliverError> {
         let closed = || DeliverError::Unavailable("the pipeline is closed".to_owned());
         let (answer, answered) = oneshot::channel();
         let jobs = self.sender().await.ok_or_else(closed)?;
@@ -473,12 +470,7 @@ impl Writer {
     }
 
     /// The newest record stays, so that offsets go on behind it.
-    async fn trim(
-        &mut self,
-        topic: &str,
-        partition: u32,
-        before: i64,
-    ) -> Result<(), sqlx::Error> {
+    async fn trim(&mut self, topic: &str, partition: u32, before: i64) -> Result<(), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         sqlx::query(
             "DELETE FROM record WHERE topic = (SELECT id FROM topic WHERE name = ?1) \

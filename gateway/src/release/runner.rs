@@ -69,7 +69,9 @@ pub enum RunError {
     Noise(String),
     #[error("no policy is in force")]
     NoPolicy,
-    #[error("the topic `{topic}` has {now} partitions and had {then}: releases need a fixed number")]
+    #[error(
+        "the topic `{topic}` has {now} partitions and had {then}: releases need a fixed number"
+    )]
     Partitions { topic: String, now: u32, then: i64 },
 }
 
@@ -296,7 +298,7 @@ impl<'r> Run<'r> {
         let of = self.of;
         let limits = window::Limits { ..of.limits };
         let dir = of.spill.join(format!("{}-{partition}", of.plan.name));
-        let mut task = Task::new(of.plan.clone(), &of.choice, limits, dir);
+        let task = Task::new(of.plan.clone(), &of.choice, limits, dir);
         let from_ms = task.earliest_needed_ms(self.from_ms);
         let since = from_ms.saturating_sub(CLOCK_SLACK_MS);
         let next = self.pipeline.offset_at(&self.topic, partition, since).await?;

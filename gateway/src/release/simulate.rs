@@ -272,9 +272,7 @@ fn keys(plan: &ReleasePlan, totals: &Totals, truth: &Truth) -> BTreeSet<Arc<str>
     match &plan.keys {
         Keys::Whole => BTreeSet::from([Arc::from("")]),
         Keys::Public { values, .. } => values.iter().cloned().collect(),
-        Keys::Unknown { .. } => {
-            totals.by_key.keys().chain(truth.by_key.keys()).cloned().collect()
-        }
+        Keys::Unknown { .. } => totals.by_key.keys().chain(truth.by_key.keys()).cloned().collect(),
     }
 }
 

@@ -38,8 +38,11 @@ impl Supervisor {
             {
                 let wanted: BTreeMap<[u8; 32], &Contributor> =
                     snapshot.all_contributors().map(|c| (c.plan.digest, c)).collect();
-                let gone: Vec<[u8; 32]> =
-                    running.keys().filter(|digest| !wanted.contains_key(*digest)).copied().collect();
+                let gone: Vec<[u8; 32]> = running
+                    .keys()
+                    .filter(|digest| !wanted.contains_key(*digest))
+                    .copied()
+                    .collect();
                 for digest in gone {
                     if let Some(old) = running.remove(&digest) {
                         old.end().await;

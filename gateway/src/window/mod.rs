@@ -8,7 +8,20 @@
 //! constants only. When memory ends, state is spilled; when disk ends, panes are aborted; nothing
 //! is ever dropped because of what others sent.
 
+mod bucket;
+mod contribution;
+mod spill;
+mod task;
+mod totals;
+
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc};
+
+pub use contribution::NotAContribution;
+use sluicegate_policies::release::{Late, ReleasePlan, Stretch, Unit};
+pub use task::Task;
 
 /// A subject, as the keyed digest of its normalised identifier. No `Debug`: it names a person.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,4 +50,73 @@ pub struct Contribution {
 #[derive(Clone, Default, PartialEq)]
 pub struct Totals {
     pub by_key: BTreeMap<Arc<str>, Vec<i64>>,
+}
+
+/// How much of a task is kept where.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Subjects in memory; with more, some are spilled.
+    pub resident_subjects: usize,
+    /// Bytes on disk; with more, the task is aborted.
+    pub spill_bytes: u64,
+}
+
+/// Why a pane has no totals, and must not be released.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Aborted {
+    #[error("the state of a release needs more disk than `releases.spill-bytes`")]
+    Disk,
+    #[error("the state of a release could not be spilled: {0}")]
+    Io(String),
+    #[error("a total leaves 64 bits")]
+    Overflow,
+}
+
+/// Where a contribution belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    Pane(Stretch),
+    /// Its pane was over when it arrived.
+    Late,
+}
+
+/// The pane of a contribution: a function of the contribution and the plan.
+pub fn pane_of(plan: &ReleasePlan, contribution: &Contribution) -> Placement {
+    let schedule = &plan.schedule;
+    let arrival_ms = contribution.arrival_ms;
+    let event_ms = contribution.event_ms.min(arrival_ms.saturating_add(schedule.max_skew_ms));
+    let pane = schedule.pane.containing(event_ms);
+    let is_open = |pane: &Stretch| arrival_ms < closes_ms(plan, pane);
+    if is_open(&pane) {
+        return Placement::Pane(pane);
+    }
+    if schedule.late != Late::AssignToOpen {
+        return Placement::Late;
+    }
+    // The oldest pane that still takes records at this moment of arrival.
+    let mut oldest = schedule.pane.containing(arrival_ms.saturating_sub(schedule.lateness_ms));
+    while !is_open(&oldest) && oldest.end_ms < i64::MAX {
+        oldest = schedule.pane.next(&oldest);
+    }
+    Placement::Pane(oldest)
+}
+
+/// From this arrival on, records are late for a pane.
+fn closes_ms(plan: &ReleasePlan, pane: &Stretch) -> i64 {
+    let revising = match plan.schedule.late {
+        Late::Revise { max, after_ms } => after_ms.saturating_mul(i64::from(max)),
+        Late::Drop | Late::AssignToOpen => 0,
+    };
+    pane.end_ms.saturating_add(plan.schedule.lateness_ms).saturating_add(revising)
+}
+
+/// From which arrival on contributions decide over panes that are not older than `open_ms`: from
+/// the beginning of that pane's period.
+pub fn earliest_needed_ms(plan: &ReleasePlan, open_ms: i64) -> i64 {
+    let pane = plan.schedule.pane.containing(open_ms);
+    let from = match &plan.unit {
+        Unit::Subject(unit) => unit.period.containing(pane.start_ms).start_ms,
+        Unit::Record => pane.start_ms,
+    };
+    from.saturating_sub(plan.schedule.max_skew_ms)
 }

@@ -1,5 +1,13 @@
 //! Stretches of time without gaps: panes and periods. Arithmetic only; the clock is the caller's.
 
+use std::sync::Arc;
+
+use jiff::{
+    Timestamp, ToSpan,
+    civil::{Date, date},
+    tz::{TimeZone, TimeZoneDatabase},
+};
+
 /// A division of all time into half-open stretches `[start, end)`, in milliseconds since
 /// 1970-01-01T00:00:00Z.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -13,4 +21,200 @@ pub enum Calendar {
 
 /// A time zone by its name in the IANA database.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Zone(pub std::sync::Arc<str>);
+pub struct Zone(pub Arc<str>);
+
+/// Half open: `start_ms <= t < end_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stretch {
+    pub start_ms: i64,
+    pub end_ms: i64,
+}
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// No day of a time zone is longer than this: clocks have jumped back by up to a day.
+const DAY_MAX_MS: i64 = 2 * DAY_MS;
+const EPOCH: Date = date(1970, 1, 1);
+
+impl Zone {
+    /// A name of the database that is built in, whatever the machine has.
+    pub fn parse(name: &str) -> Option<Self> {
+        let known = TimeZoneDatabase::bundled().get(name).ok()?;
+        known.iana_name().map(|_| Self(Arc::from(name)))
+    }
+
+    fn zone(&self) -> TimeZone {
+        // INVARIANT: `parse` has found it there.
+        TimeZoneDatabase::bundled().get(&self.0).unwrap_or(TimeZone::UTC)
+    }
+}
+
+impl Calendar {
+    /// The stretch that holds a moment. Times before 1970 round down like all others; where the
+    /// calendar ends (of 64 bits, or of the time zone database), so does the stretch.
+    pub fn containing(&self, ms: i64) -> Stretch {
+        match self {
+            Self::Fixed { size_ms, offset_ms } => fixed((*size_ms).max(1), *offset_ms, ms),
+            Self::Days { days, zone } => local_days(i64::from(*days).max(1), &zone.zone(), ms)
+                .unwrap_or_else(|| fixed(i64::from(*days).max(1) * DAY_MS, 0, ms)),
+        }
+    }
+
+    /// The stretch before one.
+    pub fn previous(&self, stretch: &Stretch) -> Stretch {
+        self.containing(stretch.start_ms.saturating_sub(1))
+    }
+
+    /// The stretch behind one.
+    pub fn next(&self, stretch: &Stretch) -> Stretch {
+        self.containing(stretch.end_ms)
+    }
+
+    /// No stretch is longer.
+    pub fn longest_ms(&self) -> i64 {
+        match self {
+            Self::Fixed { size_ms, .. } => *size_ms,
+            Self::Days { days, .. } => {
+                i64::from(*days).saturating_mul(DAY_MS).saturating_add(DAY_MAX_MS - DAY_MS)
+            }
+        }
+    }
+}
+
+fn fixed(size_ms: i64, offset_ms: i64, ms: i64) -> Stretch {
+    // In 128 bits nothing overflows; at the ends of 64 bits stretches are cut off.
+    let (size, offset, ms) = (i128::from(size_ms), i128::from(offset_ms), i128::from(ms));
+    let start = ms - (ms - offset).rem_euclid(size);
+    let cut = |ms: i128| i64::try_from(ms).unwrap_or(if ms < 0 { i64::MIN } else { i64::MAX });
+    Stretch { start_ms: cut(start), end_ms: cut(start + size) }
+}
+
+/// None beyond the years that the time zone database speaks of.
+fn local_days(days: i64, zone: &TimeZone, ms: i64) -> Option<Stretch> {
+    let here = Timestamp::from_millisecond(ms).ok()?.to_zoned(zone.clone()).date();
+    let number = i64::from(EPOCH.until(here).ok()?.get_days());
+    // Where a clock is set back over midnight, a moment may lie before the start of its own day.
+    let mut first = number - number.rem_euclid(days);
+    loop {
+        let (start_ms, end_ms) = (begin(zone, first)?, begin(zone, first + days)?);
+        match ms {
+            _ if ms < start_ms => first -= days,
+            _ if ms >= end_ms => first += days,
+            _ => return Some(Stretch { start_ms, end_ms }),
+        }
+    }
+}
+
+/// The first moment of a day: where midnight does not exist, what comes instead of it.
+fn begin(zone: &TimeZone, number: i64) -> Option<i64> {
+    let day = EPOCH.checked_add(number.days()).ok()?;
+    Some(day.to_zoned(zone.clone()).ok()?.start_of_day().ok()?.timestamp().as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn days(days: u32, zone: &str) -> Calendar {
+        Calendar::Days { days, zone: Zone::parse(zone).unwrap() }
+    }
+
+    fn at(text: &str) -> i64 {
+        text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    #[test]
+    fn fixed_stretches_round_down_before_1970_as_after() {
+        let calendar = Calendar::Fixed { size_ms: 10, offset_ms: 3 };
+        for (ms, start_ms) in [(3, 3), (12, 3), (13, 13), (2, -7), (-7, -7), (-8, -17)] {
+            assert_eq!(calendar.containing(ms), Stretch { start_ms, end_ms: start_ms + 10 });
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_cut_stretches_off() {
+        let calendar = Calendar::Fixed { size_ms: 1_000, offset_ms: 0 };
+        assert_eq!(calendar.containing(i64::MAX).end_ms, i64::MAX);
+        assert_eq!(calendar.containing(i64::MIN).start_ms, i64::MIN);
+        for ms in [i64::MIN, i64::MAX] {
+            let stretch = days(1, "Europe/Berlin").containing(ms);
+            assert!(stretch.start_ms <= ms && ms <= stretch.end_ms);
+        }
+    }
+
+    /// Days by hand, from the history of each zone.
+    #[test]
+    fn days_follow_the_clocks_of_their_zone() {
+        let table = [
+            ("Europe/Berlin", "2026-03-29T10:00:00Z", "2026-03-28T23:00:00Z", 23),
+            ("Europe/Berlin", "2026-10-25T10:00:00Z", "2026-10-24T22:00:00Z", 25),
+            ("Europe/Berlin", "2026-07-01T10:00:00Z", "2026-06-30T22:00:00Z", 24),
+            // Midnight did not exist: the day began at one o'clock.
+            ("America/Sao_Paulo", "2018-11-04T12:00:00Z", "2018-11-04T03:00:00Z", 23),
+            ("Asia/Kathmandu", "2026-01-15T12:00:00Z", "2026-01-14T18:15:00Z", 24),
+        ];
+        for (zone, moment, start, hours) in table {
+            let stretch = days(1, zone).containing(at(moment));
+            assert_eq!(stretch.start_ms, at(start), "{zone} {moment}");
+            assert_eq!(stretch.end_ms - stretch.start_ms, hours * HOUR_MS, "{zone} {moment}");
+        }
+        // Lord Howe Island moves its clocks by half an hour.
+        let stretch = days(1, "Australia/Lord_Howe").containing(at("2026-04-05T06:00:00Z"));
+        assert_eq!(stretch.end_ms - stretch.start_ms, 24 * HOUR_MS + HOUR_MS / 2);
+    }
+
+    #[test]
+    fn only_zones_of_the_database_are_zones() {
+        for name in ["Europe/Berlin", "UTC", "America/Argentina/Buenos_Aires"] {
+            assert!(Zone::parse(name).is_some(), "{name}");
+        }
+        for name in ["", "Mars/Olympus", "Europe", "+02:00"] {
+            assert!(Zone::parse(name).is_none(), "{name}");
+        }
+    }
+
+    proptest! {
+        /// Against walking: the naive model of a division without gaps.
+        #[test]
+        fn fixed_stretches_are_those_that_walking_finds(
+            size_ms in 1_i64..50, offset_ms in -100_i64..100, ms in -500_i64..500,
+        ) {
+            let mut start_ms = offset_ms - 1_000 * size_ms;
+            while start_ms + size_ms <= ms {
+                start_ms += size_ms;
+            }
+            let found = Calendar::Fixed { size_ms, offset_ms }.containing(ms);
+            prop_assert_eq!(found, Stretch { start_ms, end_ms: start_ms + size_ms });
+        }
+
+        #[test]
+        fn days_have_no_gaps_and_no_overlaps(
+            ms in -3_000_000_000_000_i64..6_000_000_000_000,
+            count in 1_u32..9,
+            zone in prop::sample::select(vec![
+                "Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kathmandu",
+                "Pacific/Apia", "Africa/Casablanca", "America/New_York", "UTC",
+            ]),
+        ) {
+            let calendar = days(count, zone);
+            let here = calendar.containing(ms);
+            prop_assert!(here.start_ms <= ms && ms < here.end_ms);
+            prop_assert!(here.end_ms - here.start_ms <= calendar.longest_ms());
+            prop_assert_eq!(calendar.containing(here.start_ms), here);
+            prop_assert_eq!(calendar.containing(here.end_ms - 1), here);
+            prop_assert_eq!(calendar.next(&here).start_ms, here.end_ms);
+            prop_assert_eq!(calendar.previous(&here).end_ms, here.start_ms);
+        }
+
+        #[test]
+        fn no_moment_and_no_calendar_panics(
+            size_ms in any::<i64>(), offset_ms in any::<i64>(), ms in any::<i64>(),
+        ) {
+            let stretch = Calendar::Fixed { size_ms: size_ms.saturating_abs(), offset_ms };
+            let stretch = stretch.containing(ms);
+            prop_assert!(stretch.start_ms <= ms && ms <= stretch.end_ms);
+        }
+    }
+}

@@ -7,7 +7,7 @@ mod explain;
 mod plan;
 mod privacy;
 
-pub use calendar::{Calendar, Zone};
+pub use calendar::{Calendar, Stretch, Zone};
 pub use explain::{
     Accuracy, Bias, Costs, Crowd, Curve, Expected, Explained, Point, Protects, Rows, Times,
     conversion_delta_atto, error_by_epsilon, error_by_windows, explain,

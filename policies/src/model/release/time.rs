@@ -245,17 +245,13 @@ fn check_start(
 )]
 fn zone(w: &WindowSpec, findings: &mut Findings<'_>) -> Option<Option<Zone>> {
     let Some(written) = &w.timezone else { return Some(None) };
-    let zone = parse_zone(&written.value);
+    let zone = Zone::parse(&written.value);
     if zone.is_none() {
         findings.error(written.span, format!("`{}` is not a time zone", written.value)).help(
             "write its name in the IANA database: `Europe/Berlin`, `America/New_York`, `UTC`",
         );
     }
     zone.map(Some)
-}
-
-fn parse_zone(name: &str) -> Option<Zone> {
-    jiff::tz::TimeZone::get(name).ok().map(|_| Zone(name.into()))
 }
 
 fn at_most(
