@@ -19,6 +19,7 @@ pub mod listen;
 pub mod record;
 pub mod release;
 pub mod service;
+pub mod simulate;
 pub mod telemetry;
 pub mod transform;
 pub mod watch;

@@ -88,7 +88,7 @@ pub struct Metrics {
     pub reloads: Family<OutcomeLabel, Counter>,
     pub releases: Family<ReleaseOutcomeLabel, Counter>,
     pub release_spent: Family<ReleaseLabel, Gauge<f64, AtomicU64>>,
-    pub release_lag: Family<ReleaseLabel, Gauge<f64, AtomicU64>>,
+    pub release_lag: Family<ReleaseLabel, Gauge>,
     pub ledger_seconds: Histogram,
     pub publish_seconds: Histogram,
     pub in_flight: Gauge,

@@ -9,7 +9,7 @@ use sluicegate_policies::release::{
     Accounting, ReleasePlan, Unit, conversion_delta_atto, rho_to_epsilon,
 };
 
-use super::{Exit, Output, complain, load_config, runtime, say};
+use super::{Exit, Output, complain, load_config, release::utc, runtime, say};
 use crate::{
     account::{
         releases::{period_of, release_cost},
@@ -179,7 +179,7 @@ impl Period {
         };
         Self {
             dataset,
-            begins: moment(period_us.div_euclid(1_000)),
+            begins: utc(period_us.div_euclid(1_000)),
             unit,
             spent_loss: spent.loss.to_string(),
             spent_delta: spent.delta.to_string(),
@@ -258,7 +258,7 @@ impl Forecast {
                 Accounting::Zcdp => "nano-rho",
                 Accounting::Pure => "nano-epsilon",
             },
-            period_begins: moment(period_of(plan, now_ms).start_ms),
+            period_begins: utc(period_of(plan, now_ms).start_ms),
             windows_in_a_period: u64::try_from(panes).unwrap_or(0) * u64::from(repeats),
             windows_that_count: counts,
             window_loss: cost.loss,
@@ -290,10 +290,6 @@ impl Forecast {
             false => "  no window of a period will be refused",
         });
     }
-}
-
-fn moment(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

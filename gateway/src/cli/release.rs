@@ -20,7 +20,7 @@ use crate::{
     deliver::Regions,
     keys::FileKeyring,
     record::Record,
-    release::simulate::{NOTE, Recorded, SimulateError, Simulation, simulate},
+    simulate::{NOTE, Recorded, SimulateError, Simulation, simulate},
     telemetry::Metrics,
 };
 
@@ -194,6 +194,11 @@ fn recorded(
     Some(Ok(record))
 }
 
+/// RFC 3339, as far as years are known.
+pub(super) fn utc(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
+}
+
 fn show(simulation: &Simulation) {
     say(NOTE);
     say(format!(
@@ -205,8 +210,11 @@ fn show(simulation: &Simulation) {
         simulation.windows.len(),
         simulation.runs
     ));
+    let names: Vec<&str> = simulation.outputs.iter().map(|output| &*output.output).collect();
+    let names = names.join(", ");
     for window in simulation.windows.iter().take(SHOWN) {
-        say(format!("\nwindow {} to {} (ms)", window.start_ms, window.end_ms));
+        let (from, to) = (utc(window.start_ms), utc(window.end_ms));
+        say(format!("\nwindow {from} to {to}; {names}"));
         say(format!("  {:<24} {:>24} {:>24} {:>24}", "key", "true", "bounded", "published"));
         let mut rows: Vec<_> = window.rows.iter().collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.truth.first().copied()));

@@ -11,7 +11,6 @@ pub mod noise;
 pub mod runner;
 pub mod seal;
 pub mod select;
-pub mod simulate;
 pub mod smooth;
 pub mod store;
 pub mod supervisor;

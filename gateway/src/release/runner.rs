@@ -651,8 +651,7 @@ impl<'r> Run<'r> {
     fn report_lag(&self, now_ms: i64, oldest: Option<&PaneId>) {
         let waited = oldest.map_or(0, |pane| now_ms.saturating_sub(self.of.fires_ms(*pane)));
         let label = ReleaseLabel { release: self.of.plan.name.to_string() };
-        let seconds = f64::from(i32::try_from(waited.div_euclid(1_000)).unwrap_or(i32::MAX));
-        self.of.metrics.release_lag.get_or_create(&label).set(seconds);
+        self.of.metrics.release_lag.get_or_create(&label).set(waited.div_euclid(1_000));
     }
 }
 

@@ -14,11 +14,15 @@ use sluicegate_policies::{
     release::{Keys, ReleasePlan, What, noise_sd},
 };
 
-use super::{Noisy, PaneId, noise::OpenDp, runner, select};
 use crate::{
     classify,
     contribute::{Contributor, Moment},
     record::{Record, RequestId},
+    release::{
+        Noisy, PaneId,
+        noise::{NoiseError, OpenDp},
+        runner, select,
+    },
     window::{self, Task, Totals},
 };
 
@@ -240,7 +244,7 @@ fn draw(
     truths: &BTreeMap<i64, Truth>,
     out: &mut Simulation,
 ) -> Result<(), SimulateError> {
-    let failed = |e: super::noise::NoiseError| SimulateError::Noise(e.to_string());
+    let failed = |e: NoiseError| SimulateError::Noise(e.to_string());
     let mut sampler = OpenDp::for_plan(plan).map_err(failed)?;
     let nothing = Truth::default();
     for (pane, totals) in closed {
