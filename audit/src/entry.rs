@@ -549,6 +549,22 @@ pub struct Release {
     pub messages: u32,
 }
 
+/// Messages of one release stay below 2^20, entries of one row below 2^12.
+const MESSAGE_BITS: u32 = 20;
+
+/// The leaf under which a message of a release goes out: `entry · 2^20 + message`, so that each
+/// message of a row has a position of its own. Events of the row go to other topics.
+#[must_use]
+pub fn message_leaf(entry: u32, message: u32) -> u32 {
+    entry.saturating_mul(1 << MESSAGE_BITS).saturating_add(message)
+}
+
+/// The reverse of [`message_leaf`]: the entry's number and the message's.
+#[must_use]
+pub fn release_message(leaf: u32) -> (u32, u32) {
+    (leaf >> MESSAGE_BITS, leaf & ((1 << MESSAGE_BITS) - 1))
+}
+
 /// A stretch of contributions that a release may have used: offsets `from <= offset < to`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]

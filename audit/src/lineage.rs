@@ -7,8 +7,9 @@ use std::{
 };
 
 use crate::{
-    Digest16, Entry, Event, Fate, Filter, Intent, Outcome, Position, Row, SearchDigest, Treatment,
-    WriterId,
+    Digest16, Entry, Event, Fate, Filter, Intent, Outcome, Position, Release, Row, SearchDigest,
+    Treatment, WriterId,
+    entry::release_message,
     id::hex,
     json::text,
     row::{self, RowError},
@@ -51,8 +52,19 @@ pub struct Place {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     pub found: Vec<Found>,
+    /// Releases that the record is a message of.
+    pub releases: Vec<FoundRelease>,
     /// Events that matched beyond [`FOUND_MAX`].
     pub more: u64,
+}
+
+/// A release, where its entry stands, and which of its messages was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundRelease {
+    pub position: Position,
+    pub t_us: i64,
+    pub message: u32,
+    pub release: Release,
 }
 
 /// Asks a store, without a running writer and without write access.
@@ -97,8 +109,24 @@ impl Lineage {
                 leaf == position.leaf
             })
             .await?;
+            answer.releases.extend(self.release(position).await?);
         }
         Ok(answer)
+    }
+
+    /// The release that a message's position belongs to.
+    async fn release(&self, of: Position) -> Result<Option<FoundRelease>, StoreError> {
+        let Some((row, _)) = self.row(of.writer, of.wseq).await? else { return Ok(None) };
+        let (entry, message) = release_message(of.leaf);
+        Ok(match row.entries.into_iter().nth(entry as usize) {
+            Some(Entry::Release(release)) => Some(FoundRelease {
+                position: Position { leaf: entry, ..of },
+                t_us: row.t_us,
+                message,
+                release: *release,
+            }),
+            _ => None,
+        })
     }
 
     /// Events that carry a token, by its keyed digest.
@@ -254,14 +282,46 @@ fn outcomes(row: &Row) -> impl Iterator<Item = &Outcome> {
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.found.is_empty() {
+        if self.found.is_empty() && self.releases.is_empty() {
             return writeln!(f, "nothing in the ledger fits");
+        }
+        for release in &self.releases {
+            writeln!(f, "{release}")?;
         }
         for found in &self.found {
             writeln!(f, "{found}")?;
         }
         if self.more > 0 {
             writeln!(f, "and {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FoundRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let release = &self.release;
+        writeln!(f, "release {}, message {}", hex(&release.id), self.message)?;
+        writeln!(f, "  recorded   {} at {}", utc(self.t_us), self.position)?;
+        writeln!(f, "  name       {} (account {})", release.name, release.account)?;
+        let (from, to) = (utc(release.window_start_us), utc(release.window_end_us));
+        writeln!(f, "  window     {from} to {to}, revision {}", release.revision)?;
+        writeln!(f, "  policy     b3:{}", hex(&release.policy))?;
+        let cost = release.cost;
+        writeln!(
+            f,
+            "  cost       {} {}, delta {}e-18",
+            cost.loss,
+            release.unit.word(),
+            cost.delta
+        )?;
+        writeln!(f, "  mechanism  {}", release.mechanism)?;
+        for covered in &release.covers {
+            let crate::Covered { region, topic, partition, from, to } = covered;
+            writeln!(
+                f,
+                "  covers     {region}: {topic}/{partition}, offsets {from} to before {to}"
+            )?;
         }
         Ok(())
     }
@@ -324,7 +384,40 @@ impl Answer {
     /// As JSON, for programs. Every text in it is a word of the configuration or the policy.
     pub fn json(&self) -> String {
         let found = list(self.found.iter().map(Found::json));
-        format!(r#"{{"found":{found},"more":{}}}"#, self.more)
+        let releases = list(self.releases.iter().map(FoundRelease::json));
+        format!(r#"{{"found":{found},"releases":{releases},"more":{}}}"#, self.more)
+    }
+}
+
+impl FoundRelease {
+    fn json(&self) -> String {
+        let release = &self.release;
+        let covered = |c: &crate::Covered| {
+            object(&[
+                ("region", text(&c.region)),
+                ("topic", text(&c.topic)),
+                ("partition", c.partition.to_string()),
+                ("from", c.from.to_string()),
+                ("to", c.to.to_string()),
+            ])
+        };
+        object(&[
+            ("release_id", text(&hex(&release.id))),
+            ("message", self.message.to_string()),
+            ("position", text(&self.position.to_string())),
+            ("recorded", text(&utc(self.t_us))),
+            ("name", text(&release.name)),
+            ("account", text(&release.account)),
+            ("window_start", text(&utc(release.window_start_us))),
+            ("window_end", text(&utc(release.window_end_us))),
+            ("revision", release.revision.to_string()),
+            ("policy", text(&format!("b3:{}", hex(&release.policy)))),
+            ("unit", text(release.unit.word())),
+            ("cost_loss", release.cost.loss.to_string()),
+            ("cost_delta", release.cost.delta.to_string()),
+            ("mechanism", text(&release.mechanism)),
+            ("covers", list(release.covers.iter().map(covered))),
+        ])
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sluicegate_audit::{Appended, Position};
+use sluicegate_audit::{Appended, Position, message_leaf};
 use sluicegate_policies::{JurisdictionId, RefusalCode, RuleName};
 
 use crate::{
@@ -18,9 +18,6 @@ use crate::{
     release::Message,
     transform::Token,
 };
-
-/// Messages of one release stay below 2^20.
-const MESSAGE_BITS: u32 = 20;
 
 /// A request's id; with a record's number in it, it is the decision id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -265,10 +262,8 @@ impl Released {
         (0_u32..).zip(&self.messages).map(|(n, _)| self.position(n)).collect()
     }
 
-    /// A row may hold several releases: the entry's number stands above the message's.
     fn position(&self, n: u32) -> Position {
-        let leaf = self.at.leaf.saturating_mul(1 << MESSAGE_BITS).saturating_add(n);
-        Position { leaf, ..self.at }
+        Position { leaf: message_leaf(self.at.leaf, n), ..self.at }
     }
 
     /// The messages that do not stand in the topic yet.

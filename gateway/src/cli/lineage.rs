@@ -83,7 +83,11 @@ async fn ask(config: &Config, question: &Question, output: Output) -> Result<Exi
         Output::Human => say(answer.to_string().trim_end()),
         Output::Json => say(answer.json()),
     }
-    Ok(if answer.found.is_empty() { Exit::CheckFailed } else { Exit::Ok })
+    Ok(if answer.found.is_empty() && answer.releases.is_empty() {
+        Exit::CheckFailed
+    } else {
+        Exit::Ok
+    })
 }
 
 /// The reading is an entry of its own chain: a short-lived writer under another node's name, so
