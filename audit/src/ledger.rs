@@ -446,3 +446,6 @@ enum Part {
     Placed(crate::Placement),
     Failed(Failed),
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,16 +143,24 @@ async fn costs_of_any_size_come_back_as_they_were() {
 async fn writers_that_race_for_a_budget_stay_below_its_cap() {
     each_store(async |bench: Bench| {
         let ledgers = [bench.open(1).await, bench.open_as(2, "node-b").await];
-        let mut tasks = JoinSet::new();
-        for n in 0..60_u8 {
-            let ledger = ledgers[usize::from(n % 2)].clone();
-            tasks.spawn(async move { refusal(ledger.reserve(&single(n, 4, 100)).await) });
+        // Many budgets, each with room for two: the race is for the last place.
+        for period in 0..25_u8 {
+            let mut tasks = JoinSet::new();
+            for n in 0..8_u8 {
+                let ledger = ledgers[usize::from(n % 2)].clone();
+                let charge = Charge {
+                    period_us: i64::from(period) * HOUR_US,
+                    id: [period * 8 + n; 16],
+                    ..single(n, 4, 11)
+                };
+                tasks.spawn(async move { refusal(ledger.reserve(&charge).await) });
+            }
+            let refusals = tasks.join_all().await;
+            assert_eq!(refusals.iter().filter(|r| r.is_none()).count(), 2, "{refusals:?}");
+            assert!(refusals.iter().flatten().all(|r| *r == Refusal::Exhausted));
         }
-        let refusals = tasks.join_all().await;
-        assert_eq!(refusals.iter().filter(|r| r.is_none()).count(), 25);
-        assert!(refusals.iter().flatten().all(|r| *r == Refusal::Exhausted));
         let lines = ledgers[0].budget(Some("orders")).await.unwrap();
-        assert_eq!(Spent::of(&lines).loss, 100);
+        assert_eq!(Spent::of(&lines).loss, 25 * 8);
     })
     .await;
 }
