@@ -6,7 +6,7 @@
 //! and the verifier, and needs no runtime and no database.
 //!
 //! INVARIANT: nothing here takes a value of anybody's record. Callers give names of their own
-//! configuration and keyed digests.
+//! configuration, keyed digests, and the bytes of releases as they are published.
 
 mod budget;
 mod entry;
