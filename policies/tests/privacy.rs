@@ -73,6 +73,7 @@ struct Conversion {
     delta_atto: u64,
     exact: f64,
     renyi: f64,
+    nano: u64,
 }
 
 /// Never below what a Gaussian of this ρ truly costs, and within a hundred-thousandth of Rényi
@@ -83,6 +84,9 @@ fn conversion_agrees_with_dp_accounting() {
         let ours = nano(rho_to_epsilon(row.rho_nano, row.delta_atto));
         let case = format!("rho {} delta {}: {ours}", row.rho_nano, row.delta_atto);
         assert!(ours >= row.exact, "{case} below {}", row.exact);
+        // The bound itself, rounded up; a billionth more where rounding errors had to be paid for.
+        let ours_nano = rho_to_epsilon(row.rho_nano, row.delta_atto);
+        assert!((row.nano..=row.nano + 1).contains(&ours_nano), "{case}: {}", row.nano);
         // Where the other side says zero it has looked at the total variation, which we don't.
         if row.renyi > 0.0 {
             assert!(ours <= row.renyi * (1.0 + 1e-5) + 1e-9, "{case} above {}", row.renyi);
