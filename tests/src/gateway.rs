@@ -55,7 +55,16 @@ impl Gateway {
 
     /// With the configuration that is there: after a stop, or after [`kill`](Self::kill).
     pub async fn start_again(dir: &Path, ca: &Ca) -> Result<Self, NotStarted> {
-        let gateway = Self::start_unready(dir).await?;
+        Self::start_to_crash(dir, ca, None).await
+    }
+
+    /// The same; it dies where the code says `crash_point(NAME)`.
+    pub async fn start_to_crash(
+        dir: &Path,
+        ca: &Ca,
+        point: Option<&str>,
+    ) -> Result<Self, NotStarted> {
+        let gateway = Self::spawn(dir, point).await?;
         match gateway.ready(ca, STARTS_WITHIN).await {
             true => Ok(gateway),
             false => Err(gateway.not_started()),
@@ -64,8 +73,15 @@ impl Gateway {
 
     /// Returns as soon as it listens, ready or not: for tests in which a store or pipeline is away.
     pub async fn start_unready(dir: &Path) -> Result<Self, NotStarted> {
+        Self::spawn(dir, None).await
+    }
+
+    async fn spawn(dir: &Path, crash: Option<&str>) -> Result<Self, NotStarted> {
         let mut command = Command::new(binary());
         command.args(["run", "--config", CONFIG]).current_dir(dir);
+        if let Some(point) = crash {
+            command.env("SLUICEGATE_TEST_CRASH", point);
+        }
         let (stdout, stderr) = (dir.join(STDOUT), dir.join(STDERR));
         let already = length(&stdout);
         let mut process = Process::start(&mut command, &stdout, &stderr);
@@ -117,6 +133,11 @@ impl Gateway {
         self.process.ended().is_none()
     }
 
+    /// Its end, if it comes within the time.
+    pub async fn ends(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.process.wait(limit).await
+    }
+
     /// SIGHUP: read certificates, keys and policies again.
     pub fn reload(&mut self) {
         self.process.signal(Signal::Hup);
@@ -155,10 +176,11 @@ pub fn run(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).current_dir(dir).output().unwrap()
 }
 
-/// The program under test: `SLUICEGATE_BIN`, or built once from the sources around us.
+/// The program under test: `SLUICEGATE_BIN`, or built once from the sources around us, with the places where
+/// a test may let it die.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let build = || build("sluicegate-gateway", "sluicegate");
+    let build = || build("sluicegate-gateway", "sluicegate", &["--features", "crash-points"]);
     BINARY.get_or_init(|| env::var_os("SLUICEGATE_BIN").map_or_else(build, PathBuf::from))
 }
 
@@ -167,13 +189,14 @@ pub fn verifier() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let beside = binary().with_file_name("sluicegate-verify");
-        if beside.exists() { beside } else { build("sluicegate-audit", "sluicegate-verify") }
+        if beside.exists() { beside } else { build("sluicegate-audit", "sluicegate-verify", &[]) }
     })
 }
 
-fn build(package: &str, name: &str) -> PathBuf {
+fn build(package: &str, name: &str, more: &[&str]) -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--message-format=json", "-p", package, "--bin", name])
+        .args(more)
         .current_dir(components::root())
         .output()
         .unwrap();

@@ -23,4 +23,5 @@ pub mod kafka;
 pub mod octokit;
 pub mod postgres;
 pub mod process;
+pub mod releases;
 pub mod setup;

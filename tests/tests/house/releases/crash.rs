@@ -1,0 +1,355 @@
+//! A gateway that dies at the worst places of a release, and at random ones: before and after the noise is
+//! drawn, when it is durable, when it is in the topic, when the ledger knows that. In the end every pane is
+//! there once, with the numbers of an undisturbed run, charged once, and nothing that the ledger does not know.
+//!
+//! The tests here are slices of a campaign; `tests/campaign releases` runs the whole.
+
+use std::{
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sluicegate_tests::{
+    ca::Ca,
+    components::{self, tell},
+    kafka::{PrivateKafka, fresh_name},
+    postgres::{Database, PrivatePostgres},
+    releases::{Expected, Sent, Spec, Tally, expected, judge, now_ms},
+    require,
+};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::{
+    publisher::{Answered, Dice, Publisher, passers_by, stream},
+    setup::{House, Pipeline, Store},
+};
+
+const POINTS: [&str; 5] =
+    ["before-sample", "after-sample", "after-durable", "after-produce", "after-published"];
+/// A pane fires soon after the start; a gateway that does not die then has no such place.
+const DIES_WITHIN: Duration = Duration::from_secs(30);
+const RELEASED_WITHIN: Duration = Duration::from_secs(60);
+/// The longest life of a gateway between two kills.
+const LIFE_MS: u64 = 2_500;
+/// A run in which a record arrived too late proves little, and is done again.
+const ATTEMPTS: usize = 4;
+
+/// How a gateway dies.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// At a point, so many times in a row.
+    At(&'static str, u32),
+    /// By `kill -9` at random moments.
+    Killed(u32),
+}
+
+/// What became of a run.
+struct Ran {
+    wrong: Vec<String>,
+    tally: Tally,
+    /// Not every record arrived while its pane was open: nobody knows what should have been published.
+    too_slow: bool,
+}
+
+/// Where runs take place.
+#[derive(Clone)]
+struct Place {
+    /// A PostgreSQL server, or SQLite.
+    postgres: Option<String>,
+    /// A broker, or the embedded pipeline.
+    kafka: Option<String>,
+}
+
+impl Place {
+    async fn house(&self, spec: &Spec) -> House {
+        let store = match &self.postgres {
+            None => Store::Sqlite,
+            Some(server) => Store::Postgres(Database::fresh(server).await.url),
+        };
+        let pipeline = self.kafka.clone().map_or(Pipeline::Embedded, Pipeline::Kafka);
+        House::new(store, pipeline, &[spec])
+    }
+
+    fn name(&self) -> String {
+        let store = if self.postgres.is_some() { "PostgreSQL" } else { "SQLite" };
+        let pipeline = if self.kafka.is_some() { "Apache Kafka" } else { "embedded" };
+        format!("{store}, {pipeline}")
+    }
+}
+
+async fn run(place: &Place, how: How, seed: u64) -> Ran {
+    let mut spec = Spec::counting(&fresh_name("totals"));
+    if matches!(how, How::Killed(_)) {
+        spec.lateness_ms = 2_000;
+        spec.skew_ms = 5_000;
+    }
+    let house = place.house(&spec).await;
+    let ran = match how {
+        How::At(point, times) => crash(&house, &spec, point, times, seed).await,
+        How::Killed(times) => killed(&house, &spec, times, seed).await,
+    };
+    house.end().await;
+    ran
+}
+
+/// Sends a stream, lets the gateway die, starts it again, sends another, waits, judges.
+async fn crash(house: &House, spec: &Spec, point: &str, times: u32, seed: u64) -> Ran {
+    let mut dice = Dice(seed);
+    let (lives, at) = watch::channel(Vec::new());
+    let mut gateway = house.start_to_crash(0, Some(point)).await;
+    let first: Vec<i64> = panes_from(spec, now_ms() + 2 * spec.pane_ms, 3);
+    let early = stream(spec, &mut dice, "early", &first, &[]);
+    let mut publisher = Publisher::new(house.client("app"), at, "p");
+    lives.send_replace(vec![gateway.url("")]);
+    let sending = tokio::spawn({
+        let (spec, early) = (spec.clone(), early.clone());
+        async move {
+            let answered = publisher.send_all(&spec, &early).await;
+            (publisher, answered)
+        }
+    });
+    for left in (0..times).rev() {
+        let status = gateway.ends(DIES_WITHIN).await;
+        let status = status.unwrap_or_else(|| panic!("it does not die at {point}: no such place?"));
+        assert!(status.code().is_none(), "it ended by itself: {status}: {}", gateway.stderr());
+        let again = if left > 0 { Some(point) } else { None };
+        gateway = match again {
+            Some(point) => house.start_to_crash(0, Some(point)).await,
+            None => house.start(0).await,
+        };
+        lives.send_replace(vec![gateway.url("")]);
+    }
+    let (mut publisher, mut answered) = sending.await.unwrap();
+    let second = panes_from(spec, now_ms() + spec.pane_ms, 2);
+    let later = stream(spec, &mut dice, "later", &second, &early);
+    answered.extend(publisher.send_all(spec, &later).await);
+    let last = second[second.len() - 1].max(first[first.len() - 1]);
+    let panes = expected(spec, &[early, later].concat());
+    let too_slow = !answered.iter().all(|answered| answered.in_time(spec));
+    let mut wrong = Vec::new();
+    if !house.published(spec, last, RELEASED_WITHIN).await {
+        wrong.push(format!("not released within {RELEASED_WITHIN:?}: {}", gateway.stderr()));
+    }
+    if gateway.stop().await != Some(0) {
+        wrong.push("the last gateway does not stop in order".to_owned());
+    }
+    let evidence = house.evidence(spec).await;
+    let (more, tally) = judge(spec, &Expected::exactly(panes), &evidence, last);
+    wrong.extend(more);
+    Ran { wrong, tally, too_slow }
+}
+
+/// The starts of so many panes, the first being the one that holds a moment.
+fn panes_from(spec: &Spec, ms: i64, count: i64) -> Vec<i64> {
+    (0..count).map(|n| spec.pane(ms) + n * spec.pane_ms).collect()
+}
+
+/// Somebody publishes while the gateway is killed again and again.
+async fn killed(house: &House, spec: &Spec, times: u32, seed: u64) -> Ran {
+    let (lives, at) = watch::channel(Vec::new());
+    let (over, mut stop) = watch::channel(false);
+    let mut gateway = house.start(0).await;
+    lives.send_replace(vec![gateway.url("")]);
+    let mut publisher = Publisher::new(house.client("app"), at, "p");
+    let sending = tokio::spawn({
+        let (spec, mut dice) = (spec.clone(), Dice(seed ^ 1));
+        async move {
+            let mut answered: Vec<Answered> = Vec::new();
+            while !*stop.borrow_and_update() {
+                let tag = answered.len().to_string();
+                let records = passers_by(&spec, &mut dice, &tag, 3_000);
+                answered.push(publisher.send(&spec, &records).await);
+                tokio::time::sleep(Duration::from_millis(dice.below(60))).await;
+            }
+            answered
+        }
+    });
+    let mut dice = Dice(seed);
+    for _ in 0..times {
+        tokio::time::sleep(Duration::from_micros(dice.below(LIFE_MS * 1_000))).await;
+        gateway.kill();
+        gateway = house.start_unready(0).await;
+        lives.send_replace(vec![gateway.url("")]);
+    }
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    over.send_replace(true);
+    let answered = sending.await.unwrap();
+    let mut wrong = Vec::new();
+    let ran = settle(house, spec, &answered, RELEASED_WITHIN, &mut wrong).await;
+    if gateway.stop().await != Some(0) {
+        wrong.push("the last gateway does not stop in order".to_owned());
+    }
+    let evidence = house.evidence(spec).await;
+    let (more, tally) = judge(spec, &ran.0, &evidence, ran.1);
+    wrong.extend(more);
+    Ran { wrong, tally, too_slow: false }
+}
+
+/// Waits for the last pane of a stream whose subjects have one pane each; what should be in the panes.
+pub(super) async fn settle(
+    house: &House,
+    spec: &Spec,
+    answered: &[Answered],
+    limit: Duration,
+    wrong: &mut Vec<String>,
+) -> (std::collections::BTreeMap<i64, Expected>, i64) {
+    let records = |in_time: bool| -> Vec<Sent> {
+        let those = answered.iter().filter(|answered| answered.in_time(spec) == in_time);
+        those.flat_map(|answered| answered.records.clone()).collect()
+    };
+    let (sure, perhaps) = (records(true), records(false));
+    if sure.is_empty() {
+        wrong.push("no record arrived in time".to_owned());
+    }
+    let last = sure.iter().chain(&perhaps).map(|sent| spec.pane(sent.at_ms)).max().unwrap_or(0);
+    if !house.published(spec, last, limit).await {
+        wrong.push(format!("not released within {limit:?}"));
+    }
+    (Expected::between(spec, &sure, &perhaps), last)
+}
+
+/// One run, again if the machine was too slow for it; what is wrong, with what repeats it.
+async fn proved(place: &Place, how: How, seed: u64, slow: &AtomicU64) -> (Vec<String>, Tally) {
+    for _ in 0..ATTEMPTS {
+        let Ran { wrong, tally, too_slow } = run(place, how, seed).await;
+        if too_slow {
+            slow.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let about = |wrong| format!("{}, {how:?}, seed {seed}: {wrong}", place.name());
+        return (wrong.into_iter().map(about).collect(), tally);
+    }
+    (vec![format!("{how:?}: too slow for anything, {ATTEMPTS} times")], Tally::default())
+}
+
+/// Runs, some side by side. Each is a gateway that mostly waits for its next pane.
+async fn all(what: &str, runs: Vec<(Place, How, u64)>, side_by_side: usize) {
+    let started = Instant::now();
+    let (count, slow) = (runs.len(), Arc::new(AtomicU64::new(0)));
+    let room = Arc::new(Semaphore::new(side_by_side));
+    let mut running = JoinSet::new();
+    for (place, how, seed) in runs {
+        let (room, slow) = (room.clone(), slow.clone());
+        running.spawn(async move {
+            let _place = room.acquire().await.unwrap();
+            proved(&place, how, seed, &slow).await
+        });
+    }
+    let (mut wrong, mut tally) = (Vec::new(), Tally::default());
+    while let Some(ran) = running.join_next().await {
+        let (more, of_one) = ran.unwrap();
+        for one in &more {
+            tell(&format!("releases, {what}: WRONG: {one}"));
+        }
+        wrong.extend(more);
+        tally += of_one;
+    }
+    let Tally { panes, rows, repeated, refused, void } = tally;
+    tell(&format!(
+        "releases, {what}: runs {count}, panes {panes}, rows {rows}, messages repeated {repeated}, panes \
+         refused {refused}, releases lost to another {void}, done again (slow) {}, wrong {}, seconds {}",
+        slow.load(Ordering::Relaxed),
+        wrong.len(),
+        started.elapsed().as_secs()
+    ));
+    let some: Vec<&String> = wrong.iter().take(20).collect();
+    assert!(wrong.is_empty(), "{what}: {} things are wrong: {some:#?}", wrong.len());
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+fn seed() -> u64 {
+    number("SLUICEGATE_CAMPAIGN_SEED", 20_261_123)
+}
+
+fn each_point(place: &Place) -> Vec<(Place, How, u64)> {
+    let at = |(n, point): (u64, &'static str)| (place.clone(), How::At(point, 1), seed() + n);
+    (0..).zip(POINTS).map(at).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_point_on_sqlite() {
+    let place = Place { postgres: None, kafka: None };
+    all("every point, SQLite, embedded", each_point(&place), 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_point_on_postgres() {
+    let postgres = Some(require!(postgres));
+    let place = Place { postgres, kafka: None };
+    all("every point, PostgreSQL, embedded", each_point(&place), 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn some_points_on_kafka() {
+    let (postgres, kafka) = (require!(postgres), require!(kafka));
+    let runs = vec![
+        (
+            Place { postgres: None, kafka: Some(kafka.eu.plain.clone()) },
+            How::At("after-durable", 1),
+            seed(),
+        ),
+        (
+            Place { postgres: Some(postgres), kafka: Some(kafka.eu.plain) },
+            How::At("after-produce", 2),
+            seed(),
+        ),
+    ];
+    all("two points, Apache Kafka", runs, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_random() {
+    let place = Place { postgres: None, kafka: None };
+    let runs = (0..2).map(|n| (place.clone(), How::Killed(3), seed() + n)).collect();
+    all("kill -9, SQLite, embedded", runs, 2).await;
+}
+
+/// Every point and random kills, over every store and pipeline in turn: as many runs as the campaign says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn campaign() {
+    let runs = number("SLUICEGATE_CAMPAIGN_RUNS", 0);
+    if runs == 0 {
+        return;
+    }
+    let (postgres, _server) = match components::postgres() {
+        Ok(server) => (server, None),
+        Err(_) => {
+            let private = PrivatePostgres::start().await;
+            (private.url(), Some(private))
+        }
+    };
+    let (kafka, _broker) = match components::kafka() {
+        Ok(clusters) => (clusters.eu.plain, None),
+        Err(_) => {
+            let broker = PrivateKafka::start(&Ca::new("broker"), "").await;
+            (broker.plain(), Some(broker))
+        }
+    };
+    let mut dice = Dice(seed());
+    let one = |n: u64| {
+        let place = Place {
+            postgres: (n % 2 == 1).then(|| postgres.clone()),
+            kafka: (n / 2 % 2 == 1).then(|| kafka.clone()),
+        };
+        let times = 1 + u32::try_from(dice.below(3)).unwrap();
+        let how = match usize::try_from(n / 4 % 7).unwrap() {
+            point @ 0..5 => How::At(POINTS[point], times),
+            _ => How::Killed(2 * times),
+        };
+        (place, how, dice.next())
+    };
+    let runs: Vec<_> = (0..runs).map(one).collect();
+    let side_by_side = number("SLUICEGATE_CAMPAIGN_SIDE_BY_SIDE", 8);
+    let what = format!("campaign, seed {}", seed());
+    all(&what, runs, usize::try_from(side_by_side).unwrap()).await;
+}

@@ -1,0 +1,180 @@
+//! Whoever sends a known stream, through gateways that may die: each request again, under its idempotency key,
+//! until it is answered.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use sluicegate_tests::releases::{Sent, Spec, Wards, now_ms};
+use tokio::sync::watch;
+
+/// What a publisher waits before it sends an unanswered request again.
+const AGAIN: Duration = Duration::from_millis(30);
+/// A request that gets no answer in this time, over all restarts, is a failure.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+/// Records of one request.
+const BATCH: usize = 12;
+
+pub(super) struct Publisher {
+    pub(super) client: Client,
+    /// The gateways that run, or ran last.
+    pub(super) at: watch::Receiver<Vec<String>>,
+    /// In front of each idempotency key.
+    pub(super) name: String,
+    sent: u64,
+    turn: usize,
+    pub(super) retries: u64,
+}
+
+/// Records of one request, and when it was answered.
+pub(super) struct Answered {
+    pub(super) records: Vec<Sent>,
+    pub(super) at_ms: i64,
+}
+
+impl Answered {
+    /// Whether each record is sure to have arrived while its pane was open.
+    pub(super) fn in_time(&self, spec: &Spec) -> bool {
+        let closes = |sent: &Sent| spec.pane(sent.at_ms) + spec.pane_ms + spec.lateness_ms;
+        self.records.iter().all(|sent| self.at_ms < closes(sent))
+    }
+}
+
+impl Publisher {
+    pub(super) fn new(client: Client, at: watch::Receiver<Vec<String>>, name: &str) -> Self {
+        Self { client, at, name: name.to_owned(), sent: 0, turn: 0, retries: 0 }
+    }
+
+    /// Of a gateway that stays.
+    pub(super) fn of(client: Client, url: String) -> Self {
+        Self::new(client, watch::channel(vec![url]).1, "p")
+    }
+
+    /// All of a stream in its order, in requests of a few records.
+    pub(super) async fn send_all(&mut self, spec: &Spec, stream: &[Sent]) -> Vec<Answered> {
+        let mut answered = Vec::new();
+        for records in stream.chunks(BATCH) {
+            answered.push(self.send(spec, records).await);
+        }
+        answered
+    }
+
+    /// One request.
+    pub(super) async fn send(&mut self, spec: &Spec, records: &[Sent]) -> Answered {
+        let body = Value::Array(records.iter().map(Sent::json).collect());
+        let key = format!("\"{}-{}\"", self.name, self.sent);
+        self.sent += 1;
+        let until = Instant::now() + ANSWERED_WITHIN;
+        while Instant::now() < until {
+            let gateways = self.at.borrow().clone();
+            if !gateways.is_empty() {
+                let gateway = &gateways[self.turn % gateways.len()];
+                if self.answered(spec, gateway, &key, &body).await {
+                    return Answered { records: records.to_vec(), at_ms: now_ms() };
+                }
+            }
+            self.turn += 1;
+            self.retries += 1;
+            tokio::time::sleep(AGAIN).await;
+        }
+        panic!("no answer to {key} within {ANSWERED_WITHIN:?}");
+    }
+
+    async fn answered(&self, spec: &Spec, gateway: &str, key: &str, body: &Value) -> bool {
+        let url = format!("{gateway}/v1/topics/{}/records", spec.dataset());
+        let request = self.client.post(url).header("idempotency-key", key).json(body);
+        let Ok(answer) = request.timeout(Duration::from_secs(10)).send().await else { return false };
+        let status = answer.status();
+        let Ok(text) = answer.text().await else { return false };
+        if status != StatusCode::OK {
+            assert!(matches!(status.as_u16(), 409 | 503), "{status}: {text}");
+            return false;
+        }
+        let reports: Value = serde_json::from_str(&text).unwrap();
+        let wanted = if spec.delivered { "delivered" } else { "aggregated" };
+        for report in reports.as_array().unwrap() {
+            assert_eq!(report["status"], json!(wanted), "{report}");
+        }
+        true
+    }
+}
+
+/// Deterministic numbers (SplitMix64): a seed that is printed repeats the choices of a run.
+#[derive(Clone, Copy)]
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[usize::try_from(self.below(all.len() as u64)).unwrap()]
+    }
+}
+
+/// A stream into some panes that runs into every bound: subjects with too many records, with a second ward,
+/// of an earlier pane, with wards that are no rows. `tag` tells its subjects from those of other streams;
+/// `returning` are subjects that were counted before.
+pub(super) fn stream(
+    spec: &Spec,
+    dice: &mut Dice,
+    tag: &str,
+    panes: &[i64],
+    returning: &[Sent],
+) -> Vec<Sent> {
+    let mut stream: Vec<Sent> = Vec::new();
+    for (number, pane) in panes.iter().enumerate() {
+        let moment = |dice: &mut Dice| pane + i64::try_from(dice.below(spec.pane_ms as u64)).unwrap();
+        for subject in 0..4 + dice.below(5) {
+            let subject = format!("{tag}-{number}-{subject}");
+            let ward = one_ward(spec, dice);
+            for _ in 0..=dice.below(3) {
+                let at = moment(dice);
+                stream.push(Sent::new(&subject, ward, at));
+            }
+            match dice.below(4) {
+                0 => {
+                    let (ward, at) = (one_ward(spec, dice), moment(dice));
+                    stream.push(Sent::new(&subject, ward, at));
+                }
+                1 => stream.push(Sent::new(&subject, "nowhere", moment(dice))),
+                _ => {}
+            }
+        }
+        let earlier: Vec<Sent> = stream.iter().chain(returning).cloned().collect();
+        for _ in 0..2 {
+            let again = &earlier[usize::try_from(dice.below(earlier.len() as u64)).unwrap()];
+            let (ward, at) = (one_ward(spec, dice), moment(dice));
+            stream.push(Sent::new(&again.subject, ward, at));
+        }
+    }
+    stream
+}
+
+/// A stream in which each subject has one pane, so that what arrived too late changes no other pane.
+pub(super) fn passers_by(spec: &Spec, dice: &mut Dice, tag: &str, ahead_ms: u64) -> Vec<Sent> {
+    let mut stream = Vec::new();
+    for subject in 0..=dice.below(3) {
+        let at = now_ms() + i64::try_from(dice.below(ahead_ms)).unwrap();
+        for _ in 0..=dice.below(3) {
+            stream.push(Sent::new(format!("{tag}-{subject}"), one_ward(spec, dice), at));
+        }
+    }
+    stream
+}
+
+fn one_ward(spec: &Spec, dice: &mut Dice) -> &'static str {
+    match &spec.wards {
+        Wards::Public(wards) => dice.of(wards),
+        Wards::Unknown(_) => dice.of(&["north", "south", "west"]),
+    }
+}
