@@ -103,7 +103,9 @@ impl Spec {
             }
         };
         let outputs = match self.sum {
-            None => "  - { what: subjects, share: 0.4 }\n  - { what: count, share: 0.6 }\n".to_owned(),
+            None => {
+                "  - { what: subjects, share: 0.4 }\n  - { what: count, share: 0.6 }\n".to_owned()
+            }
             Some((lo, hi)) => {
                 format!("  - {{ what: sum, share: 1, field: amount, clamp: [{lo}, {hi}] }}\n")
             }
@@ -282,9 +284,15 @@ pub struct Said {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    Row { number: usize, ward: String, numbers: Numbers },
+    Row {
+        number: usize,
+        ward: String,
+        numbers: Numbers,
+    },
     /// The end of a pane, and how many rows it has.
-    End { rows: usize },
+    End {
+        rows: usize,
+    },
 }
 
 /// Reads a message of this release; `None` if it is none.
@@ -606,7 +614,8 @@ mod tests {
         assert_eq!(expected(&few, &stream)[&at(1, 0)], rows(&[("north", [2, 3])]));
         assert!(expected(&few, &stream)[&at(2, 0)].is_empty());
         let sum = Spec { sum: Some((-1, 5)), ..spec };
-        let stream = [Sent { amount: 900, ..stream[0].clone() }, Sent { amount: -9, ..stream[2].clone() }];
+        let stream =
+            [Sent { amount: 900, ..stream[0].clone() }, Sent { amount: -9, ..stream[2].clone() }];
         assert_eq!(expected(&sum, &stream)[&at(1, 0)]["north"], [4]);
     }
 
@@ -640,10 +649,7 @@ mod tests {
         let spec = Spec::counting("r");
         let panes = BTreeMap::from([(START, rows(&[("north", [2, 3])]))]);
         let mut evidence = Evidence {
-            released: vec![
-                ("a".to_owned(), START, true),
-                ("c".to_owned(), START + 2_000, true),
-            ],
+            released: vec![("a".to_owned(), START, true), ("c".to_owned(), START + 2_000, true)],
             charged: vec!["a".to_owned(), "c".to_owned()],
             refused: vec![(START + 1_000, "aborted".to_owned())],
             ..Evidence::default()

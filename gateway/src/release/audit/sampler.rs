@@ -46,8 +46,8 @@ fn discrete_laplace_has_its_distribution() {
         p_value(&format!("discrete Laplace, scale {s}"), fits(&drawn, &Exact::of(noise)), false);
     }
     let claimed = Exact::of(Noise::Laplace { scale: scale(24_000) });
-    let quiet = draws(Noise::Laplace { scale: scale(22_800) }, 60_000);
-    p_value("  mutant: scale five percent smaller", fits(&quiet, &claimed), true);
+    let quiet = draws(Noise::Laplace { scale: scale(21_600) }, 60_000);
+    p_value("  mutant: scale ten percent smaller", fits(&quiet, &claimed), true);
     let short: Vec<i64> = draws(Noise::Laplace { scale: scale(24_000) }, 60_000);
     let short: Vec<i64> = short.into_iter().map(|x| x.clamp(-200, 200)).collect();
     p_value("  mutant: tails cut", fits(&short, &claimed), true);

@@ -19,9 +19,9 @@ use crate::release::{
     testing::hour,
 };
 
-/// Scale 1 for the selection, so T = 7 and δ(T) = 1.81e-3: one less costs 4.93e-3.
+/// Scale 1 for the selection, so T = 8 and δ(T) = 6.7e-4: one less costs 1.81e-3.
 const LAPLACE: &str = "\
-budget: { epsilon: 2.0, delta: 1.9e-3, accounting: pure }
+budget: { epsilon: 2.0, delta: 9.9e-4, accounting: pure }
 bounds: { windows-per-period: 1, keys-per-window: 1, records-per-key: 3 }
 keys: { field: country }
 release:
@@ -30,7 +30,7 @@ release:
 ";
 
 const GAUSSIAN: &str = "\
-budget: { epsilon: 4.0, delta: 4e-3 }
+budget: { epsilon: 4.0, delta: 9.9e-4 }
 bounds: { windows-per-period: 1, keys-per-window: 2, records-per-key: 1 }
 keys: { field: country }
 release: [{ what: subjects, share: 1.0 }]
@@ -75,8 +75,8 @@ fn proved(
 #[test]
 fn a_lone_subjects_key_shows_as_rarely_as_promised() {
     let plan = plan(LAPLACE);
-    assert_eq!(threshold(&plan), 7, "where one less would cost almost three times as much");
-    let lone = adversary(&["mine", "also-mine"], &[FIRST], 5);
+    assert_eq!(threshold(&plan), 8, "where one less would cost almost three times as much");
+    let lone = adversary(&["mine", "also-mine", "mine-too", "mine-again"], &[FIRST], 5);
     let of = |published: &ReleasePlan, bounding: &ReleasePlan| {
         proved(published, bounding, &[], &lone, 60_000)
     };
@@ -88,7 +88,7 @@ fn a_lone_subjects_key_shows_as_rarely_as_promised() {
     assert!(matches!(refused, Some(NoiseError::Threshold { .. })), "nor does it start");
 
     let mut loose = plan.clone();
-    loose.bounds.keys_per_window = 2;
+    loose.bounds.keys_per_window = 4;
     verdict("  mutant: L0 ignored", claimed(&plan), of(&plan, &loose), true);
 }
 
@@ -106,7 +106,7 @@ fn a_threshold_on_gaussian_noise_keeps_its_promise() {
 fn a_raw_floor_moves_the_threshold() {
     let floored = LAPLACE.replace("country }", "country, min-subjects: 6, floor: raw }");
     let plan = plan(&floored);
-    assert_eq!(threshold(&plan), 7 + 5);
+    assert_eq!(threshold(&plan), 8 + 5);
     let (five, lone) = (others(&["k"], &[FIRST], 5), adversary(&["k"], &[FIRST], 5));
     let of = |published: &ReleasePlan| proved(published, &plan, &five, &lone, 40_000);
     verdict("δ of a raw floor of 6", claimed(&plan), of(&plan), false);
