@@ -19,9 +19,10 @@ use crate::release::{
     testing::hour,
 };
 
-/// Scale 1 for the selection, so T = 8 and δ(T) = 6.7e-4: one less costs 1.81e-3.
+/// Scale 1 for the selection. A policy may have a δ of 10⁻⁵ at most, which no test can see: [`open`] lowers
+/// the threshold to 6, where δ is 4.93e-3, and one less costs 1.34e-2.
 const LAPLACE: &str = "\
-budget: { epsilon: 2.0, delta: 9.9e-4, accounting: pure }
+budget: { epsilon: 2.0, delta: 1e-5, accounting: pure }
 bounds: { windows-per-period: 1, keys-per-window: 1, records-per-key: 3 }
 keys: { field: country }
 release:
@@ -30,14 +31,31 @@ release:
 ";
 
 const GAUSSIAN: &str = "\
-budget: { epsilon: 4.0, delta: 9.9e-4 }
+budget: { epsilon: 4.0, delta: 1e-5 }
 bounds: { windows-per-period: 1, keys-per-window: 2, records-per-key: 1 }
 keys: { field: country }
 release: [{ what: subjects, share: 1.0 }]
 ";
 
-fn claimed(plan: &ReleasePlan) -> f64 {
-    plan.cost.delta as f64 / 1e18
+/// What the formula says of this plan's threshold: a lone subject's keys show as often as that.
+fn claimed(plan: &ReleasePlan, floor: i64) -> f64 {
+    let exact = Exact::of(plan.outputs[0].noise);
+    let kept =
+        (-exact.tail(threshold(plan) - floor)).ln_1p() * f64::from(plan.bounds.keys_per_window);
+    -kept.exp_m1()
+}
+
+/// The same plan with a δ that a test can see: the lowest threshold that costs at most 5e-3. That the
+/// plan pays for its own threshold is looked at first.
+fn open(plan: &ReleasePlan, floor: i64) -> ReleasePlan {
+    let spent = plan.cost.delta as f64 / 1e18;
+    let needed = claimed(plan, floor);
+    assert!(needed <= spent && spent <= 1e-5, "it costs {needed} and is charged {spent}");
+    let mut open = plan.clone();
+    while claimed(&moved(&open, -1), floor) <= 5e-3 {
+        open = moved(&open, -1);
+    }
+    open
 }
 
 fn threshold(plan: &ReleasePlan) -> i64 {
@@ -75,30 +93,32 @@ fn proved(
 #[test]
 fn a_lone_subjects_key_shows_as_rarely_as_promised() {
     let plan = plan(LAPLACE);
-    assert_eq!(threshold(&plan), 8, "where one less would cost almost three times as much");
+    let refused = OpenDp::for_plan(&moved(&plan, -1)).err();
+    assert!(matches!(refused, Some(NoiseError::Threshold { .. })), "one less does not start");
+    assert!(claimed(&moved(&plan, -1), 1) > 1e-5, "and would not keep the policy's delta");
+    let plan = open(&plan, 1);
+    assert_eq!(threshold(&plan), 6, "where one less would cost almost three times as much");
     let lone = adversary(&["mine", "also-mine", "mine-too", "mine-again"], &[FIRST], 5);
     let of = |published: &ReleasePlan, bounding: &ReleasePlan| {
-        proved(published, bounding, &[], &lone, 60_000)
+        proved(published, bounding, &[], &lone, 15_000)
     };
-    verdict("δ of a threshold on Laplace noise", claimed(&plan), of(&plan, &plan), false);
+    verdict("δ of a threshold on Laplace noise", claimed(&plan, 1), of(&plan, &plan), false);
 
     let less = moved(&plan, -1);
-    verdict("  mutant: threshold one less", claimed(&plan), of(&less, &plan), true);
-    let refused = OpenDp::for_plan(&less).err();
-    assert!(matches!(refused, Some(NoiseError::Threshold { .. })), "nor does it start");
+    verdict("  mutant: threshold one less", claimed(&plan, 1), of(&less, &plan), true);
 
     let mut loose = plan.clone();
     loose.bounds.keys_per_window = 4;
-    verdict("  mutant: L0 ignored", claimed(&plan), of(&plan, &loose), true);
+    verdict("  mutant: L0 ignored", claimed(&plan, 1), of(&plan, &loose), true);
 }
 
 #[test]
 fn a_threshold_on_gaussian_noise_keeps_its_promise() {
-    let plan = plan(GAUSSIAN);
+    let plan = open(&plan(GAUSSIAN), 1);
     let lone = adversary(&["mine", "also-mine", "mine-too"], &[FIRST], 5);
-    let of = |published: &ReleasePlan| proved(published, &plan, &[], &lone, 40_000);
-    verdict("δ of a threshold on Gaussian noise, 2 keys", claimed(&plan), of(&plan), false);
-    verdict("  mutant: threshold one less", claimed(&plan), of(&moved(&plan, -1)), true);
+    let of = |published: &ReleasePlan| proved(published, &plan, &[], &lone, 15_000);
+    verdict("δ of a threshold on Gaussian noise, 2 keys", claimed(&plan, 1), of(&plan), false);
+    verdict("  mutant: threshold one less", claimed(&plan, 1), of(&moved(&plan, -1)), true);
 }
 
 /// A floor on the true number lets a row appear at k where it could not at k − 1.
@@ -106,33 +126,37 @@ fn a_threshold_on_gaussian_noise_keeps_its_promise() {
 fn a_raw_floor_moves_the_threshold() {
     let floored = LAPLACE.replace("country }", "country, min-subjects: 6, floor: raw }");
     let plan = plan(&floored);
-    assert_eq!(threshold(&plan), 8 + 5);
+    let refused = OpenDp::for_plan(&moved(&plan, -5)).err();
+    assert!(
+        matches!(refused, Some(NoiseError::Threshold { .. })),
+        "without its move it does not start"
+    );
+    let plan = open(&plan, 6);
+    assert_eq!(threshold(&plan), 6 + 5);
     let (five, lone) = (others(&["k"], &[FIRST], 5), adversary(&["k"], &[FIRST], 5));
-    let of = |published: &ReleasePlan| proved(published, &plan, &five, &lone, 40_000);
-    verdict("δ of a raw floor of 6", claimed(&plan), of(&plan), false);
+    let of = |published: &ReleasePlan| proved(published, &plan, &five, &lone, 10_000);
+    verdict("δ of a raw floor of 6", claimed(&plan, 6), of(&plan), false);
     verdict(
         "  mutant: threshold not moved by the floor",
-        claimed(&plan),
+        claimed(&plan, 6),
         of(&moved(&plan, -5)),
         true,
     );
-    let refused = OpenDp::for_plan(&moved(&plan, -5)).err();
-    assert!(matches!(refused, Some(NoiseError::Threshold { .. })), "nor does it start");
 }
 
 /// Rows that show anyway: what they say keeps ε.
 #[test]
 fn selected_rows_keep_their_promise() {
-    let plan = plan(LAPLACE);
+    let plan = open(&plan(LAPLACE), 1);
     let worlds = |bounding: &ReleasePlan| {
         let crowd = others(&["k"], &[FIRST], 8);
         Worlds::of(&plan, bounding, &[FIRST], &crowd, &adversary(&["k"], &[FIRST], 20))
     };
     let proved = |worlds: &Worlds, n: usize| {
         let [without, with] = worlds.observe(n);
-        epsilon_at_least(&without, &with, claimed(&plan))
+        epsilon_at_least(&without, &with, claimed(&plan, 1))
     };
-    let kept = proved(&worlds(&plan), 30_000);
+    let kept = proved(&worlds(&plan), 15_000);
     verdict("ε of a selected row, subjects and count", 2.0, kept, false);
     let mut loose = plan.clone();
     loose.bounds.records_per_key = 20;
