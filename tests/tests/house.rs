@@ -23,6 +23,8 @@ mod octokit_flow;
 mod postgres;
 #[path = "house/publish.rs"]
 mod publish;
+#[path = "house/releases/mod.rs"]
+mod releases;
 #[path = "house/schemathesis.rs"]
 mod schemathesis;
 #[path = "house/verbs.rs"]

@@ -6,13 +6,11 @@
 
 use std::{
     env,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, stream};
 use sluicegate_tests::{
     ca::Ca,
     components::{self, tell},
@@ -21,13 +19,10 @@ use sluicegate_tests::{
     releases::{Expected, Sent, Spec, Tally, expected, judge, now_ms},
     require,
 };
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::sync::watch;
 
 use super::{
-    publisher::{Answered, Dice, Publisher, passers_by, stream},
+    publisher::{Answered, Dice, Publisher, passers_by, stream as stream_of},
     setup::{House, Pipeline, Store},
 };
 
@@ -105,7 +100,7 @@ async fn crash(house: &House, spec: &Spec, point: &str, times: u32, seed: u64) -
     let (lives, at) = watch::channel(Vec::new());
     let mut gateway = house.start_to_crash(0, Some(point)).await;
     let first: Vec<i64> = panes_from(spec, now_ms() + 2 * spec.pane_ms, 3);
-    let early = stream(spec, &mut dice, "early", &first, &[]);
+    let early = stream_of(spec, &mut dice, "early", &first, &[]);
     let mut publisher = Publisher::new(house.client("app"), at, "p");
     lives.send_replace(vec![gateway.url("")]);
     let sending = tokio::spawn({
@@ -128,7 +123,7 @@ async fn crash(house: &House, spec: &Spec, point: &str, times: u32, seed: u64) -
     }
     let (mut publisher, mut answered) = sending.await.unwrap();
     let second = panes_from(spec, now_ms() + spec.pane_ms, 2);
-    let later = stream(spec, &mut dice, "later", &second, &early);
+    let later = stream_of(spec, &mut dice, "later", &second, &early);
     answered.extend(publisher.send_all(spec, &later).await);
     let last = second[second.len() - 1].max(first[first.len() - 1]);
     let panes = expected(spec, &[early, later].concat());
@@ -232,19 +227,12 @@ async fn proved(place: &Place, how: How, seed: u64, slow: &AtomicU64) -> (Vec<St
 /// Runs, some side by side. Each is a gateway that mostly waits for its next pane.
 async fn all(what: &str, runs: Vec<(Place, How, u64)>, side_by_side: usize) {
     let started = Instant::now();
-    let (count, slow) = (runs.len(), Arc::new(AtomicU64::new(0)));
-    let room = Arc::new(Semaphore::new(side_by_side));
-    let mut running = JoinSet::new();
-    for (place, how, seed) in runs {
-        let (room, slow) = (room.clone(), slow.clone());
-        running.spawn(async move {
-            let _place = room.acquire().await.unwrap();
-            proved(&place, how, seed, &slow).await
-        });
-    }
+    let (count, slow) = (runs.len(), &AtomicU64::new(0));
+    let one = |(place, how, seed)| async move { proved(&place, how, seed, slow).await };
+    let running = stream::iter(runs).map(one).buffer_unordered(side_by_side);
+    let mut running = std::pin::pin!(running);
     let (mut wrong, mut tally) = (Vec::new(), Tally::default());
-    while let Some(ran) = running.join_next().await {
-        let (more, of_one) = ran.unwrap();
+    while let Some((more, of_one)) = running.next().await {
         for one in &more {
             tell(&format!("releases, {what}: WRONG: {one}"));
         }

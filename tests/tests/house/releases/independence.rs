@@ -27,7 +27,7 @@ struct Seen {
 fn seen(spec: &Spec, messages: &[Message]) -> (Seen, Vec<i64>) {
     let mut by_position: Vec<(&String, &Message)> =
         messages.iter().map(|message| (&message.position, message)).collect();
-    by_position.sort();
+    by_position.sort_by_key(|(position, _)| *position);
     let mut shape: BTreeMap<i64, Vec<(String, usize)>> = BTreeMap::new();
     let (mut order, mut late) = (Vec::new(), Vec::new());
     for (_, message) in by_position {
@@ -122,7 +122,11 @@ fn what_differs_is_seen() {
     assert_eq!(of(&base), of(&[base[2].clone(), base[0].clone(), base[1].clone()]));
     assert_ne!(of(&base), of(&base[..2]), "fewer panes");
     assert_ne!(of(&base), of(&base[1..]), "fewer messages");
-    assert_ne!(of(&base), of(&[row(0, 0, 2), base[1].clone(), base[2].clone()]), "a longer message");
+    assert_ne!(
+        of(&base),
+        of(&[row(0, 0, 2), base[1].clone(), base[2].clone()]),
+        "a longer message"
+    );
     let mut swapped = base.to_vec();
     swapped[2].position = "0".to_owned();
     assert_ne!(of(&base), of(&swapped), "another order");

@@ -8,7 +8,6 @@
 )]
 
 mod crash;
-mod end_to_end;
 mod independence;
 mod publisher;
 mod replicas;

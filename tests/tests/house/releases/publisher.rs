@@ -83,7 +83,9 @@ impl Publisher {
     async fn answered(&self, spec: &Spec, gateway: &str, key: &str, body: &Value) -> bool {
         let url = format!("{gateway}/v1/topics/{}/records", spec.dataset());
         let request = self.client.post(url).header("idempotency-key", key).json(body);
-        let Ok(answer) = request.timeout(Duration::from_secs(10)).send().await else { return false };
+        let Ok(answer) = request.timeout(Duration::from_secs(10)).send().await else {
+            return false;
+        };
         let status = answer.status();
         let Ok(text) = answer.text().await else { return false };
         if status != StatusCode::OK {
@@ -133,7 +135,8 @@ pub(super) fn stream(
 ) -> Vec<Sent> {
     let mut stream: Vec<Sent> = Vec::new();
     for (number, pane) in panes.iter().enumerate() {
-        let moment = |dice: &mut Dice| pane + i64::try_from(dice.below(spec.pane_ms as u64)).unwrap();
+        let moment =
+            |dice: &mut Dice| pane + i64::try_from(dice.below(spec.pane_ms as u64)).unwrap();
         for subject in 0..4 + dice.below(5) {
             let subject = format!("{tag}-{number}-{subject}");
             let ward = one_ward(spec, dice);

@@ -51,7 +51,12 @@ impl Nodes<'_> {
     }
 }
 
-async fn publish(spec: Spec, mut publisher: Publisher, mut dice: Dice, stop: watch::Receiver<bool>) -> Vec<Answered> {
+async fn publish(
+    spec: Spec,
+    mut publisher: Publisher,
+    mut dice: Dice,
+    stop: watch::Receiver<bool>,
+) -> Vec<Answered> {
     let mut answered = Vec::new();
     while !*stop.borrow() {
         let tag = format!("{}-{}", publisher.name, answered.len());

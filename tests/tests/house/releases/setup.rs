@@ -190,7 +190,8 @@ impl House {
             Store::Sqlite => {
                 let mut connection = open(&self.ledger_file()).await;
                 let query = "SELECT lower(hex(id)) FROM ledger_charge WHERE account = ?1";
-                let rows = sqlx::query_scalar(query).bind(spec.dataset()).fetch_all(&mut connection);
+                let rows =
+                    sqlx::query_scalar(query).bind(spec.dataset()).fetch_all(&mut connection);
                 let rows = rows.await.unwrap();
                 connection.close().await.unwrap();
                 rows
@@ -198,7 +199,8 @@ impl House {
             Store::Postgres(url) => {
                 let mut connection = PgConnection::connect(url).await.unwrap();
                 let query = "SELECT encode(id, 'hex') FROM ledger_charge WHERE account = $1";
-                let rows = sqlx::query_scalar(query).bind(spec.dataset()).fetch_all(&mut connection);
+                let rows =
+                    sqlx::query_scalar(query).bind(spec.dataset()).fetch_all(&mut connection);
                 let rows = rows.await.unwrap();
                 connection.close().await.unwrap();
                 rows
@@ -216,7 +218,8 @@ impl House {
     /// Every entry of the ledger, and what is wrong with it as a whole.
     pub(super) async fn entries(&self) -> (Vec<Entry>, Option<String>) {
         let mut entries = Vec::new();
-        let verdict = audit::verify_store(&self.url(), |exported| {
+        let url = self.url();
+        let verdict = audit::verify_store(&url, |exported| {
             if let Exported::Row { bytes, .. } = exported {
                 entries.extend(audit::Row::decode(&bytes).unwrap().entries);
             }
