@@ -29,7 +29,7 @@ use crate::{
         http::{self, Face},
         tls::Tls,
     },
-    release::supervisor::Supervisor,
+    release::{runner::Begun, supervisor::Supervisor},
     telemetry::{Metrics, OutcomeLabel},
     watch::Watch,
 };
@@ -56,6 +56,7 @@ pub enum StartError {
 
 /// What readiness depends on.
 pub struct Health {
+    begun: Begun,
     policy: Arc<Policy>,
     account: Arc<Account>,
     regions: Regions,
@@ -81,8 +82,12 @@ impl Health {
         if !*self.reconciled.borrow() {
             troubles.push("reconciliation".to_owned());
         }
-        if self.policy.now().is_err() {
-            troubles.push("policy".to_owned());
+        match self.policy.now() {
+            Ok(snapshot) => {
+                let waiting = snapshot.all_contributors().filter(|c| !self.begun.has(&c.plan));
+                troubles.extend(waiting.map(|c| format!("release {}", c.plan.name)));
+            }
+            Err(_) => troubles.push("policy".to_owned()),
         }
         if !self.account.is_healthy() {
             troubles.push("ledger".to_owned());
@@ -168,6 +173,7 @@ impl Service {
         let (unready, unready_seen) = watch::channel(false);
         let (reconciled_sender, reconciled) = watch::channel(false);
         let health = Arc::new(Health {
+            begun: Begun::default(),
             policy: policy.clone(),
             account: account.clone(),
             regions: regions.clone(),
@@ -218,6 +224,7 @@ impl Service {
         };
         tasks.spawn(settle.run(reconciled_sender, stopping.clone()));
         let supervisor = Supervisor {
+            begun: health.begun.clone(),
             policy: health.policy.clone(),
             account: account.clone(),
             regions: regions.clone(),

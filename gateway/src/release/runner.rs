@@ -12,7 +12,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -76,7 +76,23 @@ pub enum RunError {
 }
 
 /// What a release runs on.
+/// Releases, by their plans' digests, whose topics exist and whose first pane is agreed: from then on no
+/// contribution can come too early to be released.
+#[derive(Clone, Debug, Default)]
+pub struct Begun(Arc<Mutex<BTreeSet<[u8; 32]>>>);
+
+impl Begun {
+    pub fn has(&self, plan: &ReleasePlan) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&plan.digest)
+    }
+
+    fn add(&self, plan: &ReleasePlan) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.digest);
+    }
+}
+
 pub struct Runner {
+    pub begun: Begun,
     pub plan: Arc<ReleasePlan>,
     pub policy: Arc<Policy>,
     pub seal: Arc<Seal>,
@@ -139,6 +155,7 @@ impl Runner {
 
     async fn run_once(&self) -> Result<(), RunError> {
         let mut run = Run::open(self).await?;
+        self.begun.add(&self.plan);
         let result = run.follow().await;
         run.tail.close().await;
         result

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::runner::Runner;
+use super::runner::{Begun, Runner};
 use crate::{
     account::Account, ambient::Ambient, config, contribute::Contributor, decide::Policy,
     deliver::Regions, telemetry::Metrics, window,
@@ -15,6 +15,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 
 pub struct Supervisor {
+    pub begun: Begun,
     pub policy: Arc<Policy>,
     pub account: Arc<Account>,
     pub regions: Regions,
@@ -66,6 +67,7 @@ impl Supervisor {
         let plan = contributor.plan.clone();
         tracing::info!(event = "release-started", release = %plan.name);
         let runner = Runner {
+            begun: self.begun.clone(),
             policy: self.policy.clone(),
             seal: contributor.seal.clone(),
             choice: contributor.choice,
