@@ -43,12 +43,22 @@ quietly() {
   die "failed: $* (all of it in $log)"
 }
 
+# free_ports N: loopback ports below those which the system hands to connections (from 32768 on), so that none
+# of those takes one before its server does.
 free_ports() {
   python3 - "$1" <<'PY'
-import socket, sys
-held = [socket.socket() for _ in range(int(sys.argv[1]))]
-for s in held: s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in held))
+import random, socket, sys
+ports = []
+for port in random.sample(range(20_000, 32_000), 12_000):
+    if len(ports) == int(sys.argv[1]):
+        break
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+        except OSError:
+            pass
+print(*ports)
 PY
 }
 

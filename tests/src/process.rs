@@ -7,10 +7,14 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 const PAUSE: Duration = Duration::from_millis(20);
+/// Linux takes the ports of connections from 32768 on.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u32 = 12_000;
 
 /// What to tell a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,10 +111,18 @@ impl Drop for Process {
     }
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that nobody listens on, and that is given out once: below the ports which the system hands
+/// to connections, so that none of those takes it before its server does.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let from_here = std::process::id().wrapping_mul(61);
+    loop {
+        let nth = from_here.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST_PORT + u16::try_from(nth % PORTS).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Asks again until the answer is there; `None` after `limit`.
@@ -122,5 +134,18 @@ pub async fn eventually<T>(limit: Duration, mut ask: impl AsyncFnMut() -> Option
             return answer;
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::free_port;
+
+    #[test]
+    fn no_port_is_given_out_twice() {
+        let ports: BTreeSet<u16> = (0..500).map(|_| free_port()).collect();
+        assert_eq!(ports.len(), 500);
     }
 }
