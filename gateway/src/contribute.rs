@@ -107,8 +107,32 @@ impl Contributor {
         Ok(Some(Counted { key, value: Bytes::from(sealed) }))
     }
 
-    /// The same before it is sealed: for a simulation.
-    pub fn contribution(
+    /// The same before it is sealed.
+    fn contribution(
+        &self,
+        record: &Record,
+        moment: Moment,
+    ) -> Result<Option<Contribution>, ContributeError> {
+        let mut made = self.unclamped(record, moment)?;
+        if let Some(contribution) = &mut made {
+            self.clamp(contribution);
+        }
+        Ok(made)
+    }
+
+    /// Brings the summed numbers into the plan's limits.
+    pub fn clamp(&self, contribution: &mut Contribution) {
+        let limits = self.plan.outputs.iter().filter_map(|output| match output.what {
+            What::Sum { lo, hi, .. } => Some((lo, hi)),
+            What::Subjects | What::Count => None,
+        });
+        for (value, (lo, hi)) in contribution.values.iter_mut().zip(limits) {
+            *value = value.map(|value| value.clamp(lo, hi));
+        }
+    }
+
+    /// What is true of a record, before [`clamp`](Self::clamp): for a simulation.
+    pub fn unclamped(
         &self,
         record: &Record,
         moment: Moment,
@@ -123,13 +147,13 @@ impl Contributor {
         let Some(subject) = subject else { return Ok(None) };
         let Some(key) = self.key(record)? else { return Ok(None) };
         let sums = self.plan.outputs.iter().filter_map(|output| match &output.what {
-            What::Sum { path, scale, lo, hi } => Some((path, *scale, *lo, *hi)),
+            What::Sum { path, scale, .. } => Some((path, *scale)),
             What::Subjects | What::Count => None,
         });
-        let value = |(path, scale, lo, hi): (&FieldPath, u8, i64, i64)| {
+        let value = |(path, scale): (&FieldPath, u8)| {
             let text = transform::find(path, record)?;
             let fixed = text.and_then(|text| transform::fixed_point(&text, u32::from(scale)));
-            Ok::<_, Malformed>(fixed.map(|value| value.clamp(lo, hi)))
+            Ok::<_, Malformed>(fixed)
         };
         let values = sums.map(value).collect::<Result<_, _>>()?;
         Ok(Some(Contribution {

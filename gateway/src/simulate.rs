@@ -72,7 +72,8 @@ pub struct Window {
     pub rows: Vec<Row>,
 }
 
-/// Numbers stand in the order of the release's outputs.
+/// Numbers stand in the order of the release's outputs, each in units of 10 to the minus its
+/// `decimals`.
 #[derive(Serialize)]
 pub struct Row {
     pub key: Arc<str>,
@@ -88,6 +89,8 @@ pub struct Row {
 #[derive(Serialize)]
 pub struct Summary {
     pub output: Arc<str>,
+    /// How many decimals its numbers have, here and in the rows: 1234 with 2 of them is 12.34.
+    pub decimals: u8,
     /// Standard deviation of the noise, by theory.
     pub noise_sd: f64,
     /// Root-mean-square of published − bounded, over published rows.
@@ -160,12 +163,12 @@ pub fn simulate(
             request: RequestId([0; 16]),
             seq: u32::try_from(recorded.line).unwrap_or(u32::MAX),
         };
-        let made = contributor.contribution(&recorded.record, moment);
+        let made = contributor.unclamped(&recorded.record, moment);
         let made = made.map_err(|error| SimulateError::Record {
             line: recorded.line,
             why: error.to_string(),
         })?;
-        let Some(contribution) = made else {
+        let Some(mut contribution) = made else {
             out.outside += 1;
             continue;
         };
@@ -177,6 +180,7 @@ pub fn simulate(
             }
         };
         truths.entry(pane.start_ms).or_default().count(plan, &contribution);
+        contributor.clamp(&mut contribution);
         task.accept(offset, contribution).map_err(|e| SimulateError::Window(e.to_string()))?;
     }
     if let Some(from) = open_ms {
@@ -298,6 +302,10 @@ fn summaries(plan: &ReleasePlan, windows: &[Window]) -> Vec<Summary> {
         let rms = |sum: f64| if published == 0 { 0.0 } else { (sum / published as f64).sqrt() };
         Summary {
             output: output.name.clone(),
+            decimals: match output.what {
+                What::Sum { scale, .. } => scale,
+                What::Subjects | What::Count => 0,
+            },
             noise_sd: noise_sd(output.noise),
             noise_rms: rms(noise),
             error_rms: rms(error),

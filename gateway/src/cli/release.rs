@@ -220,7 +220,9 @@ fn show(simulation: &Simulation) {
         rows.sort_by_key(|row| std::cmp::Reverse(row.truth.first().copied()));
         for row in rows.iter().take(SHOWN) {
             let numbers = |values: &[i64]| {
-                values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+                let with = values.iter().zip(&simulation.outputs);
+                let texts = with.map(|(value, output)| decimal(*value, output.decimals));
+                texts.collect::<Vec<_>>().join(" ")
             };
             let published = match row.published.first() {
                 Some(Some(values)) => numbers(values),
@@ -241,16 +243,43 @@ fn show(simulation: &Simulation) {
     }
     say("\nover all windows, runs and published rows:");
     for summary in &simulation.outputs {
+        let unit = 10_f64.powi(-i32::from(summary.decimals));
+        let digits = usize::from(summary.decimals.max(1));
         say(format!(
-            "  {}: noise {:.1} (by theory {:.1}), error against the truth {:.1}, bounds leave out \
-             {:.1} %, {} of {} rows published",
+            "  {}: noise {:.digits$} (by theory {:.digits$}), error against the truth {:.digits$}, \
+             bounds leave out {:.1} %, {} of {} rows published",
             summary.output,
-            summary.noise_rms,
-            summary.noise_sd,
-            summary.error_rms,
+            summary.noise_rms * unit,
+            summary.noise_sd * unit,
+            summary.error_rms * unit,
             -summary.bias_percent,
             summary.published_rows,
             summary.rows * u64::from(simulation.runs)
         ));
+    }
+}
+
+/// A number of so many decimals.
+fn decimal(fixed: i64, decimals: u8) -> String {
+    if decimals == 0 {
+        return fixed.to_string();
+    }
+    let width = usize::from(decimals) + 1;
+    let digits = format!("{:0width$}", fixed.unsigned_abs());
+    let (whole, part) = digits.split_at(digits.len() - usize::from(decimals));
+    format!("{}{whole}.{part}", if fixed < 0 { "-" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decimal;
+
+    #[test]
+    fn fixed_point_reads_as_decimals() {
+        assert_eq!(decimal(-5, 2), "-0.05");
+        assert_eq!(decimal(1234, 2), "12.34");
+        assert_eq!(decimal(0, 3), "0.000");
+        assert_eq!(decimal(-7, 0), "-7");
+        assert_eq!(decimal(i64::MIN, 18), "-9.223372036854775808");
     }
 }

@@ -226,7 +226,10 @@ fn accuracy(accuracy: &Accuracy) -> String {
         Some(percent) => {
             let _ = write!(said, " At the expected volume: {} %.", up(*percent));
         }
-        None => said.push_str(" In percent nothing can be said without an expected volume."),
+        None => said.push_str(
+            " In percent nothing can be said without an expected volume (`expect`; for unknown \
+             keys with `keys`).",
+        ),
     }
     if *never_negative {
         said.push_str(" It may come out below zero: that is noise, and is left as it is.");

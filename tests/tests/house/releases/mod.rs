@@ -8,6 +8,7 @@
 )]
 
 mod crash;
+mod examples;
 mod independence;
 mod publisher;
 mod replicas;

@@ -274,7 +274,7 @@ impl House {
 }
 
 /// A keyring; a name has the same key each time.
-fn write_keys(path: &Path, names: &[&str]) {
+pub(super) fn write_keys(path: &Path, names: &[&str]) {
     let key = |name: &&str| {
         let bytes: Vec<u8> = name.bytes().cycle().take(32).collect();
         format!("  {name}: {}\n", STANDARD.encode(bytes))
