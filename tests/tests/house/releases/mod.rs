@@ -8,6 +8,7 @@
 )]
 
 mod crash;
+mod end_to_end;
 mod examples;
 mod independence;
 mod publisher;

@@ -136,7 +136,7 @@ impl House {
         }
     }
 
-    fn identity(&self, name: &str) -> Identity {
+    pub(super) fn identity(&self, name: &str) -> Identity {
         self.ca.client(&format!("spiffe://house/{name}"))
     }
 
