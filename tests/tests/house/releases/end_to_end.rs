@@ -163,7 +163,7 @@ fn covered(spec: &Spec, entries: &[Entry], contributions: &[(i64, i64)]) {
                 && i64::from(covered.partition) == *partition
                 && (covered.from..covered.to).contains(offset)
         };
-        assert!(covers.iter().any(|c| holds(&c)), "nothing covers {partition}/{offset}");
+        assert!(covers.iter().any(holds), "nothing covers {partition}/{offset}");
     }
 }
 
