@@ -216,7 +216,7 @@ impl Task {
     pub fn forget(&mut self, open_ms: i64) {
         let pane = self.rules.plan.schedule.pane.containing(open_ms);
         let period = period_ms(&self.rules.plan, pane.start_ms);
-        let last_period = period_ms(&self.rules.plan, self.open_ms.max(pane.start_ms - 1));
+        let last_period = period_ms(&self.rules.plan, self.open_ms);
         self.open_ms = self.open_ms.max(pane.start_ms);
         self.closed.retain(|start_ms| *start_ms >= pane.start_ms);
         self.direct.retain(|start_ms, _| *start_ms >= pane.start_ms);
