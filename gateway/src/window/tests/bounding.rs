@@ -42,7 +42,7 @@ const BY_HASH: Pick = Pick {
 };
 
 proptest! {
-    #![proptest_config(Config::with_cases(256))]
+    #![proptest_config(Config::with_cases(144))]
 
     #[test]
     fn the_engine_does_what_the_model_does(scene in scenes(ANY, 60)) {
@@ -145,7 +145,7 @@ fn drawn<S: Strategy>(strategy: &S, count: usize) -> Vec<S::Value> {
 
 #[test]
 fn the_comparison_sees_rules_that_are_wrong() {
-    let scenes = drawn(&scenes(ANY, 60), 200);
+    let scenes = drawn(&scenes(ANY, 60), 120);
     let ours: Vec<Closed> = scenes.iter().map(engine).collect();
     let differ = |mutant: fn(&mut ReleasePlan)| {
         let differs = |(scene, closed): &(&Scene, &Closed)| {
@@ -169,7 +169,7 @@ fn the_bounds_see_an_engine_without_them() {
             mutant(&mut plan);
             exceeded(scene, &scene.model(&plan)).is_some()
         };
-        let seen = drawn(&assaults(150), 60).iter().filter(|scene| exceeds(scene)).count();
+        let seen = drawn(&assaults(150), 30).iter().filter(|scene| exceeds(scene)).count();
         assert!(seen >= 3, "{name}: {seen}");
     }
 }

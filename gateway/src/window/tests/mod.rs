@@ -3,8 +3,11 @@
 //! rules that are wrong, which the comparison has to notice.
 
 mod bounding;
+mod bytes;
 mod model;
 mod scene;
+mod state;
+mod time;
 
 use std::{
     collections::BTreeMap,
