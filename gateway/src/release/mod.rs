@@ -15,7 +15,7 @@ pub mod smooth;
 pub mod store;
 pub mod supervisor;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::sync::Arc;
 

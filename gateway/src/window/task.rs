@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use sluicegate_policies::release::{Keys, Late, ReleasePlan, Unit};
+use sluicegate_policies::release::{Calendar, Keys, Late, ReleasePlan, Unit};
 
 use super::{
     Aborted, Contribution, Limits, Placement, Subject, Totals,
@@ -57,10 +57,7 @@ impl Task {
             Keys::Whole | Keys::Unknown { .. } => None,
         };
         let bounds_windows = match &plan.unit {
-            Unit::Subject(unit) => {
-                let most = unit.period.longest_ms() / plan.schedule.pane.longest_ms().max(1) + 2;
-                i64::from(plan.bounds.windows_per_period) < most
-            }
+            Unit::Subject(unit) => bounds_windows(&plan, &unit.period),
             Unit::Record => false,
         };
         Self {
@@ -219,7 +216,7 @@ impl Task {
     pub fn forget(&mut self, open_ms: i64) {
         let pane = self.rules.plan.schedule.pane.containing(open_ms);
         let period = period_ms(&self.rules.plan, pane.start_ms);
-        let last_period = period_ms(&self.rules.plan, self.open_ms.max(pane.start_ms - 1));
+        let last_period = period_ms(&self.rules.plan, self.open_ms);
         self.open_ms = self.open_ms.max(pane.start_ms);
         self.closed.retain(|start_ms| *start_ms >= pane.start_ms);
         self.direct.retain(|start_ms, _| *start_ms >= pane.start_ms);
@@ -275,6 +272,22 @@ impl Task {
         }
         done
     }
+}
+
+/// Whether a period may have more panes than `windows_per_period`. With doubt it may.
+fn bounds_windows(plan: &ReleasePlan, period: &Calendar) -> bool {
+    let panes = match (period, &plan.schedule.pane) {
+        (Calendar::Fixed { size_ms: period, .. }, Calendar::Fixed { size_ms: pane, .. }) => {
+            // Rounded up: so many can begin in it, wherever it begins itself.
+            period.saturating_add(pane - 1) / (*pane).max(1)
+        }
+        (Calendar::Days { days: period, .. }, Calendar::Days { days: pane, .. }) => {
+            i64::from(period.div_ceil((*pane).max(1)))
+        }
+        (Calendar::Fixed { .. }, Calendar::Days { .. })
+        | (Calendar::Days { .. }, Calendar::Fixed { .. }) => return true,
+    };
+    i64::from(plan.bounds.windows_per_period) < panes
 }
 
 fn bucket_of(subject: Subject) -> usize {

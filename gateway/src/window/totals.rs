@@ -1,5 +1,5 @@
-//! Totals added up, and as bytes: the number of keys (u32 BE), and for each its length (u32 BE),
-//! its bytes, the number of its totals (u16 BE) and these (i64 BE).
+//! Totals added up, and as bytes: the number of keys (u32 BE), and for each, ascending, its length
+//! (u32 BE), its bytes, the number of its totals (u16 BE) and these (i64 BE).
 
 use std::sync::Arc;
 
@@ -50,7 +50,11 @@ impl Totals {
             let size = usize::from(u16::from_be_bytes(*count)) * 8;
             let (row, behind) = behind.split_at_checked(size)?;
             let row = row.as_chunks::<8>().0.iter().map(|total| i64::from_be_bytes(*total));
-            totals.by_key.insert(Arc::from(std::str::from_utf8(key).ok()?), row.collect());
+            let key = std::str::from_utf8(key).ok()?;
+            if totals.by_key.last_key_value().is_some_and(|(last, _)| **last >= *key) {
+                return None;
+            }
+            totals.by_key.insert(Arc::from(key), row.collect());
             rest = behind;
         }
         rest.is_empty().then_some(totals)
