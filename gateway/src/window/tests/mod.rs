@@ -5,6 +5,7 @@
 mod bounding;
 mod bytes;
 mod model;
+mod peer;
 mod scene;
 mod state;
 mod time;
