@@ -28,6 +28,7 @@ use entries::{
 use crate::{
     ambient::{Ambient, Clock},
     config::Config,
+    contribute::Contributor,
     decide::{Activated, Snapshot},
     deliver::{DeliverError, Landing, Page, Placed, Regions},
     flow::{Target, Wanted},
@@ -91,6 +92,14 @@ type TableKey = (BundleDigest, i64);
 pub struct Keyed {
     key: [u8; 32],
     fingerprint: [u8; 32],
+}
+
+impl Keyed {
+    /// Names the request to those who must know it again when it is repeated.
+    pub fn repeats(&self) -> RequestId {
+        let [first, _] = *self.key.as_chunks::<16>().0 else { return RequestId([0; 16]) };
+        RequestId(first)
+    }
 }
 
 /// What the ledger knows of an idempotency key.
@@ -403,17 +412,24 @@ impl Account {
         via: Via,
         used: &mut Used,
     ) -> u32 {
-        let delivery = match via {
-            Via::Delivery(n) => {
-                grant.route(jurisdiction).ok().and_then(|r| r.deliveries.get(n).map(|d| (r, d)))
-            }
-            Via::Release(_) => None,
+        let contributor = match via {
+            Via::Release(n) => snapshot.contributors(&grant.dataset().name).get(n),
+            Via::Delivery(_) => None,
         };
+        let delivery = grant.route(jurisdiction).ok().and_then(|route| {
+            let mut all = route.deliveries.iter();
+            let found = match (via, contributor) {
+                (Via::Delivery(n), _) => all.nth(n),
+                (Via::Release(_), Some(c)) => all.find(|d| d.region == c.plan.region),
+                (Via::Release(_), None) => None,
+            };
+            found.map(|delivery| (route, delivery))
+        });
         let number = match used.numbers.get(&(jurisdiction, via)) {
             Some(number) => *number,
             None => {
                 let (digest, bytes) =
-                    self.encoded(head, grant, snapshot, jurisdiction, via, delivery);
+                    self.encoded(head, grant, snapshot, (jurisdiction, via), delivery, contributor);
                 let number = u32::try_from(used.digests.len()).unwrap_or(u32::MAX);
                 used.digests.push(digest);
                 used.details.push((digest.0, bytes.to_vec()));
@@ -432,24 +448,20 @@ impl Account {
         head: &Head,
         grant: &Grant<'_>,
         snapshot: &Snapshot,
-        jurisdiction: JurisdictionId,
-        via: Via,
+        (jurisdiction, via): (JurisdictionId, Via),
         delivery: Option<(&Route, &Delivery)>,
+        contributor: Option<&Contributor>,
     ) -> Encoded {
         let dataset = grant.dataset().name.clone();
         let code = snapshot.table.jurisdiction_code(jurisdiction);
-        let contributor = match via {
-            Via::Release(n) => snapshot.contributors(&dataset).get(n),
-            Via::Delivery(_) => None,
-        };
         let key = (head.table, dataset, grant.purpose().clone(), jurisdiction, via);
         let mut treatments = self.treatments.lock().unwrap_or_else(|e| e.into_inner());
         if let Some((digest, bytes)) = treatments.get(&key) {
             return (*digest, bytes.clone());
         }
         let made = match (delivery, contributor) {
-            (Some((route, delivery)), _) => treatment(route, delivery, code),
-            (None, Some(contributor)) => contributes(contributor, code),
+            (held, Some(contributor)) => contributes(contributor, held.map(|(_, d)| d), code),
+            (Some((route, delivery)), None) => treatment(route, delivery, code),
             (None, None) => empty_treatment(),
         };
         let (digest, bytes) = audit::detail_digest(&made);

@@ -165,7 +165,7 @@ impl Flow {
         let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
         let request = received.request;
         let (head, records) = self.account.head(who, target, &snapshot.table, received);
-        let judged = self.judge(records, &grant, &snapshot, (request, head.first));
+        let judged = self.judge(records, &grant, &snapshot, (keyed.repeats(), head.first));
         let (request, recorded, mut landings) = match earlier {
             None => {
                 let keyed = Some(&keyed);
@@ -253,13 +253,18 @@ impl Flow {
     }
 
     fn counted(&self, grant: &Grant<'_>, judged: Judged) -> Judged {
-        if let Fate::Deliver { jurisdiction, .. } = &judged.fate
+        if let Fate::Deliver { jurisdiction, copies } | Fate::Aggregate { jurisdiction, copies } =
+            &judged.fate
             && let Ok(route) = grant.route(*jurisdiction)
         {
             for rule in &route.shadow {
                 self.metrics.shadow.get_or_create(&RuleLabel { rule: rule.to_string() }).inc();
             }
-            for delivery in route.deliveries.iter().filter(|d| d.transfer.is_some()) {
+            let crosses = |delivery: &&Delivery| {
+                let goes_there = copies.iter().any(|copy| copy.region == delivery.region);
+                delivery.transfer.is_some() && goes_there
+            };
+            for delivery in route.deliveries.iter().filter(crosses) {
                 let region = delivery.region.to_string();
                 self.metrics.transfers.get_or_create(&RegionLabel { region }).inc();
             }

@@ -8,7 +8,7 @@ use std::{
 use sluicegate_audit as audit;
 use sluicegate_audit::{Digest32, Entry, Position};
 use sluicegate_policies::{
-    Delivery, FieldPath, JurisdictionId, Plan, RefusalCode, Route, Transform,
+    Delivery, FieldPath, JurisdictionId, Plan, RefusalCode, Route, Spending, Transform,
     release::{Keys, Unit, What},
 };
 
@@ -101,8 +101,13 @@ pub(super) fn treatment(
     }
 }
 
-/// What is done to a record on its way into a release.
-pub(super) fn contributes(contributor: &Contributor, jurisdiction: &str) -> audit::Treatment {
+/// What is done to a record on its way into a release. `held` is the delivery that allows it to be
+/// in the release's region: a contribution crosses the same border as a copy.
+pub(super) fn contributes(
+    contributor: &Contributor,
+    held: Option<&Delivery>,
+    jurisdiction: &str,
+) -> audit::Treatment {
     let plan = &contributor.plan;
     let mut transforms = Vec::new();
     let mut keys = Vec::new();
@@ -131,13 +136,15 @@ pub(super) fn contributes(contributor: &Contributor, jurisdiction: &str) -> audi
             taken(path, "clamp and sum");
         }
     }
+    let transfer = held.and_then(|delivery| delivery.transfer.as_ref());
+    let rules = transfer.iter().map(|t| t.rule.to_string()).chain([plan.name.to_string()]);
     audit::Treatment {
         region: plan.region.to_string(),
         jurisdiction: jurisdiction.to_owned(),
-        rules: vec![plan.name.to_string()],
+        rules: rules.collect::<BTreeSet<_>>().into_iter().collect(),
         transforms,
         keys,
-        transfer: vec![],
+        transfer: transfer.into_iter().map(crossing).collect(),
         withheld: vec![],
         topic: Some(contributor.topic.to_string()),
     }
@@ -158,12 +165,24 @@ fn transforms(plan: &Plan) -> Vec<audit::FieldTransform> {
 fn keys(plan: &Plan) -> Vec<audit::KeyUse> {
     let mut keys: Vec<audit::KeyUse> = Vec::new();
     for field in &plan.fields {
-        let Transform::Tokenize(token) = &field.transform else { continue };
-        let used = audit::KeyUse {
-            key: token.key.to_string(),
-            domain: token.domain.to_string(),
-            scope: token.scope.to_string(),
-            epoch: token.epoch,
+        let used = match &field.transform {
+            Transform::Tokenize(token) => audit::KeyUse {
+                key: token.key.to_string(),
+                domain: token.domain.to_string(),
+                scope: token.scope.to_string(),
+                epoch: token.epoch,
+            },
+            Transform::Randomise(randomise) => {
+                // Fresh noise has no key.
+                let Spending::Memoised { key, .. } = &randomise.spending else { continue };
+                audit::KeyUse {
+                    key: key.to_string(),
+                    domain: String::new(),
+                    scope: format!("permanent answers={}", field.path.written),
+                    epoch: 0,
+                }
+            }
+            _ => continue,
         };
         if !keys.contains(&used) {
             keys.push(used);

@@ -192,7 +192,12 @@ impl Person {
 }
 
 impl Key {
+    /// A record that comes twice counts once: what was in flight when a gateway died may arrive
+    /// after it was sent again.
     fn keep(&mut self, record: Kept, most: usize, by_hash: bool) {
+        if self.records.iter().any(|kept| kept.id == record.id) {
+            return;
+        }
         if self.records.len() < most {
             return self.records.push(record);
         }

@@ -33,8 +33,6 @@ pub struct Task {
     resident: usize,
     /// Bytes on disk.
     spilled: u64,
-    /// For `unit: record`: each record stands for itself, so totals are enough.
-    direct: BTreeMap<i64, Totals>,
     /// Panes that are over, none older than `open_ms`.
     closed: BTreeSet<i64>,
     /// All older panes are over.
@@ -67,7 +65,6 @@ impl Task {
             slots: (0..BUCKETS).map(|_| Slot::Resident(Bucket::default())).collect(),
             resident: 0,
             spilled: 0,
-            direct: BTreeMap::new(),
             closed: BTreeSet::new(),
             open_ms: i64::MIN,
             panes: BTreeMap::new(),
@@ -78,7 +75,7 @@ impl Task {
 
     /// Takes the contribution at an offset; they must come in the order of their offsets. What is
     /// late, or belongs to a pane that is over, is not kept.
-    pub fn accept(&mut self, _offset: i64, contribution: Contribution) -> Result<(), Aborted> {
+    pub fn accept(&mut self, _offset: i64, mut contribution: Contribution) -> Result<(), Aborted> {
         self.alive()?;
         let Placement::Pane(pane) = pane_of(&self.rules.plan, &contribution) else {
             return Ok(());
@@ -92,20 +89,11 @@ impl Task {
             return Ok(());
         }
         if self.rules.plan.unit == Unit::Record {
-            return self.count(start_ms, contribution);
+            contribution.subject = Subject(contribution.id);
         }
         let at = self.placed(start_ms);
         let done = self.keep(at, contribution);
         self.or_abort(done)
-    }
-
-    /// One record that stands for itself.
-    fn count(&mut self, start_ms: i64, contribution: Contribution) -> Result<(), Aborted> {
-        let mut alone = Bucket::default();
-        alone.accept(&self.rules, self.placed_alone(start_ms), contribution);
-        let totals = self.direct.entry(start_ms).or_default();
-        let counted = alone.total(&self.rules.plan.outputs, start_ms, totals);
-        self.or_abort(counted)
     }
 
     fn keep(&mut self, at: Placed, contribution: Contribution) -> Result<(), Aborted> {
@@ -159,10 +147,7 @@ impl Task {
     }
 
     fn totals(&mut self, start_ms: i64, over: bool) -> Result<Totals, Aborted> {
-        let mut totals = match over {
-            true => self.direct.remove(&start_ms).unwrap_or_default(),
-            false => self.direct.get(&start_ms).cloned().unwrap_or_default(),
-        };
+        let mut totals = Totals::default();
         let outputs = self.rules.plan.outputs.clone();
         self.each_bucket(|bucket| {
             bucket.total(&outputs, start_ms, &mut totals)?;
@@ -219,10 +204,9 @@ impl Task {
         let last_period = period_ms(&self.rules.plan, self.open_ms);
         self.open_ms = self.open_ms.max(pane.start_ms);
         self.closed.retain(|start_ms| *start_ms >= pane.start_ms);
-        self.direct.retain(|start_ms, _| *start_ms >= pane.start_ms);
         self.panes.retain(|start_ms, _| *start_ms >= period);
         // Only when a period is over there is much to forget.
-        if last_period < period || self.rules.plan.unit == Unit::Record {
+        if last_period < period {
             let forgotten = self.each_bucket(|bucket| {
                 bucket.forget(pane.start_ms, period);
                 Ok(())
@@ -236,10 +220,6 @@ impl Task {
         let panes = self.panes_of(period_ms);
         let nth = panes.partition_point(|start| *start < start_ms) as u64;
         Placed { start_ms, period_ms, nth, of: panes.len() as u64 }
-    }
-
-    fn placed_alone(&self, start_ms: i64) -> Placed {
-        Placed { start_ms, period_ms: start_ms, nth: 0, of: 1 }
     }
 
     fn panes_of(&mut self, period_start_ms: i64) -> Arc<[i64]> {

@@ -30,6 +30,23 @@ fn shuffled(scene: &Scene, seed: u64) -> Scene {
     out
 }
 
+/// Some records again, each at some later place in the log.
+fn repeated(scene: &Scene, seed: u64) -> Scene {
+    let mut steps = scene.steps.clone();
+    for step in &scene.steps {
+        let Step::Record(entry) = step else { continue };
+        let chance = blake3::hash(&[seed, u64::from(entry.number)].map(u64::to_be_bytes).concat());
+        let [often, far, ..] = *chance.as_bytes();
+        let is_this = |step: &Step| matches!(step, Step::Record(e) if e.number == entry.number);
+        let from = steps.iter().position(is_this).unwrap() + 1;
+        if often % 2 == 0 {
+            let to = from + usize::from(far) * (steps.len() - from) / 255;
+            steps.insert(to, step.clone());
+        }
+    }
+    Scene { steps, ..scene.clone() }
+}
+
 /// Order does not matter to these plans.
 const BY_HASH: Pick = Pick {
     records: true,
@@ -67,6 +84,12 @@ proptest! {
     #[test]
     fn no_subject_counts_for_more_than_its_bounds(scene in assaults(150)) {
         prop_assert_eq!(exceeded(&scene, &engine(&scene)), None);
+    }
+
+    /// What was in flight when a gateway died may arrive after it was sent again.
+    #[test]
+    fn a_record_that_comes_twice_counts_once(scene in scenes(ANY, 60), seed in any::<u64>()) {
+        prop_assert_eq!(engine(&scene), engine(&repeated(&scene, seed)));
     }
 
     #[test]

@@ -127,7 +127,8 @@ fn where_clocks_change_each_record_is_in_one_pane_of_one_period() {
         for at in moments {
             let (start_ms, _) = shape.panes.containing(at).unwrap();
             *expected.entry(start_ms).or_default() += 1;
-            task.accept(0, Entry::at(at, at).contribution()).unwrap();
+            let entry = Entry { number: total, ..Entry::at(at, at) };
+            task.accept(0, entry.contribution()).unwrap();
             total += 1;
         }
         let mut counted = 0;
@@ -137,7 +138,7 @@ fn where_clocks_change_each_record_is_in_one_pane_of_one_period() {
             counted += found;
             lengths.push((end_ms - start_ms) / half_hour_ms);
         }
-        assert_eq!(counted, total);
+        assert_eq!(counted, i64::from(total));
         for (start_ms, end_ms) in shape.periods.stretches() {
             let inside = |(start, _): &(i64, i64)| start_ms <= *start && *start < end_ms;
             let length: i64 =

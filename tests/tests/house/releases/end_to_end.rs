@@ -15,7 +15,7 @@ use sluicegate_tests::{
     gateway::Gateway,
     kafka::fresh_name,
     postgres::Database,
-    releases::{Expected, Sent, Spec, Wards, expected, judge, now_ms, policies},
+    releases::{Expected, REGION, Sent, Spec, Wards, expected, judge, now_ms, policies},
     require,
 };
 
@@ -285,4 +285,41 @@ async fn the_search_finds_people_who_are_delivered_in_clear() {
     assert!(!found.is_empty(), "people went unnoticed");
     assert!(found.iter().all(|finding| finding.place.contains("fra.db")), "{found:?}");
     tell(&format!("delivered in clear, {} strings are found", found.len()));
+}
+
+/// What a record brings to a release in another country crosses the same border as a copy of it would, and is
+/// on record as such, although no copy is delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_crosses_a_border_on_its_way_into_a_release_is_on_record() {
+    let spec = Spec::counting("totals");
+    let house = House::new(Store::Sqlite, Pipeline::Embedded, &[&spec]);
+    let policy = policies(&[&spec])
+        .replace("[{ code: DE }]", "[{ code: DE }, { code: FR }]")
+        .replace("{ fixed: DE }", "{ fixed: FR }")
+        .replace("deliver-to: [home]", &format!("deliver-to: [{REGION}]"));
+    let allowed = "---\napiVersion: sluicegate/v1\nkind: TransferRule\n\
+                   metadata: { name: to-frankfurt, citations: [test] }\nbecause: they have a contract\n\
+                   from: [FR]\nto: [DE]\nallow:\n  categories: [user.id, shop]\n  recipients: [house]\n  \
+                   mechanism: { type: scc, module: 2, tia: TIA-1, expires: 2099-01-01 }\n";
+    house.write_policies(0, &(policy + allowed));
+    let gateway = house.start(0).await;
+    let stream = [Sent::new("p", "north", now_ms()), Sent::new("q", "west", now_ms())];
+    Publisher::of(house.client("app"), gateway.url("")).send_all(&spec, &stream).await;
+    let operator = client(&house.ca, &Credential::Certificate(&house.identity("operator")));
+    let metrics = operator.get(gateway.admin_url("/metrics")).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let counted = format!("sluicegate_transfers_total{{region=\"{REGION}\"}} 2");
+    assert!(metrics.contains(&counted), "{metrics}");
+    assert_eq!(gateway.stop().await, Some(0));
+    let (entries, _) = house.entries().await;
+    let crossed: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Transfer(transfer) => Some(transfer),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(crossed.len(), 1, "{crossed:?}");
+    assert_eq!((&*crossed[0].crossing.rule, crossed[0].events), ("to-frankfurt", 2));
+    assert!(house.topic(&spec.dataset()).await.is_empty(), "a copy was delivered");
 }
