@@ -84,6 +84,8 @@ pub enum AppendError {
 pub struct Claim {
     pub key: [u8; 32],
     pub fingerprint: [u8; 32],
+    /// When the request arrived: who takes it up again goes on with this time.
+    pub at_us: i64,
     pub expires_us: i64,
 }
 

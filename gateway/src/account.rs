@@ -324,7 +324,7 @@ impl Account {
         grant: &Grant<'_>,
         snapshot: &Snapshot,
         judged: Vec<Judged>,
-        keyed: Option<&Keyed>,
+        keyed: Option<(&Keyed, i64)>,
     ) -> Result<Recorded, AccountError> {
         let started = tokio::time::Instant::now();
         let ledger = self.ledger()?;
@@ -350,10 +350,10 @@ impl Account {
         let transfers = used.transfers.into_iter().map(|(treatment, crossing, events)| {
             Entry::Transfer(audit::Transfer { request: head.request, treatment, crossing, events })
         });
-        let claim = keyed.map(|keyed| audit::Claim {
-            key: keyed.key,
-            fingerprint: keyed.fingerprint,
-            expires_us: self.ambient.clock.now_us().saturating_add(self.claim_us),
+        let claim = keyed.map(|(keyed, arrival_ms)| {
+            let at_us = arrival_ms.saturating_mul(1_000);
+            let expires_us = at_us.saturating_add(self.claim_us);
+            audit::Claim { key: keyed.key, fingerprint: keyed.fingerprint, at_us, expires_us }
         });
         let appended: Appended = ledger
             .intend(intent, events, used.details, transfers.collect(), claim)

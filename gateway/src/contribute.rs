@@ -39,8 +39,8 @@ pub struct Moment {
     /// From the dataset's event time; without one, the arrival.
     pub event_ms: i64,
     pub arrival_ms: i64,
-    /// Of the request, or of its idempotency key: the same when it is repeated, so that a record
-    /// whose first copy was still on its way counts once.
+    /// Of the request, or of its idempotency key: the same when it is repeated, as is the arrival,
+    /// so that a record whose first copy was still on its way counts once.
     pub request: RequestId,
     pub seq: u32,
 }

@@ -66,6 +66,14 @@ pub enum Outcome {
     },
 }
 
+/// When a request arrived, and what its records are known by.
+struct Arrived {
+    request: RequestId,
+    /// The number of its first record.
+    first: u32,
+    ms: i64,
+}
+
 /// Why a request stopped before its records had fates of their own.
 #[derive(Debug)]
 pub enum Stopped {
@@ -136,7 +144,8 @@ impl Flow {
         let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
         let (request, first) = (received.request, received.first);
         let (head, records) = self.account.head(who, target, &snapshot.table, received);
-        let judged = self.judge(records, &grant, &snapshot, (request, first));
+        let arrived = Arrived { request, first, ms: self.policy.clock_ms() };
+        let judged = self.judge(records, &grant, &snapshot, arrived);
         let recorded = self.account.record(&head, &grant, &snapshot, judged, None).await?;
         let landings = deliver::deliver(recorded.by_region(), &self.regions).await;
         self.account.settle(&recorded, &landings, None);
@@ -165,10 +174,15 @@ impl Flow {
         let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
         let request = received.request;
         let (head, records) = self.account.head(who, target, &snapshot.table, received);
-        let judged = self.judge(records, &grant, &snapshot, (keyed.repeats(), head.first));
+        // A repetition brings to releases what the first attempt brought, to the letter.
+        let ms = earlier
+            .as_ref()
+            .map_or_else(|| self.policy.clock_ms(), |claimed| claimed.at_us.div_euclid(1_000));
+        let arrived = Arrived { request: keyed.repeats(), first: head.first, ms };
+        let judged = self.judge(records, &grant, &snapshot, arrived);
         let (request, recorded, mut landings) = match earlier {
             None => {
-                let keyed = Some(&keyed);
+                let keyed = Some((&keyed, ms));
                 let fresh = self.account.record(&head, &grant, &snapshot, judged, keyed).await?;
                 (request, fresh, Vec::new())
             }
@@ -244,10 +258,9 @@ impl Flow {
         records: Vec<Record>,
         grant: &Grant<'_>,
         snapshot: &Snapshot,
-        (request, seq): (RequestId, u32),
+        Arrived { request, first: seq, ms: arrival_ms }: Arrived,
     ) -> Vec<Judged> {
         let scratch = transform::Protected::default();
-        let arrival_ms = self.policy.clock_ms();
         let mut judge = Judge { grant, snapshot, scratch, arrival_ms, request, seq };
         records.into_iter().map(|record| self.counted(grant, judge.fate(record))).collect()
     }

@@ -197,7 +197,7 @@ impl Committer {
             events += append.events.len();
             let blobs = append.blobs.iter().flatten();
             blob_bytes += blobs.map(|(_, blob)| blob.len()).sum::<usize>();
-            self.take(&mut flush, &mut draft, append, size, next, now.us);
+            self.take(&mut flush, &mut draft, append, size, next);
             if events >= FLUSH_EVENTS || blob_bytes >= FLUSH_BLOB_BYTES {
                 break;
             }
@@ -214,15 +214,7 @@ impl Committer {
     }
 
     /// Puts one append into the row that is being made.
-    fn take(
-        &self,
-        flush: &mut Flush,
-        draft: &mut Draft,
-        append: Append,
-        size: usize,
-        wseq: u64,
-        now_us: i64,
-    ) {
+    fn take(&self, flush: &mut Flush, draft: &mut Draft, append: Append, size: usize, wseq: u64) {
         let leaf = u32::try_from(draft.leaves.len()).unwrap_or(u32::MAX);
         let mut first = Position { writer: self.options.writer, wseq, leaf };
         let mut key = None;
@@ -280,7 +272,7 @@ impl Committer {
                 fingerprint: claim.fingerprint,
                 wseq,
                 leaf,
-                at_us: now_us,
+                at_us: claim.at_us,
                 expires_us: claim.expires_us,
             });
         }

@@ -231,7 +231,7 @@ pub(crate) fn outcome(of: Position, region: &str, at: &[(i64, u32)]) -> Outcome 
 }
 
 pub(crate) fn claim(key: u8) -> Claim {
-    Claim { key: [key; 32], fingerprint: [1; 32], expires_us: i64::MAX }
+    Claim { key: [key; 32], fingerprint: [1; 32], at_us: 0, expires_us: i64::MAX }
 }
 
 pub(crate) fn auth_failure(code: &str) -> Entry {
