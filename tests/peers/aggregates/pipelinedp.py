@@ -26,8 +26,8 @@ def main(path, keys, variant, runs, to):
     taken, published, bounded = [], [], []
     for _ in range(int(runs)):
         before.clear()
-        time, rows_out = same.seconds(lambda: release(rows, keys, variant))
-        taken.append(time)
+        took, rows_out = same.seconds(lambda: release(rows, keys, variant))
+        taken.append(took)
         published.append({k: [m.privacy_id_count, m.count, m.sum] for k, m in rows_out})
         bounded.append(matched(rows_out, before))
     same.save(

@@ -23,9 +23,9 @@ def main(path, keys, variant, runs, to):
     version = subprocess.run([BINARY, "--version"], capture_output=True, text=True, check=True).stdout
     taken, published, bounded = [], [], []
     for times in [1] * TIMED + [int(runs) - TIMED]:
-        time, window = same.seconds(lambda: simulate(path, release, times))
+        took, window = same.seconds(lambda: simulate(path, release, times))
         if times == 1:
-            taken.append(time)
+            taken.append(took)
         for run in range(times):
             published.append({r["key"]: r["published"][run] for r in window if r["published"][run]})
             bounded.append({r["key"]: r["bounded"] for r in window})
