@@ -1,5 +1,6 @@
 //! What policy, protection and ledger cost on the whole way: HTTPS publishing through the service,
-//! against the same listener and the same embedded pipeline without them, in one run, in turns.
+//! against the same listener and the same embedded pipeline without them, in one run, in turns. And
+//! what a release of the same records costs on top: the same service and policies with one more.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -7,7 +8,12 @@
     reason = "a benchmark may stop, and speaks to a person"
 )]
 
-use std::{path::Path, process::Command, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::State, response::IntoResponse, routing::post};
 use bytes::Bytes;
@@ -25,6 +31,24 @@ use sluicegate_gateway::{
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 
 const ROUNDS: usize = 7;
+
+/// A pane every ten seconds, so that several are closed, noised and published while we measure.
+const RELEASE: &str = "\
+apiVersion: sluicegate/v1
+kind: Release
+metadata: { name: events-by-country, citations: [x] }
+because: it is measured
+dataset: events
+topic: events-by-country
+unit: { subject: customer.id, domain: customer-id, period: 24h }
+budget: { epsilon: 4.0, delta: 1e-9 }
+window: { size: 10s, lateness: 1s }
+bounds: { windows-per-period: 6, keys-per-window: 2, records-per-key: 3 }
+keys: { field: customer.country, public: [DE, FR] }
+release:
+  - { what: subjects, share: 0.5 }
+  - { what: count, share: 0.5 }
+";
 
 /// The plain alternative: the body is read, its records are appended, their offsets answered.
 struct Plain {
@@ -131,38 +155,86 @@ fn main() {
     runtime.block_on(run());
 }
 
-async fn run() {
-    let dir = tempfile::tempdir().unwrap();
-    let made = dir.path().join("house");
+/// A folder with starter policies, and `release` among them.
+fn house(made: PathBuf, release: Option<&str>) -> PathBuf {
     let init =
         Command::new(env!("CARGO_BIN_EXE_sluicegate")).arg("init").arg(&made).output().unwrap();
     assert!(init.status.success());
-    let mut config = config::load(&made.join("sluicegate.yaml")).unwrap();
+    if let Some(release) = release {
+        std::fs::write(made.join("policies/release.yaml"), release).unwrap();
+    }
+    made
+}
+
+fn config(house: &Path) -> Config {
+    let mut config = config::load(&house.join("sluicegate.yaml")).unwrap();
     config.listen.address.set_port(0);
     config.admin.address.set_port(0);
-    let plain = start_plain(&config, &dir.path().join("plain.db")).await;
-    let service = Service::start(config, Ambient::system()).await.unwrap();
-    while !service.health.troubles().await.is_empty() {
+    config
+}
+
+async fn start(house: &Path) -> Service {
+    let service = Service::start(config(house), Ambient::system()).await.unwrap();
+    let started = Instant::now();
+    loop {
+        let troubles = service.health.troubles().await;
+        if troubles.is_empty() {
+            return service;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "not ready: {troubles:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let client = client(&made);
-    let url = |address| format!("https://{address}/v1/topics/events/records");
+}
+
+/// How many records a topic has had.
+async fn records(house: &Path, topic: &str) -> i64 {
+    let pipeline = Embedded::open(&house.join("eu.db"), 4, Arc::new(SystemClock)).await.unwrap();
+    let mut all = 0;
+    for partition in 0..4 {
+        all += pipeline.read(topic, partition, i64::MAX, 0).await.unwrap().end;
+    }
+    all
+}
+
+async fn run() {
+    let dir = tempfile::tempdir().unwrap();
+    let without = house(dir.path().join("without"), None);
+    let with = house(dir.path().join("with"), Some(RELEASE));
+    let plain = start_plain(&config(&without), &dir.path().join("plain.db")).await;
+    let (service, releasing) = (start(&without).await, start(&with).await);
+    let clients = [client(&without), client(&without), client(&with)];
+    let urls = [plain, service.data, releasing.data]
+        .map(|address| format!("https://{address}/v1/topics/events/records"));
     println!("records/s, median of {ROUNDS} rounds in turns; embedded pipeline, SQLite ledger");
-    println!("{:<34} {:>10} {:>10} {:>8}", "", "plain", "sluicegate", "ratio");
+    println!(
+        "{:<30} {:>10} {:>10} {:>8} {:>14} {:>8}",
+        "", "plain", "sluicegate", "ratio", "with a release", "ratio"
+    );
+    let mut sent = 0;
     for (tasks, requests, records) in [(1, 20, 500), (4, 20, 500), (1, 100, 1), (16, 40, 1)] {
-        let (mut without, mut with) = (Vec::new(), Vec::new());
+        let mut rates = [const { Vec::new() }; 3];
         for _ in 0..ROUNDS {
-            without.push(rate(&client, &url(plain), tasks, requests, records).await);
-            with.push(rate(&client, &url(service.data), tasks, requests, records).await);
+            for ((client, url), rates) in clients.iter().zip(&urls).zip(&mut rates) {
+                rates.push(rate(client, url, tasks, requests, records).await);
+            }
+            sent += tasks * requests * records;
         }
-        let ratios = without.iter().zip(&with).map(|(a, b)| b / a).collect();
+        let ratio = |a: &[f64], b: &[f64]| median(a.iter().zip(b).map(|(a, b)| b / a).collect());
+        let [a, b, c] = &rates;
         println!(
-            "{:<34} {:>10.0} {:>10.0} {:>8.2}",
+            "{:<30} {:>10.0} {:>10.0} {:>8.2} {:>14.0} {:>8.2}",
             format!("{tasks} publishers × {records} a request"),
-            median(without),
-            median(with),
-            median(ratios)
+            median(a.clone()),
+            median(b.clone()),
+            ratio(a, b),
+            median(c.clone()),
+            ratio(b, c),
         );
     }
     service.stop().await;
+    releasing.stop().await;
+    let counted = records(&with, "events-by-country.contributions").await;
+    let released = records(&with, "events-by-country").await;
+    println!("the release counted {counted} of {sent} records and published {released} messages");
+    assert!(counted == i64::try_from(sent).unwrap() && released > 0);
 }
