@@ -187,3 +187,31 @@ fn opendps_own_threshold_leaks_more_than_it_reports() {
     let exact = Exact::of(noise).tail(threshold - 1);
     verdict("  the same, δ as the plan would charge it", exact, proved, false);
 }
+
+/// What `policy check` accepts, the gateway publishes: opendp's map, with its own rounding, agrees with every
+/// threshold that the planner makes, down to a δ where that rounding is all there is.
+#[test]
+fn the_planners_thresholds_are_taken_by_opendp() {
+    let mut refused = 0;
+    for delta in ["1e-5", "1e-6", "1e-7", "1e-9", "1e-12", "1e-15"] {
+        for epsilon in ["0.5", "1.0", "2.0"] {
+            for (keys, share) in [(1, "1.0"), (4, "0.5"), (10, "0.2")] {
+                let rest = if share == "1.0" { "" } else { ", { what: count, share: 0.1 }" };
+                let planned = plan(&format!(
+                    "budget: {{ epsilon: {epsilon}, delta: {delta}, accounting: pure }}\n\
+                     bounds: {{ windows-per-period: 2, keys-per-window: {keys}, records-per-key: 5 }}\n\
+                     keys: {{ field: country }}\n\
+                     release: [{{ what: subjects, share: {share} }}{rest}]\n"
+                ));
+                let verdict = OpenDp::for_plan(&planned).err();
+                assert_eq!(verdict, None, "δ {delta}, ε {epsilon}, {keys} keys");
+                // Ten less leaks several times as much, which shows wherever δ is above the rounding.
+                let by = -10 * i64::from(keys);
+                let leaks = OpenDp::for_plan(&moved(&planned, by)).is_err();
+                assert!(leaks || matches!(delta, "1e-12" | "1e-15"), "δ {delta}, ε {epsilon}");
+                refused += usize::from(leaks);
+            }
+        }
+    }
+    assert!(refused >= 36, "{refused}");
+}
