@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use sluicegate_policies::{
     Dataset,
-    release::{Keys, ReleasePlan, What, noise_sd},
+    release::{Keys, ReleasePlan, Stretch, What, noise_sd},
 };
 
 use crate::{
@@ -69,6 +69,8 @@ pub struct Simulation {
 pub struct Window {
     pub start_ms: i64,
     pub end_ms: i64,
+    /// 0 the first time; with `late: revise` the window comes again.
+    pub revision: u32,
     pub rows: Vec<Row>,
 }
 
@@ -143,7 +145,7 @@ pub fn simulate(
         windows: Vec::new(),
         outputs: Vec::new(),
     };
-    let mut open_ms: Option<i64> = None;
+    let mut due: Option<Due> = None;
     let mut now_ms = i64::MIN;
     for (offset, recorded) in (0_i64..).zip(stream) {
         let recorded = recorded?;
@@ -155,8 +157,8 @@ pub fn simulate(
         let told = recorded.arrival_ms.or(event_ms);
         let told = told.ok_or_else(|| SimulateError::NoTime(dataset.name.clone()))?;
         now_ms = now_ms.max(told);
-        let from = *open_ms.get_or_insert(plan.schedule.pane.containing(told).start_ms);
-        open_ms = Some(close_due(plan, &mut task, &mut closed, from, now_ms)?);
+        let due = due.get_or_insert_with(|| Due::from(plan, told));
+        due.close(plan, &mut task, &mut closed, now_ms, plan.schedule.pane.containing(now_ms))?;
         let moment = Moment {
             event_ms: event_ms.unwrap_or(now_ms),
             arrival_ms: now_ms,
@@ -183,10 +185,10 @@ pub fn simulate(
         contributor.clamp(&mut contribution);
         task.accept(offset, contribution).map_err(|e| SimulateError::Window(e.to_string()))?;
     }
-    if let Some(from) = open_ms {
-        let last = plan.schedule.pane.containing(now_ms);
-        let end = PaneId { start_ms: last.start_ms, end_ms: last.end_ms, revision: 0 };
-        close_due(plan, &mut task, &mut closed, from, runner::fires_ms(plan, end))?;
+    if let Some(mut due) = due {
+        let newest = plan.schedule.pane.containing(now_ms);
+        let end = runner::fires_ms(plan, pane(newest, *runner::revisions(plan).end()));
+        due.close(plan, &mut task, &mut closed, end, newest)?;
     }
     draw(plan, runs, closed, &truths, &mut out)?;
     Ok(out)
@@ -197,24 +199,59 @@ fn new_task(contributor: &Contributor, spill: &Path) -> Task {
     Task::new(contributor.plan.clone(), &contributor.choice, limits, spill.to_owned())
 }
 
-/// Closes what the stream's clock has passed, and says which pane is the oldest open one.
-fn close_due(
-    plan: &ReleasePlan,
-    task: &mut Task,
-    closed: &mut BTreeMap<PaneId, Totals>,
-    mut from: i64,
-    now_ms: i64,
-) -> Result<i64, SimulateError> {
-    loop {
-        let pane = plan.schedule.pane.containing(from);
-        let id = PaneId { start_ms: pane.start_ms, end_ms: pane.end_ms, revision: 0 };
-        if runner::fires_ms(plan, id) > now_ms || pane.end_ms <= from {
-            return Ok(from);
-        }
-        let totals = task.close(pane.start_ms, 0);
-        closed.insert(id, totals.map_err(|e| SimulateError::Window(e.to_string()))?);
-        from = pane.end_ms;
+/// What is still to be published, by the stream's clock.
+struct Due {
+    /// The start of the oldest pane that was not published yet.
+    next_ms: i64,
+    /// Of published panes what comes again, by when.
+    again: BTreeSet<(i64, PaneId)>,
+}
+
+impl Due {
+    /// From the pane of the first record on.
+    fn from(plan: &ReleasePlan, first_ms: i64) -> Self {
+        let next_ms = plan.schedule.pane.containing(first_ms).start_ms;
+        Self { next_ms, again: BTreeSet::new() }
     }
+
+    /// Closes what fires up to a moment, of panes not after `newest`.
+    fn close(
+        &mut self,
+        plan: &ReleasePlan,
+        task: &mut Task,
+        closed: &mut BTreeMap<PaneId, Totals>,
+        now_ms: i64,
+        newest: Stretch,
+    ) -> Result<(), SimulateError> {
+        let mut take = |id: PaneId| {
+            let totals = task.close(id.start_ms, id.revision);
+            closed.insert(id, totals.map_err(|e| SimulateError::Window(e.to_string()))?);
+            Ok(())
+        };
+        loop {
+            let id = pane(plan.schedule.pane.containing(self.next_ms), 0);
+            let is_due = runner::fires_ms(plan, id) <= now_ms && id.start_ms <= newest.start_ms;
+            if !is_due || id.end_ms <= self.next_ms {
+                break;
+            }
+            take(id)?;
+            let revisions =
+                runner::revisions(plan).skip(1).map(|revision| PaneId { revision, ..id });
+            self.again.extend(revisions.map(|id| (runner::fires_ms(plan, id), id)));
+            self.next_ms = id.end_ms;
+        }
+        while let Some((fires_ms, id)) = self.again.first().copied()
+            && fires_ms <= now_ms
+        {
+            self.again.pop_first();
+            take(id)?;
+        }
+        Ok(())
+    }
+}
+
+fn pane(stretch: Stretch, revision: u32) -> PaneId {
+    PaneId { start_ms: stretch.start_ms, end_ms: stretch.end_ms, revision }
 }
 
 impl Truth {
@@ -269,7 +306,8 @@ fn draw(
             }
         });
         let rows = rows.collect();
-        out.windows.push(Window { start_ms: pane.start_ms, end_ms: pane.end_ms, rows });
+        let PaneId { start_ms, end_ms, revision } = pane;
+        out.windows.push(Window { start_ms, end_ms, revision, rows });
     }
     out.outputs = summaries(plan, &out.windows);
     Ok(())

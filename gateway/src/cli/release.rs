@@ -214,7 +214,11 @@ fn show(simulation: &Simulation) {
     let names = names.join(", ");
     for window in simulation.windows.iter().take(SHOWN) {
         let (from, to) = (utc(window.start_ms), utc(window.end_ms));
-        say(format!("\nwindow {from} to {to}; {names}"));
+        let again = match window.revision {
+            0 => String::new(),
+            revision => format!(", revision {revision}"),
+        };
+        say(format!("\nwindow {from} to {to}{again}; {names}"));
         say(format!("  {:<24} {:>24} {:>24} {:>24}", "key", "true", "bounded", "published"));
         let mut rows: Vec<_> = window.rows.iter().collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.truth.first().copied()));

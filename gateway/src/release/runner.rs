@@ -186,7 +186,7 @@ pub fn fires_ms(plan: &ReleasePlan, pane: PaneId) -> i64 {
 }
 
 /// The revisions of a pane, the first of them 0.
-fn revisions(plan: &ReleasePlan) -> std::ops::RangeInclusive<u32> {
+pub fn revisions(plan: &ReleasePlan) -> std::ops::RangeInclusive<u32> {
     match plan.schedule.late {
         Late::Revise { max, .. } => 0..=max,
         Late::Drop | Late::AssignToOpen => 0..=0,

@@ -183,13 +183,59 @@ fn every_ward_is_published_and_a_monitor_that_repeats_itself_counts_six_times() 
     }
 }
 
+/// The policies of the advertisements with another line in place of the one that begins so.
+fn ads_with(house: &Path, begins: &str, line: &str) {
+    fs::create_dir(house.join("policies")).unwrap();
+    let mut changed = 0;
+    for file in ["1-words.yaml", "2-rules.yaml"] {
+        let policy = fs::read_to_string(folder("ad-metrics").join("policies").join(file)).unwrap();
+        let lines = policy.lines().map(|old| match old.starts_with(begins) {
+            true => {
+                changed += 1;
+                line
+            }
+            false => old,
+        });
+        let policy: String = lines.flat_map(|line| [line, "\n"]).collect();
+        fs::write(house.join("policies").join(file), policy).unwrap();
+    }
+    assert_eq!(changed, 1);
+}
+
+/// With `late: revise` a simulation has each window twice, and what was late for the first is in the second.
+#[test]
+fn a_simulation_has_the_revisions() {
+    let house = tempfile::tempdir().unwrap();
+    let revise =
+        "window: { size: 5m, lateness: 30s, late: revise, revisions: 1, revise-after: 10m }";
+    ads_with(house.path(), "window:", revise);
+    fs::copy(folder("ad-metrics").join("stream.ndjson"), house.path().join("stream.ndjson"))
+        .unwrap();
+    let simulation = simulated(house.path(), "placement-clicks");
+    let once = simulated(&folder("ad-metrics"), "placement-clicks");
+    assert!(simulation["late"].as_u64() < once["late"].as_u64());
+    let windows = simulation["windows"].as_array().unwrap();
+    assert_eq!(windows.len(), 2 * once["windows"].as_array().unwrap().len());
+    let mut more = 0;
+    for pair in windows.chunks(2) {
+        let [first, second] = pair else { panic!("a window without its revision") };
+        assert_eq!((&first["revision"], &second["revision"]), (&json!(0), &json!(1)));
+        assert_eq!(first["start_ms"], second["start_ms"]);
+        let counted = |window: &Value| -> i64 {
+            window["rows"].as_array().unwrap().iter().map(|row| numbers(row, "bounded")[1]).sum()
+        };
+        assert!(counted(second) >= counted(first));
+        more += counted(second) - counted(first);
+    }
+    assert!(more > 0, "nothing that was late is in a revision");
+}
+
 /// On a stream in which few send much, what is published is too low by what `policy explain` says, given the
 /// distribution: bias, not noise.
 #[test]
 fn the_bias_of_a_skewed_stream_is_what_explain_says() {
     const SUBJECTS: u64 = 400;
     let house = tempfile::tempdir().unwrap();
-    fs::create_dir(house.path().join("policies")).unwrap();
     let records = |subject: u64| 1 + 300 / (subject + 1);
     let mut crowds: BTreeMap<u64, u64> = BTreeMap::new();
     let mut lines = String::new();
@@ -212,20 +258,7 @@ fn the_bias_of_a_skewed_stream_is_what_explain_says() {
         "expect: {{ records: {all}, subjects: {SUBJECTS}, keys: 1, records-per-subject: [{}] }}",
         crowds.join(", ")
     );
-    let mut changed = 0;
-    for file in ["1-words.yaml", "2-rules.yaml"] {
-        let policy = fs::read_to_string(folder("ad-metrics").join("policies").join(file)).unwrap();
-        let lines = policy.lines().map(|line| match line.starts_with("expect:") {
-            true => {
-                changed += 1;
-                expect.as_str()
-            }
-            false => line,
-        });
-        let policy: String = lines.flat_map(|line| [line, "\n"]).collect();
-        fs::write(house.path().join("policies").join(file), policy).unwrap();
-    }
-    assert_eq!(changed, 1);
+    ads_with(house.path(), "expect:", &expect);
     let explained = said(house.path(), "policy", "explain", "placement-clicks", &[]);
     let stated = explained["bias"]["records_lost_at_least"].as_f64().unwrap();
     assert_eq!(explained["bias"]["records_lost_at_most"].as_f64(), Some(stated));
