@@ -238,9 +238,10 @@ fn product(a: u128, b: u128) -> (u128, u128) {
 /// all of that. The comparison in integers has none.
 const SLACK: f64 = 1.0 + 1e-12; // float: comparison with opendp's map
 /// opendp finds `1 − (1 − q)^L0` by way of numbers close to one, and rounds up at each step: for every
-/// key its δ is too large by some units in the last place of one. A policy's δ can be as small as
-/// that; the planner, which counts in integers and is held to known answers, has the last word there.
-const ROUNDED: f64 = 4.0 * f64::EPSILON; // float: comparison with opendp's map
+/// key its δ is too large by some units in the last place of one (four of them here, in 10⁻¹⁸). A
+/// policy's δ can be as small as that; the planner, which counts in integers and is held to known
+/// answers, has the last word there.
+const ROUNDED_ATTO: u64 = 888;
 
 #[expect(clippy::cast_precision_loss, reason = "the integers are compared exactly elsewhere")]
 fn map_laplace(
@@ -291,9 +292,9 @@ fn check_threshold(
     .map_err(drawing)?;
     let of = selection.sensitivity;
     let (_, leaked) = twin.map(&(of.l0, of.l1, of.linf)).map_err(drawing)?;
-    let charged = delta as f64 / 1e18; // float: comparison with opendp's map
-    let rounded = f64::from(of.l0) * ROUNDED;
-    if leaked <= charged * SLACK + rounded { Ok(()) } else { Err(leaks()) }
+    let charged = delta.saturating_add(ROUNDED_ATTO * u64::from(of.l0));
+    let charged = charged as f64 / 1e18; // float: comparison with opendp's map
+    if leaked <= charged * SLACK { Ok(()) } else { Err(leaks()) }
 }
 
 #[cfg(test)]
