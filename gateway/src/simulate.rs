@@ -2,6 +2,8 @@
 //! throw-away budget: for people who judge a plan before it bites, and for anyone who audits the
 //! noise. Its result is made of raw data and stays with whoever has them.
 
+mod hopping;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -36,6 +38,11 @@ pub enum SimulateError {
     NoTime(Arc<str>),
     #[error("line {line}: {why}")]
     Record { line: usize, why: String },
+    #[error(
+        "line {line}: its time makes more than {PANES_MAX} windows since the first record: is it right, \
+         and does `event-time` have the right `unit`?"
+    )]
+    TooManyWindows { line: usize },
     #[error("{0}")]
     Window(String),
     #[error("{0}")]
@@ -50,6 +57,9 @@ pub struct Recorded {
     pub arrival_ms: Option<i64>,
 }
 
+/// Most windows of one simulation: a wrong time of one record would make billions.
+pub const PANES_MAX: usize = 100_000;
+
 /// What would have been published, beside what is true.
 #[derive(Serialize)]
 pub struct Simulation {
@@ -61,8 +71,17 @@ pub struct Simulation {
     pub outside: u64,
     pub late: u64,
     pub runs: u32,
+    /// What makes the result doubtful, if anything does.
+    pub doubt: Option<String>,
+    /// As they are bounded and noised: where windows overlap, their panes.
     pub windows: Vec<Window>,
     pub outputs: Vec<Summary>,
+    /// Where windows overlap, the windows: sums of panes as published, of which each has as many as
+    /// the release says. A row has what was published of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hopping: Vec<Window>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hopping_outputs: Vec<Summary>,
 }
 
 #[derive(Serialize)]
@@ -142,8 +161,11 @@ pub fn simulate(
         outside: 0,
         late: 0,
         runs,
+        doubt: None,
         windows: Vec::new(),
         outputs: Vec::new(),
+        hopping: Vec::new(),
+        hopping_outputs: Vec::new(),
     };
     let mut due: Option<Due> = None;
     let mut now_ms = i64::MIN;
@@ -158,7 +180,8 @@ pub fn simulate(
         let told = told.ok_or_else(|| SimulateError::NoTime(dataset.name.clone()))?;
         now_ms = now_ms.max(told);
         let due = due.get_or_insert_with(|| Due::from(plan, told));
-        due.close(plan, &mut task, &mut closed, now_ms, plan.schedule.pane.containing(now_ms))?;
+        let newest = plan.schedule.pane.containing(now_ms);
+        due.close(plan, &mut task, &mut closed, now_ms, newest, recorded.line)?;
         let moment = Moment {
             event_ms: event_ms.unwrap_or(now_ms),
             arrival_ms: now_ms,
@@ -188,7 +211,15 @@ pub fn simulate(
     if let Some(mut due) = due {
         let newest = plan.schedule.pane.containing(now_ms);
         let end = runner::fires_ms(plan, pane(newest, *runner::revisions(plan).end()));
-        due.close(plan, &mut task, &mut closed, end, newest)?;
+        let line = usize::try_from(out.records).unwrap_or(usize::MAX);
+        due.close(plan, &mut task, &mut closed, end, newest, line)?;
+    }
+    if out.late * 2 > out.records {
+        out.doubt = Some(format!(
+            "{} of {} records are late, most of all: is the stream in the order of its arrival, and \
+             the time of each record right?",
+            out.late, out.records
+        ));
     }
     draw(plan, runs, closed, &truths, &mut out)?;
     Ok(out)
@@ -222,8 +253,12 @@ impl Due {
         closed: &mut BTreeMap<PaneId, Totals>,
         now_ms: i64,
         newest: Stretch,
+        line: usize,
     ) -> Result<(), SimulateError> {
         let mut take = |id: PaneId| {
+            if closed.len() >= PANES_MAX {
+                return Err(SimulateError::TooManyWindows { line });
+            }
             let totals = task.close(id.start_ms, id.revision);
             closed.insert(id, totals.map_err(|e| SimulateError::Window(e.to_string()))?);
             Ok(())
@@ -263,6 +298,19 @@ impl Truth {
         row.records += 1;
         for (total, value) in row.totals.iter_mut().zip(&contribution.values) {
             *total = total.saturating_add(value.unwrap_or(0));
+        }
+    }
+
+    /// Of both: who is in both is one subject.
+    fn add(&mut self, other: &Self) {
+        for (key, row) in &other.by_key {
+            let sum = self.by_key.entry(key.clone()).or_default();
+            sum.subjects.extend(&row.subjects);
+            sum.records += row.records;
+            sum.totals.resize(row.totals.len().max(sum.totals.len()), 0);
+            for (total, value) in sum.totals.iter_mut().zip(&row.totals) {
+                *total = total.saturating_add(*value);
+            }
         }
     }
 
@@ -309,7 +357,12 @@ fn draw(
         let PaneId { start_ms, end_ms, revision } = pane;
         out.windows.push(Window { start_ms, end_ms, revision, rows });
     }
-    out.outputs = summaries(plan, &out.windows);
+    out.outputs = summaries(plan, &out.windows, 1);
+    let panes = plan.schedule.panes_per_window;
+    if panes > 1 {
+        out.hopping = hopping::windows(plan, &out.windows, truths);
+        out.hopping_outputs = summaries(plan, &out.hopping, panes);
+    }
     Ok(())
 }
 
@@ -323,7 +376,7 @@ fn keys(plan: &ReleasePlan, totals: &Totals, truth: &Truth) -> BTreeSet<Arc<str>
 }
 
 #[expect(clippy::cast_precision_loss, reason = "errors are for people; nothing is released")]
-fn summaries(plan: &ReleasePlan, windows: &[Window]) -> Vec<Summary> {
+fn summaries(plan: &ReleasePlan, windows: &[Window], panes: u32) -> Vec<Summary> {
     let rows = || windows.iter().flat_map(|window| &window.rows);
     let summary = |(n, output): (usize, &sluicegate_policies::release::Output)| {
         let at = |values: &[i64]| values.get(n).copied().unwrap_or(0) as f64;
@@ -344,7 +397,7 @@ fn summaries(plan: &ReleasePlan, windows: &[Window]) -> Vec<Summary> {
                 What::Sum { scale, .. } => scale,
                 What::Subjects | What::Count => 0,
             },
-            noise_sd: noise_sd(output.noise),
+            noise_sd: noise_sd(output.noise) * f64::from(panes).sqrt(),
             noise_rms: rms(noise),
             error_rms: rms(error),
             bias_percent: if truth == 0.0 { 0.0 } else { -100.0 * lost / truth },

@@ -6,10 +6,10 @@ use crate::{
     compile::{self, CELLS_MAX},
     diagnostic::{Findings, Report},
     digest::digest,
-    document::Document,
+    document::{Document, Mode},
     lint,
     load::{Loaded, load},
-    model::{self, Model},
+    model::{self, Id, Model},
     plan::{BundleDigest, UnixMillis},
     release::{Expected, ReleasePlan},
     source::{Source, Span},
@@ -69,6 +69,17 @@ impl Bundle {
     /// it would mean. Only [`Bundle::releases`] are computed.
     pub fn all_releases(&self) -> impl Iterator<Item = &Arc<ReleasePlan>> {
         self.model.releases.iter().map(|r| &r.plan)
+    }
+
+    /// The other releases of a release's dataset that are charged or will be: whoever may read one
+    /// may be able to read all. Drafts are not.
+    pub fn released_with(&self, release: &str) -> Vec<&ReleasePlan> {
+        let all = &self.model.releases;
+        let Some(own) = all.iter().find(|r| &*r.plan.name == release) else { return Vec::new() };
+        let heads = &self.model.heads;
+        let charged = |rule: Id| heads.get(rule).is_some_and(|h| h.mode != Mode::Draft);
+        let others = all.iter().filter(|r| r.source == own.source && r.rule != own.rule);
+        others.filter(|r| charged(r.rule)).map(|r| &*r.plan).collect()
     }
 
     /// The volumes that the author expects of a release, if it is in the bundle and says any.

@@ -613,14 +613,99 @@ fn rows_must_not_name_people() {
     told(
         &[("field: campaign", "field: contact")],
         &[
-            "E r11: contact: `contact` looks like an identifier: its category is `user.email` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`; if the field is none, classify it so",
+            "E r11: contact: `contact` looks like an identifier: its category is `user.email` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`",
         ],
     );
     told(
         &[("field: campaign", "field: mail")],
         &[
-            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`; if the field is none, classify it so",
+            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`",
         ],
+    );
+}
+
+#[test]
+fn rows_must_not_be_of_the_subjects_category() {
+    let words = [
+        ("{ id: user.id }", "{ id: user.id }, { id: patient.chart }"),
+        (
+            "user.id: user.id, campaign: commerce.campaign",
+            "user.id: patient.chart, campaign: patient.chart",
+        ),
+    ];
+    let found = findings(&sources(&edited(WORDS, &words), RELEASE));
+    assert_eq!(
+        found,
+        [
+            "E r11: campaign: `campaign` looks like an identifier: its category is that of the subject / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`",
+        ]
+    );
+}
+
+/// A subject that no record has would leave pure noise, for ever.
+#[test]
+fn a_subject_is_a_field_of_the_dataset() {
+    told(
+        &[("subject: user.id", "subject: user.ids")],
+        &[
+            "E r7: user.ids: the dataset `clicks` does not list the field `user.ids` / did you mean `user.id`?",
+        ],
+    );
+    told_of_words(
+        &[(
+            "event-time: { field: at, unit: ms }",
+            "unlisted: refuse\nevent-time: { field: att, unit: ms }",
+        )],
+        &[
+            "E w30: att: the dataset does not list the field `att` / add it to `fields`, with its category",
+        ],
+    );
+}
+
+#[test]
+fn topics_are_named_as_kafka_names_them() {
+    let long = "t".repeat(250);
+    for name in ["''", "..", "a b", "x/y", "'../etc 😀'", &long] {
+        let found = findings(&sources(
+            WORDS,
+            &edited(RELEASE, &[("topic: totals", &format!("topic: {name}"))]),
+        ));
+        assert!(
+            matches!(found.as_slice(), [one] if one.contains("is no name of a topic")),
+            "{found:?}"
+        );
+    }
+    told(&[("topic: totals", "topic: a.B_9-c")], &[]);
+}
+
+#[test]
+fn expected_volumes_do_not_contradict_themselves() {
+    let expect = |volumes: &str| format!("expect: {{ {volumes} }}\nrelease:\n");
+    let doubted = |volumes: &str, said: &str| told(&[("release:\n", &expect(volumes))], &[said]);
+    doubted(
+        "records: 10, subjects: 650",
+        "W r12: records: 650 subjects cannot come with 10 records / each has at least one: correct `subjects` or `records`",
+    );
+    doubted(
+        "records: 10, subjects: 5, keys: 11",
+        "W r12: records: 11 rows cannot come of 10 records / each has at least one: correct `keys` or `records`",
+    );
+    doubted(
+        "records: 10, subjects: 5, windows-per-subject: 289",
+        "W r12: records: a subject cannot appear in 289 of the 288 windows of a period / correct `windows-per-subject`",
+    );
+    doubted(
+        "records: 850, subjects: 650, records-per-subject: [{ records: 1000, subjects: 5 }]",
+        "W r12: records: `records-per-subject` comes to 5000 records of 5 subjects, and `expect` says 850 of 650 / correct the one or the other, to within a tenth",
+    );
+    told(
+        &[(
+            "release:\n",
+            &expect(
+                "records: 1000, subjects: 600, keys: 9, windows-per-subject: 288, records-per-subject: [{ records: 1, subjects: 400 }, { records: 3, subjects: 210 }]",
+            ),
+        )],
+        &[],
     );
 }
 
@@ -886,7 +971,7 @@ fn a_field_that_becomes_a_token_is_an_identifier() {
             "kind: ProtectionRule\nmetadata: { name: tokens, citations: [x] }\nbecause: it must\napplies-to: { categories: [commerce.campaign] }\nprotect: [{ as: tokenize, with: { domain: users } }]\n---\napiVersion: sluicegate/v1\nkind: Purpose",
         )],
         &[
-            "E r11: campaign: `campaign` looks like an identifier: the rule `tokens` makes tokens of it / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`; if the field is none, classify it so",
+            "E r11: campaign: `campaign` looks like an identifier: the rule `tokens` makes tokens of it / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`",
         ],
     );
 }

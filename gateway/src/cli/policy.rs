@@ -7,17 +7,13 @@ use std::{
 
 use sluicegate_policies::{
     self as policies,
-    release::{
-        Declared, Expected, KeyKind, Keys, ReleasePlan, Share, Unit, What, error_by_epsilon,
-        error_by_windows,
-    },
+    release::{ReleasePlan, declared_by, error_by_epsilon, error_by_windows, panes_per_period},
 };
 
 use super::{Exit, Output, complain, plot, say};
 use crate::{
     ambient::{Clock, SystemClock},
     decide::read_bundle,
-    release::store::releases_of_a_pane,
 };
 
 #[derive(clap::Subcommand)]
@@ -181,29 +177,33 @@ fn explain(dir: &Path, question: &policies::Question, output: Output) -> Exit {
     }
 }
 
-/// A release of a folder of policies, whatever its mode and dates, and what its author expects.
-fn release_of(
+/// A release of a folder of policies, whatever its mode and dates, and the whole bundle.
+pub(super) fn release_of(
     dir: &Path,
     release: &str,
     output: Output,
-) -> Result<(Arc<ReleasePlan>, Option<Expected>), Exit> {
+) -> Result<(Arc<ReleasePlan>, policies::Bundle), Exit> {
     let sources = read(dir)?;
     let bundle = compile(&sources, output)?;
     let found = bundle.all_releases().find(|plan| &*plan.name == release).cloned();
-    found.map(|plan| (plan, bundle.expected(release).cloned())).ok_or_else(|| {
-        let known: Vec<&str> = bundle.all_releases().map(|plan| &*plan.name).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        complain(format!("the policies have no release of that name; they have: {known}"));
-        Exit::Usage
-    })
+    match found {
+        Some(plan) => Ok((plan, bundle)),
+        None => {
+            let known: Vec<&str> = bundle.all_releases().map(|plan| &*plan.name).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            complain(format!("the policies have no release of that name; they have: {known}"));
+            Err(Exit::Usage)
+        }
+    }
 }
 
 fn explain_release(dir: &Path, release: &str, output: Output) -> Exit {
-    let (plan, expected) = match release_of(dir, release, output) {
+    let (plan, bundle) = match release_of(dir, release, output) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    let explained = policies::release::explain(&plan, expected.as_ref());
+    let others = bundle.released_with(release);
+    let explained = policies::release::explain(&plan, bundle.expected(release), &others);
     match output {
         Output::Human => say(&explained),
         Output::Json => say(serde_json::to_string_pretty(&explained).unwrap_or_default()),
@@ -216,37 +216,23 @@ const EPSILONS: [f64; 13] = [0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 1.5, 2.5, 4.0, 6.0,
 const WINDOWS: [u32; 14] = [1, 2, 3, 5, 7, 10, 15, 24, 36, 60, 100, 200, 500, 1_440];
 
 fn drawn(plan: &ReleasePlan, against: Dial) -> Result<String, String> {
-    // Shares as they came out: parts of what all outputs cost.
-    let all: u64 = plan.outputs.iter().map(|output| output.cost.loss).sum();
-    let share = |cost: u64| {
-        let millionths = u128::from(cost) * 1_000_000 / u128::from(all.max(1));
-        Share(u32::try_from(millionths).unwrap_or(1_000_000))
-    };
-    let outputs: Vec<(What, Share)> =
-        plan.outputs.iter().map(|o| (o.what.clone(), share(o.cost.loss))).collect();
-    let declared = Declared {
-        accounting: plan.accounting,
-        epsilon: plan.promise.epsilon,
-        delta_atto: plan.promise.delta_atto,
-        panes_charged: match plan.unit {
-            Unit::Subject(_) => plan.bounds.windows_per_period,
-            Unit::Record => 1,
-        },
-        repeats: releases_of_a_pane(plan),
-        bounds: plan.bounds,
-        keys: match plan.keys {
-            Keys::Whole => KeyKind::Whole,
-            Keys::Public { .. } => KeyKind::Public,
-            Keys::Unknown { raw_floor, .. } => KeyKind::Unknown { raw_floor, noisy_floor: None },
-        },
-        outputs: &outputs,
-    };
+    let mut outputs = Vec::new();
+    let declared = declared_by(plan, &mut outputs);
+    let panes = plan.schedule.panes_per_window;
     let (curves, x) = match against {
-        Dial::Epsilon => (error_by_epsilon(&declared, &EPSILONS), "epsilon a person and period"),
-        Dial::Windows => (
-            error_by_windows(&declared, &WINDOWS),
-            "windows of a period in which a person is counted",
-        ),
+        Dial::Epsilon => {
+            (error_by_epsilon(&declared, panes, &EPSILONS), "epsilon a person and period")
+        }
+        Dial::Windows => {
+            // No more than there are, and all of them.
+            let most = u32::try_from(panes_per_period(plan)).unwrap_or(u32::MAX);
+            let mut windows: Vec<u32> = WINDOWS.into_iter().filter(|k| *k < most).collect();
+            windows.push(most);
+            (
+                error_by_windows(&declared, panes, &windows),
+                "windows of a period in which a person is counted",
+            )
+        }
     };
     let title = format!("{}: 95 % error of a window's numbers", plan.name);
     let axes = plot::Axes { title: &title, x, y: "95 % error, in the number's own unit" };
@@ -254,6 +240,10 @@ fn drawn(plan: &ReleasePlan, against: Dial) -> Result<String, String> {
 }
 
 fn plot_release(dir: &Path, release: &str, against: Dial, to: &Path) -> Exit {
+    if to.extension().is_some_and(|kind| !kind.eq_ignore_ascii_case("svg")) {
+        complain(format!("`{}`: a plot is an SVG; name a file that ends in `.svg`", to.display()));
+        return Exit::Usage;
+    }
     let plan = match release_of(dir, release, Output::Human) {
         Ok((plan, _)) => plan,
         Err(exit) => return exit,

@@ -16,11 +16,10 @@ use crate::{
     account::{Account, SEARCH_KEY},
     ambient::{Ambient, Clock, SystemClock},
     contribute::Contributor,
-    decide::read_bundle,
     deliver::Regions,
     keys::FileKeyring,
     record::Record,
-    simulate::{NOTE, Recorded, SimulateError, Simulation, simulate},
+    simulate::{NOTE, Recorded, SimulateError, Simulation, Summary, Window, simulate},
     telemetry::Metrics,
 };
 
@@ -53,7 +52,7 @@ pub(super) enum Verb {
 
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
     let Verb::Simulate { dir, release, input, runs, config } = verb;
-    let simulated = simulated(dir, release, input, *runs, config.as_deref());
+    let simulated = simulated(dir, release, input, *runs, config.as_deref(), output);
     match simulated {
         Ok(simulation) => {
             match output {
@@ -72,24 +71,21 @@ fn simulated(
     input: &Path,
     runs: u32,
     config: Option<&Path>,
+    output: Output,
 ) -> Result<Simulation, Exit> {
     let usage = |error: String| {
         complain(error);
         Exit::Usage
     };
-    let sources = read_bundle(dir).map_err(|e| usage(e.to_string()))?;
-    let bundle = super::policy::compile(&sources, Output::Human)?;
-    let table = bundle.table(SystemClock.now_ms()).map_err(|e| usage(e.render(&sources)))?;
-    let Some(plan) = table.releases().iter().find(|plan| &*plan.name == release) else {
-        let known: Vec<&str> = table.releases().iter().map(|plan| &*plan.name).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(usage(format!("no release of that name is in force; there is: {known}")));
-    };
+    let (plan, bundle) = super::policy::release_of(dir, release, output)?;
+    let table = bundle
+        .table(SystemClock.now_ms())
+        .map_err(|_| usage("the policies are not in force".to_owned()))?;
     let Some(dataset) = table.datasets().iter().find(|d| d.name == plan.dataset) else {
         return Err(usage("the release's dataset is not in the policy".to_owned()));
     };
     let random = Ambient::system();
-    let keyring = throw_away(plan, &random).map_err(&usage)?;
+    let keyring = throw_away(&plan, &random).map_err(&usage)?;
     let contributor = Contributor::new(plan.clone(), "simulation", &keyring, random.random.clone())
         .map_err(|e| usage(e.to_string()))?;
     if let Some(config) = config {
@@ -210,9 +206,25 @@ fn show(simulation: &Simulation) {
         simulation.windows.len(),
         simulation.runs
     ));
-    let names: Vec<&str> = simulation.outputs.iter().map(|output| &*output.output).collect();
+    if let Some(doubt) = &simulation.doubt {
+        say(format!("DOUBTFUL: {doubt}"));
+    }
+    let runs = u64::from(simulation.runs);
+    if simulation.hopping.is_empty() {
+        show_windows(&simulation.windows, &simulation.outputs);
+        show_outputs("all windows", &simulation.outputs, runs);
+    } else {
+        say("Windows are sums of panes as published; the panes alone are in `-o json`.");
+        show_windows(&simulation.hopping, &simulation.hopping_outputs);
+        show_outputs("all panes", &simulation.outputs, runs);
+        show_outputs("all windows", &simulation.hopping_outputs, runs);
+    }
+}
+
+fn show_windows(windows: &[Window], outputs: &[Summary]) {
+    let names: Vec<&str> = outputs.iter().map(|output| &*output.output).collect();
     let names = names.join(", ");
-    for window in simulation.windows.iter().take(SHOWN) {
+    for window in windows.iter().take(SHOWN) {
         let (from, to) = (utc(window.start_ms), utc(window.end_ms));
         let again = match window.revision {
             0 => String::new(),
@@ -224,7 +236,7 @@ fn show(simulation: &Simulation) {
         rows.sort_by_key(|row| std::cmp::Reverse(row.truth.first().copied()));
         for row in rows.iter().take(SHOWN) {
             let numbers = |values: &[i64]| {
-                let with = values.iter().zip(&simulation.outputs);
+                let with = values.iter().zip(outputs);
                 let texts = with.map(|(value, output)| decimal(*value, output.decimals));
                 texts.collect::<Vec<_>>().join(" ")
             };
@@ -239,14 +251,14 @@ fn show(simulation: &Simulation) {
             say(format!("  … {} more", rows.len() - SHOWN));
         }
     }
-    if simulation.windows.len() > SHOWN {
-        say(format!(
-            "\n… {} more windows; `-o json` has them all",
-            simulation.windows.len() - SHOWN
-        ));
+    if windows.len() > SHOWN {
+        say(format!("\n… {} more windows; `-o json` has them all", windows.len() - SHOWN));
     }
-    say("\nover all windows, runs and published rows:");
-    for summary in &simulation.outputs {
+}
+
+fn show_outputs(over: &str, outputs: &[Summary], runs: u64) {
+    say(format!("\nover {over}, runs and published rows:"));
+    for summary in outputs {
         let unit = 10_f64.powi(-i32::from(summary.decimals));
         let digits = usize::from(summary.decimals.max(1));
         say(format!(
@@ -256,9 +268,9 @@ fn show(simulation: &Simulation) {
             summary.noise_rms * unit,
             summary.noise_sd * unit,
             summary.error_rms * unit,
-            -summary.bias_percent,
+            0.0 - summary.bias_percent,
             summary.published_rows,
-            summary.rows * u64::from(simulation.runs)
+            summary.rows * runs
         ));
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct ReleaseSpec {
     #[serde(default)]
     pub(crate) widen: BTreeMap<PathKey, Located<u32>>,
     /// What a window usually holds. Only for `sluicegate policy explain`.
-    pub(crate) expect: Option<ExpectSpec>,
+    pub(crate) expect: Option<Located<ExpectSpec>>,
 }
 
 /// Whom the promise protects.

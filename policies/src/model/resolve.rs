@@ -321,7 +321,7 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
     let lineage =
         lineage.filter_map(|(n, p)| Some((n.as_str().into(), lineage_path(p, findings)?)));
     let lineage = lineage.collect();
-    let event_time = s.event_time.as_ref().and_then(|e| release::event_time(e, findings));
+    let event_time = s.event_time.as_ref().and_then(|e| release::event_time(e, s, findings));
     let privacy_budget = s.privacy_budget.as_ref();
     let privacy_budget = privacy_budget.and_then(|b| release::of_dataset(b, findings));
     let Some(id) = model.datasets.declare(name, "dataset", findings) else { return };
@@ -361,6 +361,11 @@ pub(super) fn topics(
     findings: &mut Findings<'_>,
 ) -> Vec<Arc<str>> {
     for topic in names {
+        if !is_topic(&topic.value) {
+            findings.error(topic.span, format!("`{}` is no name of a topic", topic.value)).help(
+                "1 to 249 letters, digits, `.`, `_` and `-`, as Kafka has it, and not `.` or `..`",
+            );
+        }
         let first = model.topics.insert(topic.value.as_str().into(), (id, topic.span));
         if let Some((other, span)) = first {
             let owner = model.datasets.name(other);
@@ -373,6 +378,12 @@ pub(super) fn topics(
         }
     }
     names.iter().map(|t| t.value.as_str().into()).collect()
+}
+
+/// As Kafka's `Topic.validate` has it.
+fn is_topic(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name.bytes().all(plain) && name != "." && name != ".."
 }
 
 fn field_path(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPath> {

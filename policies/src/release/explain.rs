@@ -8,10 +8,12 @@
 
 mod curves;
 mod text;
+mod together;
 
 use serde::{Deserialize, Serialize};
 
-pub use curves::{Curve, Point, error_by_epsilon, error_by_windows};
+pub use curves::{Curve, Point, declared_by, error_by_epsilon, error_by_windows};
+pub use together::Together;
 
 use super::{
     calendar::Calendar,
@@ -103,6 +105,9 @@ pub struct Costs {
     pub day_epsilon: Option<f64>,
     pub thirty_days_epsilon: Option<f64>,
     pub thirty_days_delta: Option<f64>,
+    pub year_epsilon: Option<f64>,
+    /// With all other releases of the dataset, if there are any.
+    pub together: Option<Together>,
     /// What part of the dataset's cap all panes of a period take, in percent, rounded up.
     pub percent_of_cap: u64,
 }
@@ -122,6 +127,8 @@ pub enum Rows {
         /// From so many subjects on, a row is published at least 97 times of 100.
         nearly_always_from: i64,
         raw_floor: Option<u32>,
+        /// How many units a row of one pane has at the expected volume, spread evenly.
+        expected_group: Option<u64>,
     },
 }
 
@@ -144,6 +151,9 @@ pub struct Accuracy {
     /// Whether the truth cannot be below zero.
     #[serde(skip)]
     never_negative: bool,
+    /// Whether only what is published in every pane of a window is this close.
+    #[serde(skip)]
+    of_complete_rows: bool,
 }
 
 /// What bounding takes away before any noise. Noise errs both ways, bounding only downwards.
@@ -166,9 +176,13 @@ pub struct Bias {
     pub panes_lost: Option<f64>,
 }
 
-/// A plan in words and figures.
+/// A plan in words and figures. `others`: the other releases of its dataset that are charged.
 #[must_use]
-pub fn explain(plan: &ReleasePlan, expected: Option<&Expected>) -> Explained {
+pub fn explain(
+    plan: &ReleasePlan,
+    expected: Option<&Expected>,
+    others: &[&ReleasePlan],
+) -> Explained {
     Explained {
         release: plan.name.to_string(),
         dataset: plan.dataset.to_string(),
@@ -176,8 +190,8 @@ pub fn explain(plan: &ReleasePlan, expected: Option<&Expected>) -> Explained {
         topic: plan.topic.to_string(),
         protects: protects(&plan.unit),
         schedule: times(plan),
-        cost: costs(plan),
-        rows: rows(plan),
+        cost: costs(plan, others),
+        rows: rows(plan, expected),
         outputs: plan.outputs.iter().map(|output| accuracy(plan, output, expected)).collect(),
         bias: bias(plan, expected),
         unprotected: text::unprotected(plan),
@@ -217,7 +231,7 @@ fn panes_charged(plan: &ReleasePlan) -> u32 {
     }
 }
 
-fn costs(plan: &ReleasePlan) -> Costs {
+fn costs(plan: &ReleasePlan, others: &[&ReleasePlan]) -> Costs {
     let panes = u64::from(panes_charged(plan));
     let spent = plan.cost.loss.saturating_mul(panes);
     let period_nano = match plan.accounting {
@@ -244,6 +258,8 @@ fn costs(plan: &ReleasePlan) -> Costs {
         day_epsilon: over(1).map(epsilon),
         thirty_days_epsilon: over(30).map(epsilon),
         thirty_days_delta: over(30).map(|periods| atto(delta_atto) * periods as f64),
+        year_epsilon: over(365).map(epsilon),
+        together: together::together(plan, others),
         percent_of_cap: percent_of_cap(spent, plan.cap.loss),
     }
 }
@@ -261,8 +277,8 @@ fn percent_of_cap(spent: u64, cap: u64) -> u64 {
     u64::try_from(percent).unwrap_or(u64::MAX)
 }
 
-/// The most periods that so many days can touch, where days begin with a period whenever the two
-/// divide.
+/// The most periods that so many days can touch, where the first begins with a period whenever the
+/// two divide.
 fn periods_in(period: &Calendar, days: i64) -> u64 {
     let (period, stretch) = (length_ms(period).max(1), days.saturating_mul(DAY_MS));
     let periods = if stretch % period == 0 {
@@ -283,7 +299,7 @@ fn length_ms(calendar: &Calendar) -> i64 {
     }
 }
 
-fn rows(plan: &ReleasePlan) -> Rows {
+fn rows(plan: &ReleasePlan, expected: Option<&Expected>) -> Rows {
     match &plan.keys {
         Keys::Whole => Rows::Whole,
         Keys::Public { path, values } => {
@@ -296,6 +312,13 @@ fn rows(plan: &ReleasePlan) -> Rows {
                 smallest_group: *threshold,
                 nearly_always_from: threshold.saturating_add(half as i64),
                 raw_floor: *raw_floor,
+                expected_group: expected.and_then(|expected| {
+                    let units = match plan.unit {
+                        Unit::Subject(_) => expected.subjects_per_pane,
+                        Unit::Record => expected.records_per_pane,
+                    };
+                    units.checked_div(expected.keys_per_pane?)
+                }),
             }
         }
     }
@@ -313,7 +336,7 @@ fn accuracy(plan: &ReleasePlan, output: &Output, expected: Option<&Expected>) ->
         .map(|volume| 100.0 * error_95 / (volume * panes));
     Accuracy {
         output: output.name.to_string(),
-        counts: text::counts(&output.what, &plan.unit),
+        counts: text::counts(&output.what, plan),
         noise: match output.noise {
             Noise::Laplace { .. } => "discrete Laplace",
             Noise::Gaussian { .. } => "discrete Gaussian",
@@ -326,6 +349,8 @@ fn accuracy(plan: &ReleasePlan, output: &Output, expected: Option<&Expected>) ->
             What::Subjects | What::Count => true,
             What::Sum { lo, .. } => lo >= 0,
         },
+        of_complete_rows: plan.schedule.panes_per_window > 1
+            && matches!(plan.keys, Keys::Unknown { .. }),
     }
 }
 
@@ -346,8 +371,10 @@ fn row_volume(plan: &ReleasePlan, output: &Output, expected: &Expected) -> Optio
         Keys::Unknown { .. } => expected.keys_per_pane?,
     };
     let volume = match &output.what {
-        What::Subjects => expected.subjects_per_pane as f64,
-        What::Count => expected.records_per_pane as f64,
+        What::Subjects if matches!(plan.unit, Unit::Subject(_)) => {
+            expected.subjects_per_pane as f64
+        }
+        What::Subjects | What::Count => expected.records_per_pane as f64,
         What::Sum { scale, lo, hi, .. } => {
             let largest = lo.unsigned_abs().max(hi.unsigned_abs()) as f64;
             let half = largest / 2.0 / 10_f64.powi(i32::from(*scale));
@@ -387,7 +414,8 @@ fn bias(plan: &ReleasePlan, expected: Option<&Expected>) -> Bias {
     }
 }
 
-fn panes_per_period(plan: &ReleasePlan) -> u64 {
+/// How many panes a period has: the most in which a subject can be counted.
+pub fn panes_per_period(plan: &ReleasePlan) -> u64 {
     match &plan.unit {
         Unit::Subject(unit) => {
             let pane = length_ms(&plan.schedule.pane).max(1).unsigned_abs();

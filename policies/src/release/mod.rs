@@ -10,7 +10,8 @@ mod privacy;
 pub use calendar::{Calendar, Stretch, Zone};
 pub use explain::{
     Accuracy, Bias, Costs, Crowd, Curve, Expected, Explained, Point, Protects, Rows, Times,
-    conversion_delta_atto, error_by_epsilon, error_by_windows, explain,
+    Together, conversion_delta_atto, declared_by, error_by_epsilon, error_by_windows, explain,
+    panes_per_period,
 };
 pub use plan::*;
 pub use privacy::*;

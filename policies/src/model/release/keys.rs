@@ -13,14 +13,16 @@ const MAX_BYTES: u32 = 128;
 const PUBLIC_MAX: usize = 100_000;
 
 /// Words of a category that mean an identifier, wherever they stand in it.
-const CATEGORY_WORDS: [&str; 24] = [
+const CATEGORY_WORDS: [&str; 27] = [
     "account",
     "address",
+    "card",
     "contact",
     "cookie",
     "device",
     "email",
     "e-mail",
+    "handle",
     "iban",
     "id",
     "identifier",
@@ -32,6 +34,7 @@ const CATEGORY_WORDS: [&str; 24] = [
     "name",
     "passport",
     "phone",
+    "plate",
     "session",
     "ssn",
     "token",
@@ -40,10 +43,16 @@ const CATEGORY_WORDS: [&str; 24] = [
     "uuid",
 ];
 /// Last words of a field's name that mean an identifier, whatever stands before them.
-const LAST_WORDS: [&str; 24] = [
+const LAST_WORDS: [&str; 34] = [
+    "addr",
     "address",
+    "birth",
+    "birthdate",
+    "birthday",
     "cookie",
+    "dob",
     "email",
+    "fingerprint",
     "guid",
     "hash",
     "iban",
@@ -52,12 +61,15 @@ const LAST_WORDS: [&str; 24] = [
     "ids",
     "imei",
     "ip",
+    "ipv",
     "login",
+    "mac",
     "mail",
     "mobile",
     "msisdn",
     "passport",
     "phone",
+    "plate",
     "session",
     "ssn",
     "surname",
@@ -65,12 +77,62 @@ const LAST_WORDS: [&str; 24] = [
     "token",
     "username",
     "uuid",
+    "vin",
 ];
 /// Names that mean an identifier when nothing stands before them.
 const WHOLE_NAMES: [&str; 12] = [
     "account", "customer", "device", "fullname", "name", "nickname", "patient", "person",
     "subject", "tel", "user", "visitor",
 ];
+/// Words that mean an identifier of whatever stands right before them.
+const NUMBERS: [&str; 4] = ["no", "nr", "num", "number"];
+/// What has such a number to itself, or names its person.
+const OWNERS: [&str; 22] = [
+    "bank",
+    "card",
+    "case",
+    "chart",
+    "client",
+    "contact",
+    "credit",
+    "employee",
+    "insurance",
+    "invoice",
+    "licence",
+    "license",
+    "member",
+    "national",
+    "nhs",
+    "order",
+    "phone",
+    "policy",
+    "registration",
+    "serial",
+    "social",
+    "tax",
+];
+/// What stands before `name` where it is a person's.
+const NAMES: [&str; 12] = [
+    "client", "display", "employee", "family", "first", "full", "given", "last", "maiden",
+    "member", "middle", "nick",
+];
+/// In what form something is written: what it is says the word before.
+const FORMS: [&str; 12] = [
+    "clean",
+    "enc",
+    "encoded",
+    "hashed",
+    "lower",
+    "lowercase",
+    "masked",
+    "md",
+    "norm",
+    "normalised",
+    "normalized",
+    "raw",
+];
+/// Ends of words that mean an identifier.
+const GLUED: [&str; 6] = ["id", "email", "uuid", "nummer", "username", "addr"];
 /// Words that end in `id` and have nothing to do with identifiers.
 const INNOCENT: [&str; 12] = [
     "aid", "android", "bid", "covid", "fluid", "grid", "hybrid", "liquid", "paid", "solid",
@@ -159,10 +221,10 @@ fn unknown(
             .help("add `min-subjects: 20`");
         return None;
     }
-    if let Some(why) = identifies(making.model, making.source, &field) {
+    if let Some(why) = identifies(making, &field) {
         findings
             .error(keys.field.span, format!("`{}` looks like an identifier: {why}", keys.field.value))
-            .help("values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`; if the field is none, classify it so");
+            .help("values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`");
         return None;
     }
     let word = keys.floor.map_or(FloorWord::Noisy, |f| f.value);
@@ -174,14 +236,18 @@ fn unknown(
 }
 
 /// Why the values of a field may name people, if they may.
-fn identifies(model: &Model, dataset: Id, field: &Field) -> Option<String> {
+fn identifies(making: &Making<'_>, field: &Field) -> Option<String> {
+    let (model, dataset) = (making.model, making.source);
     for category in &field.categories {
         let name = model.categories.name(*category);
-        let lines = model.categories.ids().filter(|up| model.category_tree.covers(*up, *category));
-        let mut words = lines.map(|up| model.categories.name(up));
-        if words.any(|w| w.rsplit('.').next().is_some_and(|w| CATEGORY_WORDS.contains(&w))) {
+        let mut lines =
+            model.categories.ids().filter(|up| model.category_tree.covers(*up, *category));
+        if lines.any(|up| category_of_identifier(&model.categories.name(up))) {
             return Some(format!("its category is `{name}`"));
         }
+    }
+    if making.is_like_subject(field) {
+        return Some("its category is that of the subject".to_owned());
     }
     if let Some(rule) = tokenised(model, dataset, field) {
         return Some(format!("the rule `{}` makes tokens of it", model.rules.name(rule)));
@@ -211,14 +277,31 @@ fn last_name(path: &FieldPath) -> Option<&str> {
     }
 }
 
+/// `user.email`, `user.device-id`, `payment.card-number`; not `user`, under which all may stand.
+fn category_of_identifier(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    CATEGORY_WORDS.contains(&last) || words_of_identifier(&words(name))
+}
+
 /// `user_id`, `userId`, `userid`, `clientIP`, `name`; not `grid`, not `campaign`.
 fn name_of_identifier(name: &str) -> bool {
     let words = words(name);
-    let Some(last) = words.last().map(String::as_str) else { return false };
-    let glued = last.ends_with("id") || last.ends_with("email") || last.ends_with("uuid");
+    let whole = matches!(words.as_slice(), [only] if WHOLE_NAMES.contains(&only.as_str()));
+    whole || words_of_identifier(&words)
+}
+
+/// Whether the last word that says something names an identifier, or does so with the one before.
+fn words_of_identifier(words: &[String]) -> bool {
+    let mut telling = words.iter().rev().map(|w| w.trim_end_matches(|c: char| c.is_ascii_digit()));
+    let Some(last) = telling.find(|w| !w.is_empty() && !FORMS.contains(w)) else { return false };
+    let before = telling.next().unwrap_or_default();
+    let whose = OWNERS.contains(&before) || WHOLE_NAMES.contains(&before);
+    let glued = GLUED.iter().any(|end| last.ends_with(end)) || last.starts_with("email");
     LAST_WORDS.contains(&last)
-        || (words.len() == 1 && WHOLE_NAMES.contains(&last))
+        || (last == "date" && before == "birth")
         || (glued && !INNOCENT.contains(&last))
+        || (NUMBERS.contains(&last) && whose)
+        || (last == "name" && (NAMES.contains(&before) || WHOLE_NAMES.contains(&before)))
 }
 
 /// The words of a name in lower case: at `_`, `-`, blanks and where small letters become capital.
@@ -269,6 +352,27 @@ mod tests {
             "x-user-id",
             "IMEI",
             "order_ids",
+            "first_name",
+            "user_name",
+            "phone_number",
+            "phoneNumber",
+            "account_number",
+            "customer_no",
+            "card_number",
+            "nhs_number",
+            "license_plate",
+            "vin",
+            "mac",
+            "ipv4",
+            "client_addr",
+            "fingerprint",
+            "email_lower",
+            "emailaddr",
+            "user_email_hash2",
+            "userid2",
+            "Kundennummer",
+            "date_of_birth",
+            "birthDate",
         ];
         for name in all {
             assert!(name_of_identifier(name), "{name}");
@@ -287,10 +391,39 @@ mod tests {
             "amount",
             "is_valid",
             "medium",
+            "ward_number",
+            "flight_number",
+            "campaign_name",
+            "template",
+            "number",
+            "raw",
             "",
         ];
         for name in none {
             assert!(!name_of_identifier(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn categories_of_identifiers_are_recognised() {
+        let all = [
+            "user.id",
+            "user.device-id",
+            "user.email-address",
+            "payment.card-number",
+            "user.first-name",
+            "user.ids",
+            "patient.number",
+            "user.handle",
+            "user.financial.card",
+            "user.birth-date",
+            "user.name",
+        ];
+        for name in all {
+            assert!(category_of_identifier(name), "{name}");
+        }
+        for name in ["user", "user.location.country", "market.item", "user.device-type", "ward"] {
+            assert!(!category_of_identifier(name), "{name}");
         }
     }
 }

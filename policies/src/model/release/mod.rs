@@ -3,6 +3,7 @@
 
 mod bounds;
 mod budget;
+mod expect;
 mod fields;
 mod keys;
 mod number;
@@ -22,15 +23,15 @@ use super::{DatasetFacts, Id, JurisdictionFacts, Model, domain::head, resolve::t
 use crate::{
     diagnostic::Findings,
     document::{
-        AccountingWord, CrowdSpec, DatasetBudget, Document, EventTimeSpec, EventUnitWord,
-        ExpectSpec, FloorWord, IfBlocked, MissingWord, Mode, ReleaseSpec, Spec, SubjectSpec,
-        UnitForm,
+        AccountingWord, DatasetBudget, DatasetSpec, Document, EventTimeSpec, EventUnitWord,
+        FloorWord, IfBlocked, MissingWord, Mode, ReleaseSpec, Spec, SubjectSpec, UnitForm,
+        UnlistedWord,
     },
     path,
     plan::{EventTime, EventUnit, FieldPath, OnInvalid, Records, Unlisted},
     release::{
-        Accounting, Crowd, Declared, Derived, Expected, KeyKind, Keys, MissingSubject, Output,
-        Promise, ReleasePlan, Share, Smoothing, SubjectUnit, Unaffordable, Unit, derive,
+        Accounting, Declared, Derived, Expected, KeyKind, Keys, MissingSubject, Output, Promise,
+        ReleasePlan, Share, Smoothing, SubjectUnit, Unaffordable, Unit, derive,
     },
     source::{Located, Span, Text},
 };
@@ -57,12 +58,18 @@ pub(super) struct Making<'m> {
     model: &'m Model,
     /// The dataset that is counted.
     source: Id,
-    subject: Option<FieldPath>,
+    subject: Option<Field>,
 }
 
 impl Making<'_> {
     fn is_subject(&self, path: &FieldPath) -> bool {
-        self.subject.as_ref().is_some_and(|s| path::overlap(s, path))
+        self.subject.as_ref().is_some_and(|s| path::overlap(&s.path, path))
+    }
+
+    /// Whether a field holds the same sort of thing as the subject's field.
+    fn is_like_subject(&self, field: &Field) -> bool {
+        let subject = self.subject.as_ref().map_or(&[][..], |s| &s.categories);
+        field.categories.iter().any(|c| subject.contains(c))
     }
 }
 
@@ -83,15 +90,28 @@ struct Made {
     unit_span: Span,
 }
 
-/// Where records say when they happened.
-pub(super) fn event_time(e: &EventTimeSpec, findings: &mut Findings<'_>) -> Option<EventTime> {
+/// Where records say when they happened: a field that they may have.
+pub(super) fn event_time(
+    e: &EventTimeSpec,
+    dataset: &DatasetSpec,
+    findings: &mut Findings<'_>,
+) -> Option<EventTime> {
     let unit = match e.unit {
         EventUnitWord::S => EventUnit::Seconds,
         EventUnitWord::Ms => EventUnit::Millis,
         EventUnitWord::Us => EventUnit::Micros,
         EventUnitWord::Rfc3339 => EventUnit::Rfc3339,
     };
-    Some(EventTime { path: single(&e.field, findings)?, unit })
+    let path = single(&e.field, findings)?;
+    let listed = dataset.fields.keys().map(|listed| listed.0.value.as_str());
+    let known = |p: &str| path::parse(p).is_ok_and(|p| path::overlap(&p, &path));
+    if matches!(dataset.unlisted, UnlistedWord::Refuse) && !listed.clone().any(known) {
+        findings
+            .error(e.field.span, format!("the dataset does not list the field `{}`", e.field.value))
+            .did_you_mean(&e.field.value, listed, "add it to `fields`, with its category");
+        return None;
+    }
+    Some(EventTime { path, unit })
 }
 
 /// What a dataset's releases may cost together. Whether a delta is needed shows later.
@@ -205,9 +225,11 @@ fn plan(
 ) -> Option<Made> {
     let factor = widening(model, source, r, findings);
     let times = factor.and_then(|f| time::times(r, f, findings));
-    let subject = subject(model, r, findings);
-    let unit = unit(model, r, subject.as_ref(), times.as_ref(), findings);
-    let making = Making { model, source, subject: subject.as_ref().map(|(_, path)| path.clone()) };
+    let mut making = Making { model, source, subject: None };
+    let subject = subject(&making, r, findings);
+    let unit =
+        unit(model, r, subject.as_ref().map(|(s, f)| (*s, &f.path)), times.as_ref(), findings);
+    making.subject = subject.map(|(_, field)| field);
     let rows = keys::rows(&making, r.keys.as_ref(), findings);
     let panes = unit.as_ref().map(|(_, panes)| *panes);
     let bounds = bounds::bounds(d.span, r, panes, rows.as_ref(), findings);
@@ -220,7 +242,7 @@ fn plan(
         Some(s) => Some(smoothing(s.half_life, findings)?),
         None => None,
     };
-    let (times, (unit, _), rows, bounds) = (times?, unit?, rows?, bounds?);
+    let (times, (unit, panes), rows, bounds) = (times?, unit?, rows?, bounds?);
     let (outputs, budget) = (outputs?, budget?);
     let declared: Vec<_> = outputs.iter().map(|w| (w.what.clone(), Share(w.share))).collect();
     let derived = derive(&Declared {
@@ -241,6 +263,9 @@ fn plan(
         }
     };
     advise_threshold(r, &rows, &derived, findings);
+    if let Some(e) = &r.expect {
+        expect::check(e, &unit, panes, findings);
+    }
     let region = model.dataset_facts.get(own)?.deliver_to.first().copied().flatten()?;
     let plan = ReleasePlan {
         name: model.rules.name(rule),
@@ -263,20 +288,9 @@ fn plan(
         },
         digest: [0; 32],
     };
-    let expected = r.expect.as_ref().map(expected);
+    let expected = r.expect.as_ref().map(|e| expect::expected(&e.value));
     let (budget_span, unit_span) = (r.budget.span, r.unit.span);
     Some(Made { rule, source, own, plan, expected, budget_span, unit_span })
-}
-
-fn expected(e: &ExpectSpec) -> Expected {
-    let crowd = |c: &CrowdSpec| Crowd { records: c.records, subjects: c.subjects };
-    Expected {
-        records_per_pane: e.records,
-        subjects_per_pane: e.subjects,
-        keys_per_pane: e.keys,
-        records_per_subject: e.crowds.as_ref().map(|all| all.iter().map(crowd).collect()),
-        panes_per_subject: e.windows_per_subject,
-    }
 }
 
 /// What the calculus refuses although each number alone is possible.
@@ -333,22 +347,22 @@ fn widening(
     (findings.errors() == before).then_some(factor)
 }
 
-/// The subject, if there is one, and its path.
+/// The subject, if there is one, and its field.
 fn subject<'r>(
-    model: &Model,
+    making: &Making<'_>,
     r: &'r ReleaseSpec,
     findings: &mut Findings<'_>,
-) -> Option<(&'r SubjectSpec, FieldPath)> {
+) -> Option<(&'r SubjectSpec, Field)> {
     let UnitForm::Subject(s) = &r.unit.value else { return None };
-    model.domains.find(&s.domain, "token domain", findings);
-    Some((s, single(&s.subject, findings)?))
+    making.model.domains.find(&s.domain, "token domain", findings);
+    Some((s, fields::field(making, &s.subject, findings)?))
 }
 
 /// The unit, and how many panes one of its periods has.
 fn unit(
     model: &Model,
     r: &ReleaseSpec,
-    subject: Option<&(&SubjectSpec, FieldPath)>,
+    subject: Option<(&SubjectSpec, &FieldPath)>,
     times: Option<&time::Times>,
     findings: &mut Findings<'_>,
 ) -> Option<(Unit, u32)> {

@@ -156,7 +156,7 @@ fn untold(text: &str, plan: &ReleasePlan) -> Vec<&'static str> {
 
 #[test]
 fn the_shop_in_words() {
-    let text = explain(&shop(), Some(&volume())).to_string();
+    let text = explain(&shop(), Some(&volume()), &[]).to_string();
     assert_eq!(text, include_str!("shop.txt"), "\n{text}");
 }
 
@@ -185,7 +185,7 @@ fn everything_that_must_be_said_is_said() {
     });
     for plan in plans {
         for expected in [None, Some(&volume())] {
-            let explained = explain(&plan, expected);
+            let explained = explain(&plan, expected, &[]);
             assert_eq!(untold(&explained.to_string(), &plan), Vec::<&str>::new());
             assert!(serde_json::to_string(&explained).is_ok());
         }
@@ -205,7 +205,7 @@ fn what_is_left_out_is_missed() {
         ("whom", |e| e.protects = Protects::Record),
     ];
     for (expected, mutate) in mutants {
-        let mut explained = explain(&plan, None);
+        let mut explained = explain(&plan, None, &[]);
         mutate(&mut explained);
         let missing = untold(&explained.to_string(), &plan);
         assert!(missing.contains(&expected), "{expected}: {missing:?}");
@@ -215,7 +215,7 @@ fn what_is_left_out_is_missed() {
 #[test]
 fn costs_are_those_of_the_plan_and_grow_with_time() {
     let plan = shop();
-    let cost = explain(&plan, None).cost;
+    let cost = explain(&plan, None, &[]).cost;
     assert!(cost.pane_epsilon <= cost.period_epsilon);
     assert!((3.99..=4.0).contains(&cost.period_epsilon), "{cost:?}");
     assert_eq!(cost.day_epsilon, Some(cost.period_epsilon));
@@ -239,7 +239,7 @@ fn a_stretch_touches_every_period_it_can() {
 #[test]
 fn bias_is_a_figure_where_volumes_are_given() {
     let plan = shop();
-    let bias = |expected: &Expected| explain(&plan, Some(expected)).bias;
+    let bias = |expected: &Expected| explain(&plan, Some(expected), &[]).bias;
     let given = bias(&volume());
     // 2,000 subjects with 10 records: 6 can be kept of each, or 3 if they have one key.
     assert_eq!(given.records_lost_at_least, Some(100.0 * 8_000.0 / 30_000.0));
@@ -251,22 +251,22 @@ fn bias_is_a_figure_where_volumes_are_given() {
     assert_eq!((mean.records_lost_at_least, mean.records_lost_at_most), (Some(0.0), None));
     let heavy = Expected { records_per_pane: 120_000, records_per_subject: None, ..volume() };
     assert_eq!(bias(&heavy).records_lost_at_least, Some(50.0));
-    assert_eq!(explain(&plan, None).bias.records_lost_at_least, None);
+    assert_eq!(explain(&plan, None, &[]).bias.records_lost_at_least, None);
 
     // A panel is drawn in advance: its loss needs no volume.
     let mut panel = shop();
     panel.bounds.choose_windows = ChooseWindows::Panel;
-    let lost = explain(&panel, None).bias.panes_lost.expect("a panel");
+    let lost = explain(&panel, None, &[]).bias.panes_lost.expect("a panel");
     assert!((lost - 100.0 * 278.0 / 288.0).abs() < 1e-9, "{lost}");
 }
 
 #[test]
 fn errors_are_in_the_unit_of_the_output_and_add_up_over_a_window() {
     let plan = shop();
-    let one = explain(&plan, Some(&volume()));
+    let one = explain(&plan, Some(&volume()), &[]);
     let mut wide = plan.clone();
     wide.schedule.panes_per_window = 4;
-    let four = explain(&wide, Some(&volume()));
+    let four = explain(&wide, Some(&volume()), &[]);
     for (output, (one, four)) in plan.outputs.iter().zip(one.outputs.iter().zip(&four.outputs)) {
         let cents = if one.decimals == 2 { 100.0 } else { 1.0 };
         assert!((one.error_95 * cents - noise_quantile_95(output.noise)).abs() < 1e-6);
@@ -276,15 +276,15 @@ fn errors_are_in_the_unit_of_the_output_and_add_up_over_a_window() {
         assert!(halved.is_some_and(|ratio| (ratio - 2.0).abs() < 1e-9), "{halved:?}");
     }
     let nothing = Expected { keys_per_pane: Some(0), ..volume() };
-    assert_eq!(explain(&plan, Some(&nothing)).outputs[0].relative_percent, None);
+    assert_eq!(explain(&plan, Some(&nothing), &[]).outputs[0].relative_percent, None);
 }
 
 #[test]
 fn curves_fall_with_epsilon_and_rise_with_windows() {
     let outputs = shop_outputs();
     let declared = shop_declared(&outputs);
-    let by_epsilon = error_by_epsilon(&declared, &[0.5, 1.0, 2.0, 4.0, 8.0]);
-    let by_windows = error_by_windows(&declared, &[1, 4, 10, 60, 288]);
+    let by_epsilon = error_by_epsilon(&declared, 1, &[0.5, 1.0, 2.0, 4.0, 8.0]);
+    let by_windows = error_by_windows(&declared, 1, &[1, 4, 10, 60, 288]);
     let labels: Vec<&str> = by_epsilon.iter().map(|curve| curve.label.as_str()).collect();
     assert_eq!(labels, ["subjects", "count", "sum of amount", "smallest published group"]);
     for (falling, rising) in by_epsilon.iter().zip(&by_windows) {
@@ -296,8 +296,86 @@ fn curves_fall_with_epsilon_and_rise_with_windows() {
         assert_eq!(falling.own.map(|own| own.y), rising.own.map(|own| own.y));
     }
     // What is not affordable has no point.
-    let some = error_by_epsilon(&declared, &[-1.0, 0.0, f64::NAN, 1e-6, 1e30, 1.0]);
+    let some = error_by_epsilon(&declared, 1, &[-1.0, 0.0, f64::NAN, 1e-6, 1e30, 1.0]);
     assert!(some.iter().all(|curve| curve.points.len() == 1), "{some:?}");
+}
+
+/// Shares, floors and hops come back from a plan: the curves go through what `explain` says.
+#[test]
+fn curves_go_through_what_is_explained() {
+    let halves = [(What::Subjects, Share(250_000)), (What::Count, Share(125_000))];
+    for (panes, noisy_floor) in [(1, None), (12, None), (1, Some(2_000)), (12, Some(2_000))] {
+        let declared = Declared {
+            keys: KeyKind::Unknown { raw_floor: None, noisy_floor },
+            ..shop_declared(&halves)
+        };
+        let derived = derive(&declared).expect("affordable");
+        let mut plan = shop();
+        let threshold = derived.threshold.expect("T");
+        plan.keys =
+            Keys::Unknown { path: path("category"), max_bytes: 64, threshold, raw_floor: None };
+        plan.schedule.panes_per_window = panes;
+        plan.cost = derived.cost;
+        plan.outputs = plan.outputs.iter().take(2).cloned().collect();
+        for (output, derived) in plan.outputs.iter_mut().zip(&derived.outputs) {
+            (output.noise, output.cost) = (derived.noise, derived.cost);
+        }
+        let mut outputs = Vec::new();
+        let again = declared_by(&plan, &mut outputs);
+        let curves = error_by_windows(&again, panes, &[1, 10]);
+        let own: Vec<f64> = curves.iter().filter_map(|curve| Some(curve.own?.y)).collect();
+        let said = explain(&plan, None, &[]);
+        let Rows::Unknown { smallest_group, .. } = said.rows else { panic!("unknown rows") };
+        assert_eq!(own.last().copied(), Some(smallest_group as f64), "{panes} {noisy_floor:?}");
+        for (own, said) in own.iter().zip(&said.outputs) {
+            // Explained errors are whole numbers, rounded up.
+            assert!((0.0..=1.0).contains(&(said.error_95 - own)), "{own} {said:?}");
+        }
+    }
+}
+
+#[test]
+fn releases_of_one_dataset_cost_their_sum() {
+    let plan = shop();
+    let mut other = shop();
+    other.name = RuleName::from("orders-by-shop");
+    assert_eq!(explain(&plan, None, &[]).cost.together, None);
+    let cost = explain(&plan, None, &[&other]).cost;
+    let both = cost.together.expect("two releases");
+    assert_eq!(both.with, ["orders-by-shop"]);
+    // zCDP adds up to less than the sum of both epsilons, and never to less than one.
+    assert!(both.period_epsilon > cost.period_epsilon * 1.3);
+    assert!(both.period_epsilon < cost.period_epsilon * 2.0);
+    assert!(both.period_delta > cost.period_delta && both.period_delta <= cost.period_delta * 2.0);
+    let text = explain(&plan, None, &[&other]).to_string();
+    assert!(text.contains("Whoever may also read `orders-by-shop`: all together"), "{text}");
+
+    let mut pure = [plan, other];
+    for plan in &mut pure {
+        (plan.accounting, plan.cost.loss) = (Accounting::Pure, 100_000_000);
+    }
+    let both = explain(&pure[0], None, &[&pure[1]]).cost.together.expect("two releases");
+    assert_eq!(both.period_epsilon, 2.0, "twice ten panes at 0.1");
+}
+
+/// What an author would learn too late: a row too small to appear, and sums of panes.
+#[test]
+fn small_rows_and_sums_of_panes_are_spoken_of() {
+    let mut plan = shop();
+    let few = Expected { keys_per_pane: Some(2_000), ..volume() };
+    let said = |plan: &ReleasePlan, expected: &Expected| {
+        let text = explain(plan, Some(expected), &[]).to_string();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(said(&plan, &few).contains("a row of a pane has 5 subjects"));
+    assert!(said(&plan, &few).contains("it is next to never published"));
+    assert!(said(&plan, &volume()).contains("it is nearly always published"));
+    assert!(!said(&plan, &volume()).contains("panes_with_key"));
+    plan.schedule.panes_per_window = 6;
+    let hopping = said(&plan, &volume());
+    assert!(hopping.contains("distinct subjects of each pane, added up"), "{hopping}");
+    assert!(hopping.contains("who is seen in several counts once in each"), "{hopping}");
+    assert!(hopping.contains("`panes_with_key` says in how many"), "{hopping}");
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Accuracy, Bias, Costs, Explained, Protects, Rows, Times};
+use super::{Accuracy, Bias, Costs, Explained, Protects, Rows, Times, Together};
 use crate::{
     plan::Decimal,
     release::{
@@ -108,7 +108,8 @@ fn times(times: &Times) -> Vec<String> {
     if *panes_per_window > 1 {
         said.push(format!(
             "Each window is the sum of the {panes_per_window} newest panes, as published; summing \
-             costs no more privacy, but adds up the noise."
+             costs no more privacy, but adds up the noise. Subjects are those of each pane: who is \
+             seen in several counts once in each."
         ));
     }
     if *times > 1 {
@@ -164,25 +165,40 @@ fn costs(protects: &Protects, costs: &Costs) -> Vec<String> {
         },
         up(period_epsilon.exp()),
     ));
-    if let (Some(day), Some(month), Some(month_delta)) =
-        (costs.day_epsilon, costs.thirty_days_epsilon, costs.thirty_days_delta)
+    if let (Some(day), Some(month), Some(month_delta), Some(year)) =
+        (costs.day_epsilon, costs.thirty_days_epsilon, costs.thirty_days_delta, costs.year_epsilon)
     {
         said.push(format!(
-            "A day: at most epsilon {}. 30 days: at most epsilon {}{}. A year: about twelve times that, \
-             and so on.",
+            "A day: at most epsilon {}. 30 days: at most epsilon {}{}. A year: at most epsilon {}, and so \
+             on. Days are counted from the beginning of a period; days that begin at another hour \
+             touch one period more.",
             up(day),
             up(month),
             one_in(month_delta),
+            up(year),
+        ));
+    }
+    if let Some(Together { with, period_epsilon, period_delta }) = &costs.together {
+        let names: Vec<String> = with.iter().map(|name| format!("`{name}`")).collect();
+        said.push(format!(
+            "Whoever may also read {}: all together at most epsilon {}{} a period, which multiplies \
+             the odds by at most {}.",
+            names.join(", "),
+            up(*period_epsilon),
+            one_in(*period_delta),
+            up(period_epsilon.exp()),
         ));
     }
     let all = match protects {
         Protects::Subject { .. } => "All panes of a period take",
         Protects::Record => "One pane takes",
     };
-    said.push(format!(
-        "{all} {} % of what the dataset may cost; its other releases share the rest.",
-        costs.percent_of_cap
-    ));
+    let rest = match (costs.percent_of_cap, &costs.together) {
+        (100.., _) => "",
+        (_, Some(_)) => "; its other releases share the rest",
+        (_, None) => "; the rest is left for other releases",
+    };
+    said.push(format!("{all} {} % of what the dataset may cost{rest}.", costs.percent_of_cap));
     said
 }
 
@@ -195,12 +211,13 @@ fn rows(protects: &Protects, rows: &Rows) -> Vec<String> {
              empty. Other values are dropped.",
             many(*rows as u64, "value")
         )],
-        Rows::Unknown { field, smallest_group, nearly_always_from, raw_floor } => {
+        Rows::Unknown { field, smallest_group, nearly_always_from, raw_floor, expected_group } => {
             let mut said = vec![format!(
                 "Values of `{field}` whose noisy number of {units} is at least {smallest_group}: \
                  that is the smallest group that can be expected to appear. A value with \
                  {nearly_always_from} counted {units} or more appears 97 times of 100; rarer ones come \
-                 and go, or never appear."
+                 and go, or never appear. Those that come and go are published when their noise \
+                 is upwards, so their published numbers of {units} are too high on average."
             )];
             if let Some(floor) = raw_floor {
                 said.push(format!(
@@ -208,14 +225,37 @@ fn rows(protects: &Protects, rows: &Rows) -> Vec<String> {
                      threshold above is already raised to pay for this floor."
                 ));
             }
+            if let Some(group) = expected_group {
+                let fate = fate(*group, *smallest_group, *nearly_always_from);
+                said.push(format!(
+                    "At the expected volume a row of a pane has {} {units}, if they are spread \
+                     evenly: it is {fate}.",
+                    thousands(*group)
+                ));
+            }
             said
         }
     }
 }
 
+/// How often a row with so many units appears; noise is as large downwards as upwards.
+fn fate(group: u64, smallest: i64, nearly_always: i64) -> &'static str {
+    let group = i64::try_from(group).unwrap_or(i64::MAX);
+    let reach = nearly_always.saturating_sub(smallest);
+    if group >= nearly_always {
+        "nearly always published"
+    } else if group >= smallest {
+        "published more often than not"
+    } else if group >= smallest.saturating_sub(reach) {
+        "published at times"
+    } else {
+        "next to never published; longer windows, fewer rows or a larger budget would change that"
+    }
+}
+
 fn accuracy(accuracy: &Accuracy) -> String {
     let Accuracy { output, counts, noise, error_95, relative_percent, .. } = accuracy;
-    let Accuracy { decimals, never_negative, .. } = accuracy;
+    let Accuracy { decimals, never_negative, of_complete_rows, .. } = accuracy;
     let digits = usize::from(*decimals);
     let mut said = format!(
         "`{output}` ({counts}): within {error_95:.digits$} of the bounded truth, 95 times of 100 \
@@ -230,6 +270,12 @@ fn accuracy(accuracy: &Accuracy) -> String {
             " In percent nothing can be said without an expected volume (`expect`; for unknown \
              keys with `keys`).",
         ),
+    }
+    if *of_complete_rows {
+        said.push_str(
+            " That is of rows which were published in each pane of the window; where one was not, \
+             its part is missing (`panes_with_key` says in how many panes it was).",
+        );
     }
     if *never_negative {
         said.push_str(" It may come out below zero: that is noise, and is left as it is.");
@@ -354,18 +400,27 @@ pub(super) fn unprotected(plan: &ReleasePlan) -> Vec<String> {
          measures its time, memory or caches is outside the promise, as are raw metrics and logs."
             .to_owned(),
     );
-    if matches!(plan.schedule.late, Late::Drop) {
-        said.push(
+    match plan.schedule.late {
+        Late::Drop => said.push(
             "Late records are not in any number; how many there were is secret, and is not \
              published."
                 .to_owned(),
-        );
+        ),
+        Late::AssignToOpen => said.push(
+            "Late records count in the oldest pane that is still open, and in its period: a \
+             subject's records are protected in the period in which they count."
+                .to_owned(),
+        ),
+        Late::Revise { .. } => {}
     }
     said
 }
 
-pub(super) fn counts(what: &What, unit: &Unit) -> String {
-    match (what, unit) {
+pub(super) fn counts(what: &What, plan: &ReleasePlan) -> String {
+    match (what, &plan.unit) {
+        (What::Subjects, Unit::Subject(_)) if plan.schedule.panes_per_window > 1 => {
+            "distinct subjects of each pane, added up".to_owned()
+        }
         (What::Subjects, Unit::Subject(_)) => "distinct subjects".to_owned(),
         (What::Subjects, Unit::Record) | (What::Count, _) => "records".to_owned(),
         (What::Sum { path, scale, lo, hi }, _) => {

@@ -230,6 +230,50 @@ fn a_simulation_has_the_revisions() {
     assert!(more > 0, "nothing that was late is in a revision");
 }
 
+/// With `every`, what readers get is shown: sums of panes as published, where they were; and how many people there
+/// really were.
+#[test]
+fn a_simulation_has_the_sums_of_panes() {
+    let house = tempfile::tempdir().unwrap();
+    ads_with(house.path(), "window:", "window: { size: 30m, every: 5m, lateness: 30s }");
+    fs::copy(folder("ad-metrics").join("stream.ndjson"), house.path().join("stream.ndjson"))
+        .unwrap();
+    let simulation = simulated(house.path(), "placement-clicks");
+    let panes = simulation["windows"].as_array().unwrap();
+    let windows = simulation["hopping"].as_array().unwrap();
+    assert_eq!((windows.len(), panes.len()), (panes.len() - 5, windows.len() + 5));
+    let (mut published_rows, mut missing, mut met_again) = (0, 0, 0);
+    for (at, window) in windows.iter().enumerate() {
+        for row in window["rows"].as_array().unwrap() {
+            let parts: Vec<&Value> = panes[at..at + 6]
+                .iter()
+                .flat_map(|pane| pane["rows"].as_array().unwrap())
+                .filter(|of_pane| of_pane["key"] == row["key"])
+                .collect();
+            let sum = |of: &dyn Fn(&Value) -> Option<Vec<i64>>| {
+                parts
+                    .iter()
+                    .filter_map(|part| of(part))
+                    .reduce(|sum, values| sum.iter().zip(&values).map(|(a, b)| a + b).collect())
+            };
+            let drawn = |row: &Value| serde_json::from_value(row["published"][0].clone()).unwrap();
+            assert_eq!(drawn(row), sum(&drawn));
+            assert_eq!(Some(numbers(row, "bounded")), sum(&|row| Some(numbers(row, "bounded"))));
+            let truth = sum(&|row| Some(numbers(row, "truth"))).unwrap();
+            let of_window = numbers(row, "truth");
+            assert_eq!(of_window[1], truth[1], "each record is in one pane");
+            met_again += truth[0] - of_window[0];
+            let complete = parts.iter().filter(|part| drawn(part).is_some()).count();
+            published_rows += usize::from(complete == 6);
+            missing += usize::from((1..6).contains(&complete));
+        }
+    }
+    assert!(
+        published_rows > 0 && missing > 0 && met_again > 0,
+        "{published_rows} {missing} {met_again}"
+    );
+}
+
 /// On a stream in which few send much, what is published is too low by what `policy explain` says, given the
 /// distribution: bias, not noise.
 #[test]
