@@ -359,10 +359,10 @@ impl fmt::Display for Unaffordable {
                 f.write_str("epsilon must be above 0.000000001 and small enough to be counted")
             }
             Self::NoDelta { accounting: Accounting::Pure } => {
-                f.write_str("unknown keys need a `delta` above zero, or list the keys")
+                f.write_str("unknown keys need a `delta`, of 2e-18 or more; or list the keys")
             }
             Self::NoDelta { accounting: Accounting::Zcdp } => {
-                f.write_str("`accounting: zcdp` needs a `delta` above zero")
+                f.write_str("`accounting: zcdp` needs a `delta`, of 2e-18 or more")
             }
             Self::DeltaNotBelowOne => f.write_str("`delta` must be below 1; 0.000000001 is usual"),
             Self::DeltaTooSmall { releases } => write!(

@@ -100,9 +100,9 @@ fn protects(protects: &Protects) -> Vec<String> {
 
 fn times(times: &Times) -> Vec<String> {
     let Times { pane, panes_per_window, published_after_ms, times, smoothed } = times;
-    let seconds = span(*published_after_ms);
+    let after = parts(*published_after_ms);
     let mut said = vec![format!(
-        "For each pane of {pane}, {seconds} after its end: always, also when nothing came, so that \
+        "For each pane of {pane}, {after} after its end: always, also when nothing came, so that \
          the time tells nothing."
     )];
     if *panes_per_window > 1 {
@@ -440,15 +440,29 @@ pub(super) fn calendar(calendar: &Calendar) -> String {
     }
 }
 
+const UNITS: [(i64, &str); 5] = [
+    (86_400_000, "day"),
+    (3_600_000, "hour"),
+    (60_000, "minute"),
+    (1_000, "second"),
+    (1, "millisecond"),
+];
+
+/// In all units that it needs: `2 days and 2 seconds`.
+fn parts(ms: i64) -> String {
+    let mut rest = ms;
+    let mut parts = Vec::new();
+    for (size, name) in UNITS {
+        if rest >= size {
+            parts.push(many((rest / size).unsigned_abs(), name));
+            rest %= size;
+        }
+    }
+    if parts.is_empty() { span(ms) } else { parts.join(" and ") }
+}
+
 /// In the largest unit that divides it.
 fn span(ms: i64) -> String {
-    const UNITS: [(i64, &str); 5] = [
-        (86_400_000, "day"),
-        (3_600_000, "hour"),
-        (60_000, "minute"),
-        (1_000, "second"),
-        (1, "millisecond"),
-    ];
     let (size, name) = UNITS
         .into_iter()
         .find(|(size, _)| ms % size == 0 && ms >= *size)
