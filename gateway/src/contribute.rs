@@ -59,6 +59,8 @@ pub struct Contributor {
     pub seal: Arc<Seal>,
     /// The secret of keyed choices: which keys and records of a subject are kept.
     pub choice: [u8; 32],
+    /// Of the keys from which subjects, choices and seals come: another number, other keys.
+    pub fingerprint: i64,
     digests: Secret,
     /// The plan's public keys.
     public: HashSet<Arc<str>>,
@@ -87,12 +89,23 @@ impl Contributor {
         let seal = Arc::new(Seal::new(keyring, SEARCH_KEY, tenant, &plan.name, random)?);
         let parts = info(&[tenant.as_bytes(), b"release choice", plan.name.as_bytes()]);
         let choice = *keyring.derive(SEARCH_KEY, &parts)?.bytes();
+        let parts = info(&[tenant.as_bytes(), b"release fingerprint", plan.name.as_bytes()]);
+        let [of_subjects, of_rest] = [keyring.derive(master, &parts)?, {
+            let parts = info(&[tenant.as_bytes(), b"release seal mark", plan.name.as_bytes()]);
+            keyring.derive(SEARCH_KEY, &parts)?
+        }];
+        let mut fingerprint = [0; 8];
+        let both = of_subjects.bytes().iter().zip(of_rest.bytes());
+        for (byte, (a, b)) in fingerprint.iter_mut().zip(both) {
+            *byte = a ^ b;
+        }
+        let fingerprint = i64::from_be_bytes(fingerprint);
         let topic = contributions_topic(&plan.name);
         let public = match &plan.keys {
             Keys::Public { values, .. } => values.iter().cloned().collect(),
             Keys::Whole | Keys::Unknown { .. } => HashSet::new(),
         };
-        Ok(Self { plan, topic, seal, choice, digests, public })
+        Ok(Self { plan, topic, seal, choice, fingerprint, digests, public })
     }
 
     /// What a record contributes; none if it has no subject, no key of the release, or a key that

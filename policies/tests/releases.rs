@@ -676,6 +676,12 @@ fn topics_are_named_as_kafka_names_them() {
         );
     }
     told(&[("topic: totals", "topic: a.B_9-c")], &[]);
+    told(
+        &[("topic: totals", "topic: totals.contributions")],
+        &[
+            "E r6: totals.contributions: the topic `totals.contributions` belongs to the release `totals` / the gateway keeps there what the release counts: name the topic otherwise",
+        ],
+    );
 }
 
 #[test]

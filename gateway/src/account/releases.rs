@@ -17,6 +17,9 @@ use crate::{
 /// Event-level releases have no period of their own: a unit is one record, in one pane.
 const RECORD_PERIOD: Calendar = Calendar::Fixed { size_ms: 86_400_000, offset_ms: 0 };
 
+/// No period of a policy is longer.
+const PERIOD_LONGEST_MS: i64 = 3_700 * 86_400_000;
+
 /// The offsets of one partition of the contributions topic that a pane covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Covered {
@@ -59,6 +62,10 @@ fn agreed_name(plan: &ReleasePlan) -> String {
     format!("{}#{a:02x}{b:02x}{c:02x}{d:02x}", plan.name)
 }
 
+fn refused_name(plan: &ReleasePlan) -> String {
+    format!("{}:refused", agreed_name(plan))
+}
+
 fn ledger_cost(cost: Cost) -> audit::Cost {
     audit::Cost { loss: cost.loss, delta: cost.delta }
 }
@@ -67,12 +74,11 @@ fn us(ms: i64) -> i64 {
     ms.saturating_mul(1_000)
 }
 
-/// What one release of one pane costs: its outputs once, without revisions.
+/// What one release of one pane costs. A plan's cost is that of all revisions, each of which costs
+/// the same.
 pub fn release_cost(plan: &ReleasePlan) -> Cost {
-    plan.outputs.iter().fold(Cost::default(), |sum, output| Cost {
-        loss: sum.loss.saturating_add(output.cost.loss),
-        delta: sum.delta.saturating_add(output.cost.delta),
-    })
+    let repeats = u64::from(store::releases_of_a_pane(plan)).max(1);
+    Cost { loss: plan.cost.loss.div_ceil(repeats), delta: plan.cost.delta.div_ceil(repeats) }
 }
 
 /// The budget's period that a pane belongs to, by the pane's start.
@@ -271,10 +277,94 @@ impl Account {
         Ok(self.ledger()?.find_release(&id).await?.is_some())
     }
 
+    /// Whether a dataset's budget is counted by the same periods as before. A period that overlaps
+    /// another one of which something was charged would be a second budget for the same time:
+    /// nothing is charged to it until the other is over.
+    pub async fn period_fits(&self, plan: &ReleasePlan, at_ms: i64) -> Result<bool, AccountError> {
+        let ledger = self.ledger()?;
+        let ours = period_of(plan, at_ms);
+        let (start_us, end_us) = (us(ours.start_ms), us(ours.end_ms));
+        let name = format!("period:{}", plan.dataset);
+        let from_us = start_us.saturating_sub(us(PERIOD_LONGEST_MS));
+        let fits = |known: &[audit::Cut]| {
+            known.iter().all(|other| {
+                let apart = other.cut <= start_us || other.window_start_us >= end_us;
+                apart || (other.window_start_us, other.cut) == (start_us, end_us)
+            })
+        };
+        if !fits(&ledger.cuts(&name, from_us).await?) {
+            return Ok(false);
+        }
+        let agreed = ledger.cut(&name, start_us, 0, 0, end_us).await?;
+        // A replica with another policy may have said something else meanwhile.
+        let known = ledger.cuts(&name, from_us).await?;
+        let longest = known.iter().map(|other| other.cut - other.window_start_us).max();
+        let before = start_us.saturating_sub(longest.unwrap_or(0).saturating_mul(3));
+        ledger.purge_cuts(&name, before).await?;
+        Ok(agreed == end_us && fits(&known))
+    }
+
+    /// Whether subjects of a period are still those that its first release counted: under other
+    /// keys everyone is somebody else, who has not been counted yet.
+    pub async fn keys_fit(
+        &self,
+        plan: &ReleasePlan,
+        at_ms: i64,
+        fingerprint: i64,
+    ) -> Result<bool, AccountError> {
+        let ledger = self.ledger()?;
+        let period = period_of(plan, at_ms);
+        let name = format!("{}:keys", agreed_name(plan));
+        let agreed = ledger.cut(&name, us(period.start_ms), 0, 0, fingerprint).await?;
+        let length = period.end_ms.saturating_sub(period.start_ms);
+        let before = period.start_ms.saturating_sub(length.saturating_mul(3));
+        ledger.purge_cuts(&name, us(before)).await?;
+        Ok(agreed == fingerprint)
+    }
+
+    /// Remembers that a pane is refused, so that no start waits for it again.
+    pub async fn remember_refused(
+        &self,
+        plan: &ReleasePlan,
+        pane: PaneId,
+    ) -> Result<(), AccountError> {
+        let name = refused_name(plan);
+        let (start_us, end_us) = (us(pane.start_ms), us(pane.end_ms));
+        self.ledger()?.cut(&name, start_us, pane.revision, 0, end_us).await?;
+        Ok(())
+    }
+
+    /// The panes that are refused, of those that begin at a time or later.
+    pub async fn refused(
+        &self,
+        plan: &ReleasePlan,
+        from_ms: i64,
+    ) -> Result<Vec<PaneId>, AccountError> {
+        let cuts = self.ledger()?.cuts(&refused_name(plan), us(from_ms)).await?;
+        let pane = |cut: &audit::Cut| PaneId {
+            start_ms: cut.window_start_us.div_euclid(1_000),
+            end_ms: cut.cut.div_euclid(1_000),
+            revision: cut.revision,
+        };
+        Ok(cuts.iter().map(pane).collect())
+    }
+
+    /// The end of the newest pane that another plan of this name has released.
+    pub async fn other_plan_until(&self, plan: &ReleasePlan) -> Result<Option<i64>, AccountError> {
+        let latest = self.ledger()?.latest_release(&plan.name).await?;
+        let other = latest.filter(|stored| stored.entry.plan != plan.digest);
+        Ok(other.map(|stored| pane_of(&stored.entry).end_ms))
+    }
+
     /// No more releases of a dataset in the period that holds this moment.
-    pub async fn block_period(&self, plan: &ReleasePlan, at_ms: i64) -> Result<(), AccountError> {
+    pub async fn block_period(
+        &self,
+        plan: &ReleasePlan,
+        at_ms: i64,
+        why: &str,
+    ) -> Result<(), AccountError> {
         let period_us = us(period_of(plan, at_ms).start_ms);
-        let (account, why) = (plan.dataset.to_string(), "release-unknown-to-ledger".to_owned());
+        let (account, why) = (plan.dataset.to_string(), why.to_owned());
         let ledger = self.ledger()?;
         if ledger.blocked(Some(&plan.dataset)).await?.iter().any(|(_, at)| *at == period_us) {
             return Ok(());
@@ -329,6 +419,7 @@ impl Account {
         let name = agreed_name(plan);
         ledger.forget_partials(&name, us(pane.start_ms), pane.revision).await?;
         ledger.purge_cuts(&name, us(cuts_before_ms)).await?;
+        ledger.purge_cuts(&refused_name(plan), us(cuts_before_ms)).await?;
         Ok(())
     }
 

@@ -13,14 +13,18 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use serde_json::{Map, Value};
 use sluicegate_policies::{
     BundleDigest,
-    release::{Accounting, Calendar, Dyadic, Keys, Noise, Output, ReleasePlan, Unit, What, budget},
+    release::{
+        Accounting, Calendar, Dyadic, Keys, Noise, Output, ReleasePlan, Unit, What, budget,
+        rho_to_epsilon,
+    },
 };
 
 use super::{
     Message, Noisy, NoisyRow, PaneId,
     smooth::{PLACES, Smoothed},
+    store::releases_of_a_pane,
 };
-use crate::json::write_string;
+use crate::{account::releases::release_cost, json::write_string};
 
 /// Domain separation of the ids, for ever.
 const ID_CONTEXT: &str = "sluicegate 2026 release pane id v1";
@@ -243,16 +247,21 @@ fn about(plan: &ReleasePlan, policy: BundleDigest) -> Vec<u8> {
     });
     json.text("},\"unit\":");
     json.string(&unit(&plan.unit));
+    let (spent, conversion) = (release_cost(plan), conversion_atto(plan));
+    // A release's part of it: smaller where epsilon follows from it, larger where it is told.
+    let releases = releases_of_a_period(plan);
     let (kind, loss, epsilon) = match plan.accounting {
-        Accounting::Pure => ("pure", "nano_epsilon", plan.cost.loss),
-        Accounting::Zcdp => ("zcdp", "nano_rho", plan.promise.pane_epsilon_nano),
+        Accounting::Pure => ("pure", "nano_epsilon", spent.loss),
+        Accounting::Zcdp => {
+            ("zcdp", "nano_rho", rho_to_epsilon(spent.loss, (conversion / releases).max(1)))
+        }
     };
     let _ = write!(
         json,
         ",\"epsilon\":{},\"delta\":{},\"accounting\":{{\"kind\":\"{kind}\",\"{loss}\":{}}}",
         trimmed(epsilon, 9),
-        trimmed(pane_delta(plan), 18),
-        plan.cost.loss
+        trimmed(spent.delta.saturating_add(conversion.div_ceil(releases)), 18),
+        spent.loss
     );
     let promised = plan.promise.epsilon;
     let _ = write!(
@@ -264,18 +273,21 @@ fn about(plan: &ReleasePlan, policy: BundleDigest) -> Vec<u8> {
     json.0
 }
 
-/// δ at which the pane costs its ε: that of its threshold, and with zCDP the pane's part of what
-/// the conversion takes, rounded up.
-fn pane_delta(plan: &ReleasePlan) -> u64 {
+/// What of the author's δ the conversion from zCDP takes; that of thresholds comes to it.
+fn conversion_atto(plan: &ReleasePlan) -> u64 {
     let selects = matches!(plan.keys, Keys::Unknown { .. });
     let promise = plan.promise;
-    let conversion = budget(plan.accounting, promise.epsilon, promise.delta_atto, selects)
-        .map_or(0, |budget| budget.conversion_delta_atto);
+    budget(plan.accounting, promise.epsilon, promise.delta_atto, selects)
+        .map_or(0, |budget| budget.conversion_delta_atto)
+}
+
+/// How many releases one unit and period may be in, revisions counted.
+fn releases_of_a_period(plan: &ReleasePlan) -> u64 {
     let panes = match plan.unit {
         Unit::Subject(_) => plan.bounds.windows_per_period.max(1),
         Unit::Record => 1,
     };
-    plan.cost.delta.saturating_add(conversion.div_ceil(panes.into()))
+    u64::from(panes) * u64::from(releases_of_a_pane(plan))
 }
 
 fn each(json: &mut Json, plan: &ReleasePlan, value: impl Fn(&mut Json, &Output)) {

@@ -53,6 +53,10 @@ const CLOCK_SLACK_MS: i64 = 60_000;
 /// The newest messages of each partition of a release topic, in which releases that the ledger
 /// does not know would be found.
 const GUARD_MESSAGES: i64 = 2_000;
+/// A state that broke is made anew from the log, not more often than this.
+const REBUILD_MS: i64 = 60_000;
+/// Windows that a change of plan left out are noted one by one, at most so many.
+const GAP_MAX: usize = 1_000;
 /// Records of one page of a replay.
 const REPLAY_RECORDS: usize = 2_000;
 
@@ -75,7 +79,6 @@ pub enum RunError {
     Partitions { topic: String, now: u32, then: i64 },
 }
 
-/// What a release runs on.
 /// Releases, by their plans' digests, whose topics exist and whose first pane is agreed: from then on no
 /// contribution can come too early to be released.
 #[derive(Clone, Debug, Default)]
@@ -91,12 +94,14 @@ impl Begun {
     }
 }
 
+/// What a release runs on.
 pub struct Runner {
     pub begun: Begun,
     pub plan: Arc<ReleasePlan>,
     pub policy: Arc<Policy>,
     pub seal: Arc<Seal>,
     pub choice: [u8; 32],
+    pub fingerprint: i64,
     pub clock: Arc<dyn Clock>,
     pub account: Arc<Account>,
     pub regions: Regions,
@@ -113,6 +118,19 @@ struct Part {
     next: i64,
     /// Panes that are cut here, by start and revision.
     cut: BTreeSet<PaneId>,
+    built_ms: i64,
+    /// Whether its state broke: all its panes are aborted until it is made anew.
+    broken: bool,
+}
+
+impl Part {
+    /// Says once that the state broke: how many records find it so is nobody's business.
+    fn broke(&mut self, of: &Runner, aborted: &window::Aborted) {
+        if !self.broken {
+            tracing::error!(event = "pane-aborted", release = %of.plan.name, %aborted);
+        }
+        self.broken = true;
+    }
 }
 
 /// Everything that an error throws away.
@@ -127,6 +145,8 @@ struct Run<'r> {
     done: BTreeSet<PaneId>,
     /// The oldest pane that is not done.
     from_ms: i64,
+    /// Periods, by their start, that may be charged: of whom and in which stretch of time is as it was.
+    fitting: BTreeSet<i64>,
     /// Whether we led when we last looked.
     led: bool,
 }
@@ -227,10 +247,12 @@ impl<'r> Run<'r> {
             parts: BTreeMap::new(),
             done: BTreeSet::new(),
             from_ms: 0,
+            fitting: BTreeSet::new(),
             led: false,
         };
         run.begin().await?;
         run.guard().await?;
+        run.guard_log().await?;
         Ok(run)
     }
 
@@ -249,7 +271,62 @@ impl<'r> Run<'r> {
         self.from_ms = plan.schedule.pane.containing(agreed.max(resumed)).start_ms;
         let released = self.of.account.released(plan, self.from_ms, i64::MAX / 1_000).await?;
         self.done = released.into_iter().collect();
+        self.done.extend(self.of.account.refused(plan, self.from_ms).await?);
+        self.note_gap(agreed).await
+    }
+
+    /// Windows that another plan of this name would have released, had it not been replaced: no
+    /// number of them comes, and the ledger says so.
+    async fn note_gap(&self, first_ms: i64) -> Result<(), RunError> {
+        let plan = &self.of.plan;
+        let Some(until) = self.of.account.other_plan_until(plan).await? else { return Ok(()) };
+        // One of all replicas notes them, once.
+        let mine = self.of.clock.now_us();
+        if self.of.account.agree(plan, "gap", mine).await? != mine {
+            return Ok(());
+        }
+        let mut gap = Vec::new();
+        let mut pane = plan.schedule.pane.containing(first_ms);
+        while gap.len() < GAP_MAX {
+            pane = plan.schedule.pane.previous(&pane);
+            if pane.start_ms < until {
+                break;
+            }
+            gap.push(PaneId { start_ms: pane.start_ms, end_ms: pane.end_ms, revision: 0 });
+        }
+        for pane in gap.into_iter().rev() {
+            self.of.count("plan-changed");
+            self.of.account.release_refused(plan, pane, "plan-changed").await?;
+        }
         Ok(())
+    }
+
+    /// Contributions that were counted and are gone, as after a restore of an older pipeline, would let
+    /// their subjects count again: no more releases in the periods that they were counted in.
+    async fn guard_log(&self) -> Result<(), RunError> {
+        let plan = &self.of.plan;
+        let mut ends = BTreeMap::new();
+        let mut lost = BTreeSet::new();
+        for cut in self.of.account.cuts(plan, self.needed_ms()).await? {
+            let end = match ends.get(&cut.partition) {
+                Some(end) => *end,
+                None => self.end(cut.partition).await?,
+            };
+            ends.insert(cut.partition, end);
+            if cut.cut > end {
+                lost.insert(period_of(plan, cut.window_start_us.div_euclid(1_000)).start_ms);
+            }
+        }
+        for period_ms in lost {
+            tracing::error!(event = "contributions-lost", release = %plan.name, period_ms);
+            self.of.account.block_period(plan, period_ms, "contributions-lost").await?;
+        }
+        Ok(())
+    }
+
+    /// The offset that the next contribution will get.
+    async fn end(&self, partition: u32) -> Result<i64, RunError> {
+        Ok(self.pipeline.read(&self.topic, partition, i64::MAX, 0).await?.end)
     }
 
     /// A ledger that was restored from a backup does not know what its later self has released:
@@ -282,7 +359,7 @@ impl<'r> Run<'r> {
         while at <= newest.start_ms {
             tracing::error!(event = "release-unknown-to-ledger", release = %plan.name,
                 period_ms = period_of(plan, at).start_ms);
-            self.of.account.block_period(plan, at).await?;
+            self.of.account.block_period(plan, at, "release-unknown-to-ledger").await?;
             at = period_of(plan, at).end_ms;
         }
         Ok(())
@@ -300,7 +377,9 @@ impl<'r> Run<'r> {
     /// Gets ready for partitions that are newly ours, and forgets those that no longer are.
     async fn take_assignment(&mut self) -> Result<(), RunError> {
         let ours = self.tail.assigned().await?;
-        self.parts.retain(|partition, _| ours.contains(partition));
+        let now_ms = self.of.now_ms();
+        let whole = |part: &Part| !part.broken || now_ms.saturating_sub(part.built_ms) < REBUILD_MS;
+        self.parts.retain(|partition, part| ours.contains(partition) && whole(part));
         for partition in ours {
             if !self.parts.contains_key(&partition) {
                 let part = self.replay(partition).await?;
@@ -330,10 +409,14 @@ impl<'r> Run<'r> {
             }
         }
         cuts.sort_unstable();
-        let mut part = Part { task, next, cut: BTreeSet::new() };
+        let end = self.end(partition).await?;
+        let (built_ms, broken) = (of.now_ms(), false);
+        let mut part = Part { task, next, cut: BTreeSet::new(), built_ms, broken };
         // Everything before the last cut, with a close at each: what a close takes away from the
         // state, such as a pane that is over, is taken away at the same place again.
         for (cut, pane) in cuts {
+            // Beyond the end nothing is: what was there is lost, and its period is blocked.
+            let cut = cut.min(end);
             while part.next < cut {
                 let records = self.pipeline.read(&self.topic, partition, part.next, REPLAY_RECORDS);
                 let records = records.await?.records;
@@ -382,6 +465,7 @@ impl<'r> Run<'r> {
             // What others have released is in the ledger.
             let released = self.of.account.released(&self.of.plan, self.from_ms, now_ms).await?;
             self.done.extend(released);
+            self.done.extend(self.of.account.refused(&self.of.plan, self.from_ms).await?);
         }
         if leads && !self.led {
             self.republish().await?;
@@ -433,7 +517,7 @@ impl<'r> Run<'r> {
             let sealed = match part.task.close(pane.start_ms, pane.revision) {
                 Ok(totals) => totals.encode(),
                 Err(aborted) => {
-                    tracing::error!(event = "pane-aborted", release = %self.of.plan.name, %aborted);
+                    part.broke(self.of, &aborted);
                     Vec::new()
                 }
             };
@@ -474,6 +558,10 @@ impl<'r> Run<'r> {
         if partials.len() < self.partitions as usize {
             return Ok(false);
         }
+        if let Some(why) = self.misfit(pane).await? {
+            self.refuse(pane, why).await?;
+            return Ok(true);
+        }
         let cuts: BTreeMap<u32, i64> = partials.iter().map(|(p, cut, _)| (*p, *cut)).collect();
         match self.total(pane, partials)? {
             None => self.refuse(pane, "aborted").await?,
@@ -487,10 +575,30 @@ impl<'r> Run<'r> {
         Ok(true)
     }
 
+    /// Why a pane's period cannot be charged whatever is left of its budget.
+    async fn misfit(&mut self, pane: PaneId) -> Result<Option<&'static str>, RunError> {
+        let (plan, account) = (&self.of.plan, &self.of.account);
+        let period_ms = period_of(plan, pane.start_ms).start_ms;
+        if self.fitting.contains(&period_ms) {
+            return Ok(None);
+        }
+        if !account.period_fits(plan, period_ms).await? {
+            return Ok(Some("budget-changed"));
+        }
+        if !account.keys_fit(plan, period_ms, self.of.fingerprint).await? {
+            tracing::error!(event = "keys-changed", release = %plan.name, period_ms);
+            account.block_period(plan, period_ms, "keys-changed").await?;
+            return Ok(Some("budget-blocked"));
+        }
+        self.fitting = BTreeSet::from([period_ms]);
+        Ok(None)
+    }
+
     async fn refuse(&self, pane: PaneId, code: &'static str) -> Result<(), RunError> {
         tracing::warn!(event = "release-refused", release = %self.of.plan.name, code);
         self.of.count(code);
         self.of.account.release_refused(&self.of.plan, pane, code).await?;
+        self.of.account.remember_refused(&self.of.plan, pane).await?;
         Ok(())
     }
 
@@ -591,7 +699,7 @@ impl<'r> Run<'r> {
         }
         let covered = cuts.iter().map(|(partition, to)| Covered {
             partition: *partition,
-            from: from.get(partition).copied().unwrap_or(0),
+            from: from.get(partition).copied().unwrap_or(0).min(*to),
             to: *to,
         });
         Ok(covered.collect())
@@ -680,7 +788,7 @@ fn take(of: &Runner, part: &mut Part, offset: i64, sealed: Option<&[u8]>) {
         return;
     };
     if let Err(aborted) = part.task.accept(offset, contribution) {
-        tracing::error!(event = "pane-aborted", release = %of.plan.name, %aborted);
+        part.broke(of, &aborted);
     }
 }
 

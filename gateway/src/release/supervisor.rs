@@ -71,6 +71,7 @@ impl Supervisor {
             policy: self.policy.clone(),
             seal: contributor.seal.clone(),
             choice: contributor.choice,
+            fingerprint: contributor.fingerprint,
             clock: self.ambient.clock.clone(),
             account: self.account.clone(),
             regions: self.regions.clone(),

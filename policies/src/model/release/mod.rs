@@ -190,6 +190,7 @@ pub(super) fn resolve(model: &mut Model, documents: &[Document], findings: &mut 
     }
     model.releases = together::settle(model, all, findings);
     together::check_datasets(model, documents, findings);
+    together::check_topics(model, findings);
 }
 
 fn make(

@@ -75,6 +75,18 @@ pub(super) fn check_datasets(model: &Model, documents: &[Document], findings: &m
     }
 }
 
+/// The topics of contributions are the gateway's own: nobody may publish to them or read them.
+pub(super) fn check_topics(model: &Model, findings: &mut Findings<'_>) {
+    for r in &model.releases {
+        let own = format!("{}.contributions", r.plan.name);
+        if let Some((_, span)) = model.topics.get(own.as_str()) {
+            findings
+                .error(*span, format!("the topic `{own}` belongs to the release `{}`", r.plan.name))
+                .help("the gateway keeps there what the release counts: name the topic otherwise");
+        }
+    }
+}
+
 /// What a subject is, and for how long, has to be the same for costs to add up.
 fn same_unit(live: &[&Made], findings: &mut Findings<'_>) {
     let Some((first, rest)) = live.split_first() else { return };

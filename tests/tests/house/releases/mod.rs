@@ -7,6 +7,7 @@
     reason = "helpers of tests: a broken assumption ends the test"
 )]
 
+mod budget;
 mod crash;
 mod end_to_end;
 mod examples;

@@ -283,6 +283,15 @@ pub(super) fn write_keys(path: &Path, names: &[&str]) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+/// The same keyring, in which one name has another key.
+pub(super) fn write_other_keys(path: &Path, other: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    let line = text.lines().find(|line| line.trim_start().starts_with(other)).unwrap();
+    let changed = format!("  {other}: {}", STANDARD.encode([7; 32]));
+    fs::write(path, text.replace(line, &changed)).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 async fn open(file: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(file).read_only(true);
     SqliteConnection::connect_with(&options).await.unwrap()
