@@ -54,8 +54,10 @@ pub(super) fn run(args: &Args, output: Output) -> Exit {
             }
             Verb::Forecast => {
                 let now_ms = SystemClock.now_ms().0;
+                // What was spent already counts as well, as far as there is a ledger that says it.
+                let now = runtime()?.block_on(spent(&config)).unwrap_or_default();
                 let forecast: Vec<Forecast> =
-                    plans.iter().map(|plan| Forecast::of(plan, now_ms)).collect();
+                    plans.iter().map(|plan| Forecast::of(plan, &plans, &now, now_ms)).collect();
                 print(&forecast, output, |all| all.iter().for_each(Forecast::say));
             }
         }
@@ -109,22 +111,37 @@ struct Line {
     cost_delta: u64,
 }
 
-async fn show(
-    config: &Config,
-    dataset: Option<&str>,
-    plans: &[std::sync::Arc<ReleasePlan>],
-) -> Result<Vec<Period>, Exit> {
+/// What the ledger holds of charges and of blocked periods.
+#[derive(Default)]
+struct SpentBefore {
+    lines: Vec<audit::BudgetLine>,
+    /// Dataset and begin of the period, in microseconds.
+    blocked: Vec<(String, i64)>,
+}
+
+async fn spent(config: &Config) -> Result<SpentBefore, Exit> {
     let failed = |error: String| {
         complain(format!("couldn't read the ledger: {error}"));
         Exit::Usage
     };
     let url = store_url(config).map_err(|e| failed(e.to_string()))?;
     let reader = audit::Reader::open(&url).await.map_err(|e| failed(e.to_string()))?;
-    let lines = reader.budget(dataset).await;
-    let blocked = reader.blocked(dataset).await;
+    let lines = reader.budget(None).await;
+    let blocked = reader.blocked(None).await;
     reader.close().await;
     let lines = lines.map_err(|e| failed(e.to_string()))?;
     let blocked = blocked.map_err(|e| failed(e.to_string()))?;
+    Ok(SpentBefore { lines, blocked })
+}
+
+async fn show(
+    config: &Config,
+    dataset: Option<&str>,
+    plans: &[std::sync::Arc<ReleasePlan>],
+) -> Result<Vec<Period>, Exit> {
+    let SpentBefore { mut lines, mut blocked } = spent(config).await?;
+    lines.retain(|line| dataset.is_none_or(|dataset| line.account == dataset));
+    blocked.retain(|(account, _)| dataset.is_none_or(|dataset| account == dataset));
     let mut periods: BTreeMap<(String, i64), Vec<audit::BudgetLine>> = BTreeMap::new();
     for key in &blocked {
         periods.entry(key.clone()).or_default();
@@ -227,11 +244,20 @@ struct Forecast {
     period_percent: f64,
     period_epsilon: f64,
     thirty_days_epsilon: f64,
+    /// Whether the current period is blocked: nothing more is released in it.
+    blocked: bool,
+    /// Whether windows will be refused before the current period ends.
     refused: bool,
 }
 
 impl Forecast {
-    fn of(plan: &ReleasePlan, now_ms: i64) -> Self {
+    /// `plans`: all that are in force.
+    fn of(
+        plan: &ReleasePlan,
+        plans: &[std::sync::Arc<ReleasePlan>],
+        before: &SpentBefore,
+        now_ms: i64,
+    ) -> Self {
         let repeats = releases_of_a_pane(plan);
         let cost = release_cost(plan);
         let (counts, period_ms, panes) = match &plan.unit {
@@ -244,12 +270,23 @@ impl Forecast {
                 (repeats, DAY_MS, DAY_MS.div_euclid(plan.schedule.pane.longest_ms().max(1)))
             }
         };
-        let period_loss = cost.loss.saturating_mul(u64::from(counts));
+        let period_loss = period_loss_of(plan);
         let epsilon = |loss: u64| match plan.accounting {
             Accounting::Zcdp => nano(rho_to_epsilon(loss, conversion_delta_atto(plan))),
             Accounting::Pure => nano(loss),
         };
         let period_epsilon = epsilon(period_loss);
+        let begins_us = period_of(plan, now_ms).start_ms.saturating_mul(1_000);
+        let blocked = before.blocked.contains(&(plan.dataset.to_string(), begins_us));
+        // Plans that are no longer in force have spent of the same budget.
+        let retired = before.lines.iter().filter(|line| {
+            *line.account == *plan.dataset
+                && line.period_us == begins_us
+                && !plans.iter().any(|plan| plan.digest == line.line)
+        });
+        let of_dataset = plans.iter().filter(|other| other.dataset == plan.dataset);
+        let to_come: u128 = of_dataset.map(|other| u128::from(period_loss_of(other))).sum();
+        let in_all = audit::Spent::of(retired).loss.saturating_add(to_come);
         let periods = 30 * DAY_MS / period_ms.max(1);
         Self {
             release: plan.name.to_string(),
@@ -267,7 +304,8 @@ impl Forecast {
             period_percent: percent(period_loss, plan.cap.loss),
             period_epsilon,
             thirty_days_epsilon: period_epsilon * f64::from(i32::try_from(periods).unwrap_or(1)),
-            refused: period_loss > plan.cap.loss,
+            blocked,
+            refused: blocked || in_all > u128::from(plan.cap.loss),
         }
     }
 
@@ -285,11 +323,23 @@ impl Forecast {
             self.period_epsilon,
             self.thirty_days_epsilon
         ));
-        say(match self.refused {
-            true => "  windows will be REFUSED before the period ends",
-            false => "  no window of a period will be refused",
+        say(match (self.blocked, self.refused) {
+            (true, _) => {
+                "  the current period is BLOCKED: all its windows are REFUSED until it ends"
+            }
+            (false, true) => "  windows will be REFUSED before the current period ends",
+            (false, false) => "  no window of the current period will be refused for its cost",
         });
     }
+}
+
+/// What all windows of a period can cost one person.
+fn period_loss_of(plan: &ReleasePlan) -> u64 {
+    let windows = match &plan.unit {
+        Unit::Subject(_) => plan.bounds.windows_per_period,
+        Unit::Record => 1,
+    };
+    plan.cost.loss.saturating_mul(u64::from(windows))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

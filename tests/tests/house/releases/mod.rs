@@ -15,4 +15,5 @@ mod independence;
 mod publisher;
 mod replicas;
 mod restore;
+mod roles;
 mod setup;
