@@ -31,7 +31,7 @@ use crate::{
     contribute::Contributor,
     decide::{Activated, Snapshot},
     deliver::{DeliverError, Landing, Page, Placed, Regions},
-    flow::{Target, Wanted},
+    flow::{Permitted, Target, Wanted},
     identify::{Failure, Principal},
     lineage::Question,
     record::{Fate, Judged, Received, Record, Recorded, Refused, RequestId, Via},
@@ -519,24 +519,23 @@ impl Account {
     /// Somebody was shown records; durable before they are.
     pub async fn read(
         &self,
-        who: &Principal,
+        permitted: &Permitted,
         wanted: &Wanted,
         region: &str,
         grant: &Grant<'_>,
-        table: &Table,
         page: &Page,
     ) -> Result<(), AccountError> {
         let entry = Entry::Read(audit::ReadAccess {
-            actor: actor(who),
+            actor: actor(permitted.who()),
             origin: wanted.origin,
             purpose: grant.purpose().to_string(),
             dataset: grant.dataset().name.to_string(),
             region: region.to_owned(),
-            topic: wanted.target.topic.clone(),
+            topic: permitted.target().topic.clone(),
             partition: wanted.partition,
             offset_from: page.records.first().map_or(wanted.offset, |r| r.offset),
             records: u32::try_from(page.records.len()).unwrap_or(u32::MAX),
-            policy: table.digest().0,
+            policy: permitted.policy().0,
             rules: grant.rules().iter().map(ToString::to_string).collect(),
         });
         self.ledger()?.append(entry).await?;

@@ -9,6 +9,8 @@
 //! each other. INVARIANT: every record gets exactly one fate, and the fate is durable in the
 //! ledger before a copy leaves. Any error while deciding or transforming refuses.
 
+mod permit;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -17,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use sluicegate_audit::Position;
-use sluicegate_policies::{Delivery, Grant, Operation, Records, Route};
+use sluicegate_policies::{Delivery, Grant, Records, Route};
 
 use crate::{
     account::{Account, AccountError, ClaimFound, Claimed},
@@ -33,6 +35,7 @@ use crate::{
     transform,
 };
 
+pub use self::permit::Permitted;
 pub use crate::account::Keyed;
 
 const POLICY_CHANGED: &str =
@@ -90,6 +93,12 @@ pub enum Stopped {
     TooVaried,
 }
 
+impl From<Refused> for Stopped {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
 impl From<AccountError> for Stopped {
     fn from(error: AccountError) -> Self {
         if let AccountError::Append(sluicegate_audit::AppendError::TooLarge) = error {
@@ -101,7 +110,6 @@ impl From<AccountError> for Stopped {
 
 /// A stretch of a partition that a reader wants.
 pub struct Wanted {
-    pub target: Target,
     pub region: Option<String>,
     pub partition: u32,
     pub offset: i64,
@@ -118,35 +126,19 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Whether a principal may publish there at all; asked before a body is read. A refusal is in
-    /// the ledger.
-    pub async fn admit(&self, who: &Principal, target: &Target) -> Result<(), Stopped> {
-        let snapshot = self.snapshot()?;
-        match grant(&snapshot, who, target, Operation::Publish) {
-            Ok(_) => Ok(()),
-            Err(refused) => {
-                self.count_refused("", &refused, 1);
-                let table = &snapshot.table;
-                self.account.refused_request(who, target, "publish", table, &refused).await?;
-                Err(Stopped::Refused(refused))
-            }
-        }
-    }
-
     /// The way of a batch: judged, recorded, delivered, settled.
     pub async fn publish(
         &self,
-        who: &Principal,
-        target: &Target,
+        permitted: &Permitted,
         received: Received,
     ) -> Result<Vec<Report>, Stopped> {
-        let snapshot = self.snapshot()?;
-        let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
+        let (snapshot, grant) = (permitted.snapshot(), permitted.grant()?);
         let (request, first) = (received.request, received.first);
-        let (head, records) = self.account.head(who, target, &snapshot.table, received);
+        let (head, records) =
+            self.account.head(permitted.who(), permitted.target(), &snapshot.table, received);
         let arrived = Arrived { request, first, ms: self.policy.clock_ms() };
-        let judged = self.judge(records, &grant, &snapshot, arrived);
-        let recorded = self.account.record(&head, &grant, &snapshot, judged, None).await?;
+        let judged = self.judge(records, &grant, snapshot, arrived);
+        let recorded = self.account.record(&head, &grant, snapshot, judged, None).await?;
         let landings = deliver::deliver(recorded.by_region(), &self.regions).await;
         self.account.settle(&recorded, &landings, None);
         Ok(self.reports(head.first, &grant.dataset().name, &recorded, landings))
@@ -156,8 +148,7 @@ impl Flow {
     /// repetition will get again.
     pub async fn publish_once(
         &self,
-        who: &Principal,
-        target: &Target,
+        permitted: &Permitted,
         received: Received,
         keyed: Keyed,
         render: impl Fn(RequestId, &[Report]) -> Vec<u8>,
@@ -170,20 +161,20 @@ impl Flow {
             ClaimFound::Interrupted(claimed) => Some(claimed),
             ClaimFound::New => None,
         };
-        let snapshot = self.snapshot()?;
-        let grant = grant(&snapshot, who, target, Operation::Publish).map_err(Stopped::Refused)?;
+        let (snapshot, grant) = (permitted.snapshot(), permitted.grant()?);
         let request = received.request;
-        let (head, records) = self.account.head(who, target, &snapshot.table, received);
+        let (head, records) =
+            self.account.head(permitted.who(), permitted.target(), &snapshot.table, received);
         // A repetition brings to releases what the first attempt brought, to the letter.
         let ms = earlier
             .as_ref()
             .map_or_else(|| self.policy.clock_ms(), |claimed| claimed.at_us.div_euclid(1_000));
         let arrived = Arrived { request: keyed.repeats(), first: head.first, ms };
-        let judged = self.judge(records, &grant, &snapshot, arrived);
+        let judged = self.judge(records, &grant, snapshot, arrived);
         let (request, recorded, mut landings) = match earlier {
             None => {
                 let keyed = Some((&keyed, ms));
-                let fresh = self.account.record(&head, &grant, &snapshot, judged, keyed).await?;
+                let fresh = self.account.record(&head, &grant, snapshot, judged, keyed).await?;
                 (request, fresh, Vec::new())
             }
             Some(claimed) => {
@@ -319,20 +310,13 @@ impl Flow {
 
     /// Reads a stretch of a partition, as NDJSON lines. The read is durable in the ledger before
     /// anything is handed out.
-    pub async fn read(&self, who: &Principal, wanted: Wanted) -> Result<Vec<u8>, Stopped> {
-        let snapshot = self.snapshot()?;
-        let grant = match grant(&snapshot, who, &wanted.target, Operation::Read) {
-            Ok(grant) => grant,
-            Err(refused) => {
-                let table = &snapshot.table;
-                self.account.refused_request(who, &wanted.target, "read", table, &refused).await?;
-                return Err(Stopped::Refused(refused));
-            }
-        };
+    pub async fn read(&self, permitted: &Permitted, wanted: Wanted) -> Result<Vec<u8>, Stopped> {
+        let (snapshot, grant) = (permitted.snapshot(), permitted.grant()?);
+        let topic = permitted.target().topic.as_str();
         let region = self.region(wanted.region.as_deref())?;
         let pipeline = self.regions.get(&region).ok_or(Stopped::NoPartition)?;
         let page = pipeline
-            .read(&wanted.target.topic, wanted.partition, wanted.offset, wanted.limit)
+            .read(topic, wanted.partition, wanted.offset, wanted.limit)
             .await
             .map_err(|error| match error {
                 DeliverError::UnknownTopic => Stopped::NoPartition,
@@ -353,7 +337,7 @@ impl Flow {
                 render_line(&mut lines, wanted.partition, stored, &scratch);
             }
         }
-        self.account.read(who, &wanted, &region, &grant, &snapshot.table, &page).await?;
+        self.account.read(permitted, &wanted, &region, &grant, &page).await?;
         Ok(lines)
     }
 
@@ -420,18 +404,6 @@ impl Flow {
             self.metrics.deliveries.get_or_create(&RegionLabel { region }).inc();
         }
     }
-}
-
-fn grant<'s>(
-    snapshot: &'s Snapshot,
-    who: &Principal,
-    target: &Target,
-    operation: Operation,
-) -> Result<Grant<'s>, Refused> {
-    snapshot
-        .table
-        .admit(&who.name, target.purpose.as_deref(), operation, &target.topic)
-        .map_err(|refusal| Refused::at(None, &refusal))
 }
 
 /// Decides over one record after the other, with one scratch buffer.

@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder, Response, Version};
 use serde_json::{Value, json};
 use sluicegate_tests::{
     client::{Credential, builder, tls},
-    gateway::Gateway,
+    gateway::{Gateway, run},
     jwt::SigningKey,
     process::eventually,
     setup::{Setup, claims},
@@ -233,6 +233,42 @@ async fn a_stream_is_answered_line_by_line() {
     }
     drop(lines);
     assert!(reports.next().await.is_none());
+    house.stop().await;
+}
+
+/// A stream asks for permission again for each batch. When the policy has changed, what follows is refused,
+/// and the ledger has the refusal like that of any other request.
+#[tokio::test]
+async fn a_stream_that_loses_its_permission_is_refused_on_record() {
+    let house = House::start(|_| {}).await;
+    let (market, operator) = (house.setup.client("svc.market"), house.setup.client("operator"));
+    let refusals = || {
+        let dir = house.setup.path();
+        let export = ["ledger", "export", "--store", "sqlite:ledger.db", "--to", "asked.export"];
+        assert!(run(dir, &export).status.success());
+        let ledger = std::fs::read(dir.join("asked.export")).unwrap();
+        ledger.windows(13).filter(|bytes| bytes == b"not-permitted").count()
+    };
+    let (lines, waiting) = mpsc::channel::<Result<String, std::io::Error>>(1);
+    let body = stream::unfold(waiting, async |mut w| w.recv().await.map(|line| (line, w)));
+    let request = house.post(&market, "bids", NDJSON).body(reqwest::Body::wrap_stream(body));
+    lines.send(Ok(format!("{}\n", bid(0, "DE")))).await.unwrap();
+    let mut reports = request.send().await.unwrap().bytes_stream();
+    let line = reports.next().await.unwrap().unwrap();
+    assert_eq!(told(&serde_json::from_slice(&line).unwrap()), (0, "delivered"));
+    assert_eq!(refusals(), 0);
+    house.setup.change_policy(
+        "3-access.yaml",
+        "datasets: [auctions, bids]",
+        "datasets: [auctions]",
+    );
+    let reloaded = Answer::of(operator.post(house.gateway.admin_url("/v1/reload"))).await;
+    assert_eq!(reloaded.status, 204, "{}", reloaded.body);
+    lines.send(Ok(format!("{}\n", bid(1, "DE")))).await.unwrap();
+    let last: Value = serde_json::from_slice(&reports.next().await.unwrap().unwrap()).unwrap();
+    assert_eq!((&last["status"], &last["code"]), (&json!(403), &json!("not-permitted")));
+    assert!(reports.next().await.is_none());
+    assert_eq!(refusals(), 1);
     house.stop().await;
 }
 

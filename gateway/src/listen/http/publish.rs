@@ -10,6 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
+use sluicegate_policies::Operation;
 use tokio::time::Instant;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     stream::{self, next},
 };
 use crate::{
-    flow::{Keyed, Target},
+    flow::{Keyed, Permitted, Target},
     identify::Principal,
     listen::{
         accept::Peer,
@@ -78,7 +79,7 @@ use crate::{
             body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body or a record is too large", body = Problem,
             content_type = "application/problem+json"),
-        (status = 415, description = "The content type is not known", body = Problem,
+        (status = 415, description = "The content type or encoding is not known", body = Problem,
             content_type = "application/problem+json"),
         (status = 422, description = "The policy refuses the record, or the idempotency key was \
             used for another payload", body = Problem,
@@ -111,8 +112,8 @@ pub(super) async fn publish(
         target: Target { topic, purpose: purpose(&headers)? },
         face,
     };
-    // Before the body is read: whoever may not publish here sends nothing into memory.
-    request.face.flow.admit(&request.principal, &request.target).await.map_err(stopped)?;
+    // Before the body is read: a principal without permission sends nothing into memory.
+    let permitted = request.permit().await?;
     if format == Format::NdJson && key.is_none() {
         return Ok(stream::relay(request, body));
     }
@@ -130,7 +131,7 @@ pub(super) async fn publish(
     let face = request.face.clone();
     let work = async move {
         let _admitted = admitted;
-        request.batch(parsed, format, keyed).await
+        request.batch(&permitted, parsed, format, keyed).await
     };
     let answer = face.to_its_end(work).await?;
     face.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
@@ -147,6 +148,11 @@ pub(super) struct Publish {
 }
 
 impl Publish {
+    pub(super) async fn permit(&self) -> Result<Permitted, Problem> {
+        let permitted = self.face.flow.permit(&self.principal, &self.target, Operation::Publish);
+        permitted.await.map_err(stopped)
+    }
+
     /// The whole body in memory, within the bounds.
     async fn whole(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, Admitted), Problem> {
         let limit = self.face.limits.body_bytes;
@@ -157,8 +163,7 @@ impl Publish {
         if declared.is_some_and(|length| length > limit) {
             return Err(too_large(limit));
         }
-        let admitted = self.face.admission.bytes(declared.unwrap_or(limit)).await;
-        let admitted = admitted.ok_or_else(|| unavailable("full", "too much is in flight"))?;
+        let admitted = self.admitted(declared.unwrap_or(limit)).await?;
         let idle = Duration::from_millis(self.face.limits.body_idle_timeout_ms);
         let mut frames = body.into_data_stream();
         let mut whole = BytesMut::with_capacity(declared.unwrap_or_default());
@@ -171,8 +176,14 @@ impl Publish {
         Ok((whole.freeze(), admitted))
     }
 
+    async fn admitted(&self, bytes: usize) -> Result<Admitted, Problem> {
+        let admitted = self.face.admission.bytes(bytes).await;
+        admitted.ok_or_else(|| unavailable("full", "too much is in flight"))
+    }
+
     async fn batch(
         &self,
+        permitted: &Permitted,
         parsed: Parsed,
         format: Format,
         keyed: Option<Keyed>,
@@ -183,15 +194,16 @@ impl Publish {
         }
         let received = self.received(0, parsed.records);
         if let Some(keyed) = keyed {
-            return self.once(received, keyed, format, parsed.single).await;
+            return self.once(permitted, received, keyed, format, parsed.single).await;
         }
-        let published = self.face.flow.publish(&self.principal, &self.target, received);
+        let published = self.face.flow.publish(permitted, received);
         Ok(report::answer(self.id, &published.await.map_err(stopped)?, format, parsed.single))
     }
 
     /// A request with an idempotency key: published once, answered always alike.
     async fn once(
         &self,
+        permitted: &Permitted,
         received: Received,
         keyed: Keyed,
         format: Format,
@@ -200,7 +212,7 @@ impl Publish {
         let body = self
             .face
             .flow
-            .publish_once(&self.principal, &self.target, received, keyed, report::render)
+            .publish_once(permitted, received, keyed, report::render)
             .await
             .map_err(stopped)?;
         Ok(report::rendered(&body, format, single))

@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
+use sluicegate_policies::Operation;
 
 use super::{Face, headers::purpose, problems::stopped};
 use crate::{
@@ -86,15 +87,17 @@ pub(super) async fn read(
     }
     let offset =
         i64::try_from(query.offset).map_err(|_| Problem::bad_request("`offset` is too large"))?;
+    let target = Target { topic, purpose: purpose(&headers)? };
+    let permitted =
+        face.flow.permit(&principal, &target, Operation::Read).await.map_err(stopped)?;
     let wanted = Wanted {
-        target: Target { topic, purpose: purpose(&headers)? },
         region: query.region,
         partition,
         offset,
         limit,
         origin: face.flow.origin(peer.address.ip()),
     };
-    let lines = face.flow.read(&principal, wanted).await.map_err(stopped)?;
+    let lines = face.flow.read(&permitted, wanted).await.map_err(stopped)?;
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((StatusCode::OK, kind, lines).into_response())
 }

@@ -154,9 +154,10 @@ impl Stream {
             // A stream is slowed to its quota instead of being cut.
             tokio::time::sleep(wait).await;
         }
+        // The policy may have changed since the stream began.
+        let permitted = self.request.permit().await?;
         let received = self.request.received(self.seq, records);
-        let published = face.flow.publish(&self.request.principal, &self.request.target, received);
-        let reports = published.await.map_err(stopped)?;
+        let reports = face.flow.publish(&permitted, received).await.map_err(stopped)?;
         self.seq = self.seq.saturating_add(count);
         face.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
         self.send(report::lines(self.request.id, &reports)).await;
