@@ -1,7 +1,8 @@
 //! HTTP bodies to records: JSON, NDJSON and CloudEvents. Values are cut out of the body as they
 //! stand, byte for byte; what is wrong is said by number and member, never by value.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+mod cloudevents;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use crate::{deliver::RESERVED_HEADER_PREFIX, record::Record};
 
 /// Headers of one record.
 const HEADERS_MAX: usize = 64;
-const CLOUDEVENTS_CONTEXT: [&str; 4] = ["specversion", "id", "source", "type"];
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +70,15 @@ pub fn parse(format: Format, headers: &HeaderMap, body: &Bytes) -> Result<Parsed
             Some(b'[') => many(body, body, record),
             _ => Ok(one(record(body, text(body)?)?)),
         },
-        Format::CloudEventBatch => many(body, body, structured),
-        Format::CloudEvent => Ok(one(structured(body, text(body)?)?)),
-        Format::CloudEventBinary => Ok(one(binary(headers, body)?)),
+        Format::CloudEventBatch => many(body, body, cloudevents::structured),
+        Format::CloudEvent => Ok(one(cloudevents::structured(body, text(body)?)?)),
+        Format::CloudEventBinary => Ok(one(cloudevents::binary(headers, body)?)),
         Format::NdJson => {
             let mut records = Vec::new();
             for line in body.split(|byte| *byte == b'\n') {
                 if let Some(line) = content(line) {
                     let n = records.len();
-                    let text = std::str::from_utf8(line).map_err(|_| unreadable("not UTF-8"));
-                    let parsed = text.and_then(|text| record(body, text));
+                    let parsed = text(line).and_then(|text| record(body, text));
                     records.push(parsed.map_err(|e| Unreadable { record: Some(n), ..e })?);
                 }
             }
@@ -103,7 +103,10 @@ fn first_byte(body: &[u8]) -> Option<u8> {
 }
 
 fn text(body: &[u8]) -> Result<&str, Unreadable> {
-    std::str::from_utf8(body).map_err(|_| unreadable("the body is not UTF-8"))
+    if body.starts_with(BYTE_ORDER_MARK) {
+        return Err(unreadable("the text begins with a byte order mark; send UTF-8 without one"));
+    }
+    std::str::from_utf8(body).map_err(|_| unreadable("the text is not UTF-8"))
 }
 
 fn many(
@@ -123,7 +126,7 @@ fn many(
 /// serde_json's messages may quote names and values; only the place and our own words go out.
 fn place(error: &serde_json::Error) -> Unreadable {
     let what = match error.classify() {
-        serde_json::error::Category::Eof => "the JSON text ends too early",
+        serde_json::error::Category::Eof => "unexpected end of the JSON text",
         _ => "not valid JSON of the expected shape",
     };
     unreadable(format!("{what} (line {}, column {})", error.line(), error.column()))
@@ -214,146 +217,6 @@ fn scalar_or_json(body: &Bytes, raw: &RawValue) -> Option<Bytes> {
         Ok(text) => Some(Bytes::from(text)),
         Err(_) => Some(shared(body, raw.get())),
     }
-}
-
-/// A structured CloudEvent (JSON format 1.0) becomes a record in the binary form of the Kafka
-/// protocol binding: attributes as `ce_` headers, the data as value.
-fn structured(body: &Bytes, text: &str) -> Result<Record, Unreadable> {
-    let members: Vec<(String, &RawValue)> = ordered(text)?;
-    let mut headers = Vec::new();
-    let mut record = Record { key: None, headers: Vec::new(), value: None };
-    let mut content_type = None;
-    for (name, raw) in members {
-        match name.as_str() {
-            "data" => record.value = json(body, raw),
-            "data_base64" => record.value = Some(decode(raw)?),
-            _ if raw.get() == "null" => {}
-            "datacontenttype" => content_type = Some(plain(raw)?),
-            "partitionkey" => record.key = Some(Bytes::from(plain(raw)?)),
-            _ => headers.push((attribute(&name)?, plain(raw)?)),
-        }
-    }
-    headers.extend(content_type.map(|kind| ("content-type".to_owned(), kind)));
-    complete(&headers)?;
-    record.headers = self::headers(headers)?;
-    Ok(record)
-}
-
-/// Members in order, duplicates refused.
-fn ordered(text: &str) -> Result<Vec<(String, &RawValue)>, Unreadable> {
-    struct Members<'a>(Vec<(String, &'a RawValue)>);
-    impl<'de> Deserialize<'de> for Members<'de> {
-        fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-            struct Visitor;
-            impl<'de> serde::de::Visitor<'de> for Visitor {
-                type Value = Members<'de>;
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("a CloudEvent object")
-                }
-                fn visit_map<A: serde::de::MapAccess<'de>>(
-                    self,
-                    mut map: A,
-                ) -> Result<Self::Value, A::Error> {
-                    let mut members: Vec<(String, &RawValue)> = Vec::new();
-                    while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                        if members.iter().any(|(known, _)| *known == name) {
-                            return Err(serde::de::Error::custom("duplicate member"));
-                        }
-                        members.push((name, value));
-                    }
-                    Ok(Members(members))
-                }
-            }
-            d.deserialize_map(Visitor)
-        }
-    }
-    serde_json::from_str::<Members<'_>>(text).map(|members| members.0).map_err(|e| place(&e))
-}
-
-fn decode(raw: &RawValue) -> Result<Bytes, Unreadable> {
-    let text: String =
-        serde_json::from_str(raw.get()).map_err(|_| unreadable("`data_base64` is not a string"))?;
-    let data = STANDARD.decode(text).map_err(|_| unreadable("`data_base64` is not base64"))?;
-    Ok(Bytes::from(data))
-}
-
-/// Attribute values are strings, integers or booleans.
-fn plain(raw: &RawValue) -> Result<String, Unreadable> {
-    match serde_json::from_str::<serde_json::Value>(raw.get()) {
-        Ok(serde_json::Value::String(text)) => Ok(text),
-        Ok(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => {
-            Ok(value.to_string())
-        }
-        _ => Err(unreadable("a CloudEvents attribute is not a string, number or boolean")),
-    }
-}
-
-/// CloudEvents 1.0: attribute names are lower-case letters and digits.
-fn attribute(name: &str) -> Result<String, Unreadable> {
-    let good = !name.is_empty()
-        && name.len() <= 64
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if !good {
-        return Err(unreadable(
-            "a CloudEvents attribute name is not lower-case letters and digits",
-        ));
-    }
-    Ok(format!("ce_{name}"))
-}
-
-fn complete(headers: &[(String, String)]) -> Result<(), Unreadable> {
-    let find = |attribute: &str| {
-        let wanted = format!("ce_{attribute}");
-        headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
-    };
-    for attribute in CLOUDEVENTS_CONTEXT {
-        if find(attribute).is_none_or(str::is_empty) {
-            return Err(unreadable(format!("the CloudEvent lacks `{attribute}`")));
-        }
-    }
-    if find("specversion") != Some("1.0") {
-        return Err(unreadable("only CloudEvents `specversion` 1.0 is known"));
-    }
-    Ok(())
-}
-
-fn binary(http: &HeaderMap, body: &Bytes) -> Result<Record, Unreadable> {
-    let mut headers = Vec::new();
-    let mut key = None;
-    for (name, value) in http {
-        let Some(name) = name.as_str().strip_prefix("ce-") else { continue };
-        let value = value.to_str().map_err(|_| unreadable("a `ce-` header is not ASCII"))?;
-        let value = percent_decoded(value)?;
-        match name {
-            "partitionkey" => key = Some(Bytes::from(value)),
-            _ => headers.push((attribute(name)?, value)),
-        }
-    }
-    if let Some(kind) = http.get(http::header::CONTENT_TYPE) {
-        let kind = kind.to_str().map_err(|_| unreadable("`content-type` is not ASCII"))?;
-        headers.push(("content-type".to_owned(), kind.to_owned()));
-    }
-    complete(&headers)?;
-    let value = (!body.is_empty()).then(|| body.clone());
-    Ok(Record { key, headers: self::headers(headers)?, value })
-}
-
-/// HTTP protocol binding 3.1.3.2: decode once, refuse what is then not UTF-8.
-fn percent_decoded(text: &str) -> Result<String, Unreadable> {
-    let bad = || unreadable("a `ce-` header is not percent-encoded UTF-8");
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let digit = |b: Option<u8>| char::from(b?).to_digit(16);
-        let (high, low) = (digit(bytes.next()), digit(bytes.next()));
-        let (Some(high), Some(low)) = (high, low) else { return Err(bad()) };
-        decoded.push(u8::try_from(high * 16 + low).map_err(|_| bad())?);
-    }
-    String::from_utf8(decoded).map_err(|_| bad())
 }
 
 #[cfg(test)]

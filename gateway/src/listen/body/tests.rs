@@ -1,4 +1,3 @@
-use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
@@ -29,7 +28,7 @@ fn what_is_wrong_is_said_without_values() {
     assert_eq!(refusal(r#"{"secret@example.org": 1}"#), ENVELOPE);
     assert_eq!(
         refusal(r#"{"value": "secret""#),
-        "the JSON text ends too early (line 1, column 18)"
+        "unexpected end of the JSON text (line 1, column 18)"
     );
     assert!(refusal(r#"{"value":1,"headers":{"Sluicegate-Position":"x"}}"#).contains("reserved"));
     let bad = json_body(r#"[{"value":1},{"valeu":1}]"#).err().unwrap();
@@ -37,42 +36,14 @@ fn what_is_wrong_is_said_without_values() {
 }
 
 #[test]
-fn cloudevents_in_all_three_forms_agree() {
-    let structured = Bytes::from_static(
-        br#"{"specversion":"1.0","id":"7","source":"/s","type":"t","datacontenttype":"application/json","data":{"a":1}}"#,
-    );
-    let mut headers = HeaderMap::new();
-    for (name, value) in [
-        ("ce-specversion", "1.0"),
-        ("ce-id", "7"),
-        ("ce-source", "/s"),
-        ("ce-type", "t"),
-        ("content-type", "application/json"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    let body = Bytes::from_static(br#"{"a":1}"#);
-    let binary = parse(Format::of(&headers).unwrap(), &headers, &body).unwrap();
-    let event = parse(Format::CloudEvent, &HeaderMap::new(), &structured).unwrap();
-    let batch = Bytes::from([b"[", &structured[..], b"]"].concat());
-    let batch = parse(Format::CloudEventBatch, &HeaderMap::new(), &batch).unwrap();
-    for parsed in [&binary, &event, &batch] {
-        let record = &parsed.records[0];
-        assert_eq!(record.value.as_deref(), Some(&br#"{"a":1}"#[..]));
-        let mut names: Vec<_> = record.headers.iter().map(|(n, _)| n.as_str()).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["ce_id", "ce_source", "ce_specversion", "ce_type", "content-type"]);
-    }
-    let incomplete = Bytes::from_static(br#"{"specversion":"1.0","id":"7","source":"/s"}"#);
-    let error = parse(Format::CloudEvent, &HeaderMap::new(), &incomplete).err().unwrap();
-    assert_eq!(error.what, "the CloudEvent lacks `type`");
-}
-
-#[test]
-fn percent_decoding_happens_once_and_must_be_utf8() {
-    assert_eq!(percent_decoded("Euro%20%E2%82%AC%2520").unwrap(), "Euro €%20");
-    assert!(percent_decoded("%ff").is_err());
-    assert!(percent_decoded("%4").is_err());
+fn a_byte_order_mark_is_named() {
+    let marked = "\u{feff}{\"value\":1}";
+    assert!(refusal(marked).contains("byte order mark"));
+    let line = line(&Bytes::from(marked)).unwrap();
+    assert!(line.err().unwrap().what.contains("byte order mark"));
+    let lines = Bytes::from(marked);
+    let error = parse(Format::NdJson, &HeaderMap::new(), &lines).err().unwrap();
+    assert!(error.what.contains("byte order mark"));
 }
 
 proptest! {
