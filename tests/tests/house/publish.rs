@@ -2,8 +2,9 @@
 //! records, protocols and logins, batches and streams, idempotency, quotas and bounds, tombstones, and a
 //! policy that changes while it is in force. What was published is read back from the topics.
 
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
+use flate2::{Compression, write::GzEncoder};
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, RequestBuilder, Response, Version};
 use serde_json::{Value, json};
@@ -382,9 +383,22 @@ async fn bounds_and_content_types_are_held() {
         let answer = Answer::of(house.post(&market, "bids", kind).body("{}")).await;
         answer.is_problem(415, "unknown-format");
     }
-    let packed = house.post(&market, "bids", JSON).header("content-encoding", "gzip").body("{}");
-    Answer::of(packed).await.is_problem(415, "unknown-format");
+    let encoded = async |coding: &str, body: Vec<u8>| {
+        let request = house.post(&market, "bids", JSON).header("content-encoding", coding);
+        Answer::of(request.body(body)).await
+    };
+    let gzip = |records: &Value| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(records.to_string().as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    encoded("br", b"{}".to_vec()).await.is_problem(415, "unknown-encoding");
+    encoded("gzip", b"{}".to_vec()).await.is_problem(400, "bad-request");
+    encoded("gzip", gzip(&json!(many))).await.is_problem(413, "too-large");
     assert_eq!(house.everywhere("bids").await, 0);
+    assert_eq!(encoded("gzip", gzip(&bid(1, "DE"))).await.status, 200);
+    assert_eq!(encoded("identity", bid(2, "DE").to_string().into_bytes()).await.status, 200);
+    assert_eq!(house.everywhere("bids").await, 4, "two regions have both");
     house.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP face for services: publish records, read them back. This folder is the only place,
 //! with `admin`, that knows axum.
 
+mod encoding;
 mod headers;
 mod problems;
 mod publish;

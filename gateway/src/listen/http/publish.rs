@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     Face,
+    encoding::Encoding,
     headers::{idempotency_key, purpose},
     problems::{stopped, too_large, unavailable, unknown_format, unreadable},
     report::{self, RecordIn, RecordReport},
@@ -101,9 +102,7 @@ pub(super) async fn publish(
     let started = Instant::now();
     let Path(topic) = path.map_err(|_| Problem::bad_request("the topic is not readable"))?;
     let format = Format::of(&headers).ok_or_else(unknown_format)?;
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(unknown_format().detail("compressed bodies are not accepted"));
-    }
+    let encoding = Encoding::of(&headers)?;
     let key = idempotency_key(&headers)?;
     let request = Publish {
         id: RequestId(face.ambient.id().map_err(|e| unavailable("random", e.to_string()))?),
@@ -114,10 +113,17 @@ pub(super) async fn publish(
     };
     // Before the body is read: a principal without permission sends nothing into memory.
     let permitted = request.permit().await?;
-    if format == Format::NdJson && key.is_none() {
+    if format == Format::NdJson && key.is_none() && encoding.is_none() {
         return Ok(stream::relay(request, body));
     }
-    let (bytes, admitted) = request.whole(&headers, body).await?;
+    let (mut bytes, mut admitted) = request.whole(&headers, body).await?;
+    if let Some(encoding) = encoding {
+        let limit = request.face.limits.body_bytes;
+        let encoded = admitted;
+        admitted = request.admitted(limit).await?;
+        bytes = encoding.decoded(bytes, limit).await?;
+        drop(encoded);
+    }
     let parsed = body::parse(format, &headers, &bytes).map_err(unreadable)?;
     request
         .face
