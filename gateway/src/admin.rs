@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Path, Query, Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -24,6 +24,7 @@ use crate::{
         problem::Problem,
     },
     service::Health,
+    telemetry::{OPENMETRICS, PLAIN},
 };
 
 /// As the OpenAPI document says them.
@@ -152,20 +153,24 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, String) {
 
 /// Metrics
 ///
-/// In the OpenMetrics text format; for the role `operator`.
+/// In Prometheus' text format, or as OpenMetrics where `Accept` names it; for the role `operator`.
 #[utoipa::path(get, path = "/metrics",
     responses(
-        (status = 200, description = "OpenMetrics text", body = String,
-            content_type = "application/openmetrics-text"),
+        (status = 200, description = "All series", content(
+            (String = "text/plain"), (String = "application/openmetrics-text"))),
         (status = 401, description = "No valid credential", body = Problem,
             content_type = "application/problem+json"),
         (status = 403, description = "The role is missing", body = Problem,
             content_type = "application/problem+json")))]
-async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+async fn metrics(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let open = accept
+        .flat_map(|list| list.split(','))
+        .any(|kind| kind.trim().to_ascii_lowercase().starts_with("application/openmetrics-text"));
+    let kind = if open { OPENMETRICS } else { PLAIN };
     // Readiness is looked at now, so that the gauge tells the present.
     let _troubles = desk.health.troubles().await;
-    let text = desk.face.metrics.text();
+    let text = desk.face.metrics.text(open);
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 

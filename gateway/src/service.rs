@@ -119,6 +119,9 @@ impl Health {
             Ok(Some(activated)) => {
                 self.count("policy", "taken");
                 tracing::info!(event = "policy-activated", digest = %activated.digest);
+                if let Ok(snapshot) = self.policy.now() {
+                    self.metrics.expect_policy(&snapshot.table);
+                }
                 self.account.activated(activated);
             }
             Ok(None) => {}
@@ -165,6 +168,7 @@ impl Service {
         let admin_socket = bind(config.admin.address).await?;
         let (data_at, admin_at) = (local(&data)?, local(&admin_socket)?);
         let metrics = Arc::new(Metrics::default());
+        metrics.expect_regions(config.regions.keys().map(String::as_str));
         let policy = Arc::new(Policy::new(&config, &ambient));
         let regions = open_regions(&config, &ambient).await?;
         let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);

@@ -1,18 +1,35 @@
 //! What an operator sees: metrics with bounded labels, and structured logs. Labels and fields are
 //! words of the policy, of the configuration or of this program; a record's values have no way in.
 
-use std::sync::atomic::AtomicU64;
+mod exposition;
+mod process;
+
+use std::{
+    io::{self, Write},
+    sync::atomic::AtomicU64,
+};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
+    encoding::{
+        EncodeLabelSet, EncodeLabelValue, LabelValueEncoder,
+        text::{encode, encode_registry},
+    },
     metrics::{
         counter::Counter,
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
+        info::Info,
     },
     registry::Registry,
 };
+
+pub(crate) use exposition::{OPENMETRICS, PLAIN};
+use sluicegate_policies::{RefusalCode, Table};
+
+/// What this program is, for `--version`, the log's first line and `sluicegate_build_info`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const COMMIT: &str = env!("SLUICEGATE_COMMIT");
 
 /// Where a record ended; a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +96,7 @@ pub struct OutcomeLabel {
 /// Every metric of the gateway.
 pub struct Metrics {
     registry: Registry,
+    unprefixed: Registry,
     pub records: Family<RecordLabels, Counter>,
     pub deliveries: Family<RegionLabel, Counter>,
     pub transfers: Family<RegionLabel, Counter>,
@@ -99,6 +117,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("sluicegate"),
+            unprefixed: Registry::default(),
             records: Family::default(),
             deliveries: Family::default(),
             transfers: Family::default(),
@@ -121,7 +140,15 @@ impl Default for Metrics {
 
 impl Metrics {
     fn register(&mut self) {
+        self.unprefixed.register_collector(Box::new(process::Process));
         let r = &mut self.registry;
+        let build = vec![
+            ("version", VERSION),
+            ("commit", COMMIT),
+            ("language", sluicegate_policies::API_VERSION),
+            ("ledger", sluicegate_audit::MAGIC),
+        ];
+        r.register("build", "What this program is", Info::new(build));
         r.register("records", "Records by dataset and fate", self.records.clone());
         r.register("deliveries", "Record copies delivered, by region", self.deliveries.clone());
         r.register(
@@ -166,12 +193,52 @@ impl Metrics {
         r.register("ready", "1 when ready, else 0", self.ready.clone());
     }
 
-    /// The OpenMetrics text of all metrics.
-    pub fn text(&self) -> String {
+    /// All metrics as OpenMetrics text, or in Prometheus' older format.
+    pub fn text(&self, openmetrics: bool) -> String {
         let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => text,
-            Err(_) => String::new(),
+        // The process's series first: the end mark comes with the last.
+        let encoded = encode_registry(&mut text, &self.unprefixed)
+            .and_then(|()| encode(&mut text, &self.registry));
+        match (encoded, openmetrics) {
+            (Err(_), _) => String::new(),
+            (Ok(()), true) => text,
+            (Ok(()), false) => exposition::plain(&text),
+        }
+    }
+
+    /// Series that alerts ask for are there before the first event: those of the configuration.
+    pub fn expect_regions<'r>(&self, regions: impl Iterator<Item = &'r str>) {
+        for region in regions {
+            let label = RegionLabel { region: region.to_owned() };
+            drop(self.deliveries.get_or_create(&label));
+            drop(self.transfers.get_or_create(&label));
+        }
+        for code in ["ledger-unavailable", "policy-not-in-force"] {
+            drop(self.fail_closed.get_or_create(&CodeLabel { code: code.to_owned() }));
+        }
+        for what in ["policy", "certificates"] {
+            for outcome in ["taken", "refused"] {
+                drop(self.reloads.get_or_create(&OutcomeLabel { what, outcome }));
+            }
+        }
+    }
+
+    /// And those of a policy.
+    pub fn expect_policy(&self, table: &Table) {
+        for dataset in table.datasets() {
+            self.count_record(&dataset.name, FateLabel::Delivered, "", 0);
+            self.count_record(&dataset.name, FateLabel::Failed, "pipeline-unavailable", 0);
+            for code in RefusalCode::ALL {
+                self.count_record(&dataset.name, FateLabel::Refused, code.as_str(), 0);
+            }
+        }
+        for code in RefusalCode::ALL {
+            self.count_record("", FateLabel::Refused, code.as_str(), 0);
+        }
+        for plan in table.releases() {
+            let release = plan.name.to_string();
+            let label = ReleaseOutcomeLabel { release, outcome: "published" };
+            drop(self.releases.get_or_create(&label));
         }
     }
 
@@ -192,11 +259,38 @@ pub enum LogFormat {
     Json,
 }
 
+/// An entry is one line, whatever its fields hold; tracing writes each with one call.
+struct SingleLines;
+
+impl Write for SingleLines {
+    fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
+        let (line, end) = match entry.split_last() {
+            Some((b'\n', line)) => (line, &b"\n"[..]),
+            _ => (entry, &b""[..]),
+        };
+        let mut single = Vec::with_capacity(entry.len());
+        for byte in line {
+            match byte {
+                b'\n' => single.extend_from_slice(b"\\n"),
+                b'\r' => single.extend_from_slice(b"\\r"),
+                byte => single.push(*byte),
+            }
+        }
+        single.extend_from_slice(end);
+        io::stderr().lock().write_all(&single)?;
+        Ok(entry.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
 /// Starts logging to standard error. `filter` is in tracing's directive syntax.
 pub fn start_logging(format: LogFormat, filter: &str) {
     use tracing_subscriber::{EnvFilter, fmt};
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = fmt().with_env_filter(filter).with_writer(|| SingleLines).with_target(false);
     // Started twice (in tests), the first one stays.
     let _started = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -356,6 +356,20 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
+    pub const ALL: [Self; 11] = [
+        Self::UnknownPrincipal,
+        Self::UnknownTopic,
+        Self::UnknownPurpose,
+        Self::UnknownJurisdiction,
+        Self::UnknownField,
+        Self::NotPermitted,
+        Self::Forbidden,
+        Self::TransferNotAllowed,
+        Self::NoRegion,
+        Self::InvalidValue,
+        Self::PolicyNotInForce,
+    ];
+
     /// The code as it stands in answers, metrics and the ledger.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -87,6 +87,22 @@ fetch_python() {
   echo "$of" >"$cache/venv/.of"
 }
 
+# One program of Debian's package; the package itself would start a server of its own.
+fetch_promtool() {
+  local to=$cache/promtool
+  fetched promtool 1 && { say "   promtool: there"; return; }
+  rm -rf "$to" && mkdir -p "$to/unpacked"
+  if have promtool; then
+    ln -s "$(command -v promtool)" "$to/promtool"
+  else
+    (cd "$to" && quietly promtool 300 apt-get -q download prometheus)
+    dpkg-deb -x "$to"/prometheus_*.deb "$to/unpacked"
+    mv "$to/unpacked/usr/bin/promtool" "$to/promtool"
+    rm -rf "$to/unpacked" "$to"/*.deb
+  fi
+  echo 1 >"$to/.of"
+}
+
 install_cargo_deny() {
   [[ -x $cache/bin/cargo-deny ]] && "$cache/bin/cargo-deny" --version | grep -q " $cargo_deny_version\$" &&
     { say "   cargo-deny $cargo_deny_version: there"; return; }

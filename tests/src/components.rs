@@ -14,6 +14,7 @@ pub enum Component {
     Postgres,
     Payloads,
     Judges,
+    Promtool,
     Servers,
 }
 
@@ -24,6 +25,7 @@ impl Component {
             Self::Postgres => "PostgreSQL",
             Self::Payloads => "the fetched webhook payloads",
             Self::Judges => "the Python judges",
+            Self::Promtool => "Prometheus' promtool",
             Self::Servers => "programs to start private servers with",
         }
     }
@@ -75,6 +77,11 @@ pub fn payloads() -> Result<PathBuf, Component> {
 pub fn judges() -> Result<PathBuf, Component> {
     fetched("venv/.of").ok_or(Component::Judges)?;
     fetched("venv/bin/python").ok_or(Component::Judges)
+}
+
+/// Prometheus' own checker of its text format, if it was fetched.
+pub fn promtool() -> Result<PathBuf, Component> {
+    fetched("promtool/promtool").ok_or(Component::Promtool)
 }
 
 /// Whether private servers can be started: Kafka's jars fetched, PostgreSQL installed. Only under

@@ -15,6 +15,8 @@ mod faults;
 mod harness;
 #[path = "house/kafka.rs"]
 mod kafka;
+#[path = "house/metrics.rs"]
+mod metrics;
 #[path = "house/octokit.rs"]
 mod octokit;
 #[path = "house/octokit_flow.rs"]

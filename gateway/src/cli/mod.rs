@@ -14,9 +14,11 @@ mod policy;
 mod release;
 mod run;
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, sync::LazyLock};
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::{COMMIT, VERSION};
 
 /// Exit codes, the same for each verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +35,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// The commit, and the formats that outlive a release.
+static ABOUT: LazyLock<String> = LazyLock::new(|| {
+    let (language, ledger) = (sluicegate_policies::API_VERSION, sluicegate_audit::MAGIC);
+    format!("{VERSION}\ncommit {COMMIT}\nlanguage {language}\nledger {ledger}")
+});
+
 /// A privacy and compliance gateway for event streams.
 #[derive(Parser)]
-#[command(name = "sluicegate", version, about, long_about = None)]
+#[command(name = "sluicegate", version = ABOUT.as_str(), about, long_about = None)]
 struct Cli {
     /// How results are printed.
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value = "human")]

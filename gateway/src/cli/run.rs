@@ -10,7 +10,7 @@ use crate::{
     ambient::Ambient,
     config::Config,
     service::Service,
-    telemetry::{LogFormat, start_logging},
+    telemetry::{COMMIT, LogFormat, VERSION, start_logging},
 };
 
 #[derive(clap::Args)]
@@ -43,6 +43,8 @@ pub(super) fn run(args: &Args) -> Exit {
 }
 
 async fn serve(config: Config) -> Exit {
+    let (node, digest) = (config.node.clone(), config.digest.clone());
+    tracing::info!(event = "starting", version = VERSION, commit = COMMIT, node, config = digest);
     let service = match Service::start(config, Ambient::system()).await {
         Ok(service) => service,
         Err(error) => {
@@ -56,6 +58,7 @@ async fn serve(config: Config) -> Exit {
         "admin": service.admin.to_string(),
     });
     say(listening);
+    tracing::info!(event = "listening", data = %service.data, admin = %service.admin);
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {

@@ -17,6 +17,8 @@ pub use parse::{Mistake, load, parse};
 /// A whole configuration, checked.
 #[derive(Clone)]
 pub struct Config {
+    /// BLAKE3 of the text, in hexadecimal.
+    pub digest: String,
     pub mode: Mode,
     pub node: String,
     pub tenant: String,

@@ -146,6 +146,7 @@ impl Draft {
             absent(name);
         }
         Some(Config {
+            digest: blake3::hash(text.as_bytes()).to_hex().to_string(),
             mode: self.mode.unwrap_or_default(),
             node: self.node?,
             tenant: self.tenant?,

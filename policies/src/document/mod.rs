@@ -21,7 +21,7 @@ pub(crate) use test::*;
 use crate::source::{Located, Span, Text};
 
 /// The version of the language that this crate speaks.
-pub(crate) const API_VERSION: &str = "sluicegate/v1";
+pub const API_VERSION: &str = "sluicegate/v1";
 
 /// What every document starts with.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
