@@ -29,5 +29,7 @@ mod publish;
 mod releases;
 #[path = "house/schemathesis.rs"]
 mod schemathesis;
+#[path = "house/tidy.rs"]
+mod tidy;
 #[path = "house/verbs.rs"]
 mod verbs;

@@ -1,0 +1,188 @@
+//! What the documents say of the sources, held to the sources: which crate is known where, how long a file
+//! may be, and that paths, bounds and metrics that a document names are there.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use sluicegate_tests::components::root;
+
+const FILE_LINES_MAX: usize = 800;
+
+/// A crate, and the only places of the sources that know it.
+const ROOMS: [(&str, &[&str]); 13] = [
+    (
+        "axum",
+        &[
+            "gateway/src/listen/http/",
+            "gateway/src/listen/accept.rs",
+            "gateway/src/listen/linger.rs",
+            "gateway/src/listen/problem.rs",
+            "gateway/src/admin.rs",
+        ],
+    ),
+    ("utoipa", &["gateway/src/listen/", "gateway/src/admin.rs"]),
+    ("krafka", &["gateway/src/deliver/kafka.rs", "gateway/src/deliver/kafka/"]),
+    ("sqlx", &["audit/src/store/", "gateway/src/deliver/embedded.rs"]),
+    ("opendp", &["gateway/src/release/noise.rs", "gateway/src/release/audit/"]),
+    ("reqwest", &["gateway/src/identify/jwks.rs", "gateway/src/cli/demo/"]),
+    ("jsonwebtoken", &["gateway/src/identify/", "gateway/src/config/mod.rs"]),
+    ("flate2", &["gateway/src/listen/http/encoding.rs"]),
+    ("ruzstd", &["gateway/src/listen/http/encoding.rs"]),
+    ("plotters", &["gateway/src/cli/plot.rs"]),
+    ("nexmark", &["gateway/src/cli/demo/"]),
+    ("indicatif", &["gateway/src/cli/demo/"]),
+    ("clap", &["gateway/src/cli/"]),
+];
+
+/// Folders in which a document's path may begin.
+const BASES: [&str; 6] = ["", "gateway/src", "policies/src", "audit/src", "docs", "docs/adr"];
+
+fn files(below: &str, extension: &str) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![root().join(below)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn sources() -> impl Iterator<Item = (String, String)> {
+    let crates = ["gateway/src", "policies/src", "audit/src"];
+    crates.into_iter().flat_map(|below| files(below, "rs")).map(|path| {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        (name, fs::read_to_string(path).unwrap())
+    })
+}
+
+fn documents() -> Vec<(String, String)> {
+    let mut paths = files("docs", "md");
+    paths.extend(["README.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        (name, fs::read_to_string(path).unwrap())
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Whether a source names a crate: in a `use`, or as the begin of a path.
+fn knows(source: &str, name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':' || c == '.';
+    source.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
+        line.match_indices(&format!("{name}::")).any(|(at, _)| !line[..at].ends_with(word))
+    })
+}
+
+/// Texts between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| !line.starts_with("```"))
+        .flat_map(|line| line.split('`').skip(1).step_by(2).filter(|quoted| !quoted.is_empty()))
+}
+
+#[test]
+fn crates_stay_in_their_rooms() {
+    let outside: Vec<String> = sources()
+        .flat_map(|(file, source)| {
+            let strays = ROOMS.into_iter().filter(|(name, rooms)| {
+                !rooms.iter().any(|room| file.starts_with(room)) && knows(&source, name)
+            });
+            strays.map(|(name, _)| format!("{file} knows {name}")).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(outside, Vec::<String>::new());
+    for (name, _) in ROOMS {
+        assert!(sources().any(|(_, source)| knows(&source, name)), "nothing knows {name} any more");
+    }
+}
+
+#[test]
+fn a_planted_crate_is_seen() {
+    assert!(knows("use axum::Router;", "axum"));
+    assert!(knows("    let a = axum::Router::new();", "axum"));
+    assert!(!knows("// axum::Router", "axum"));
+    assert!(!knows("use my_axum::Router;", "axum"));
+    assert!(!knows("use crate::axum::Router;", "axum"));
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = sources()
+        .filter(|(_, source)| source.lines().count() > FILE_LINES_MAX)
+        .map(|(file, source)| format!("{file}: {} lines", source.lines().count()))
+        .collect();
+    assert_eq!(long, Vec::<String>::new());
+}
+
+/// A text in backticks that looks like a file or folder of the sources.
+fn is_path(text: &str) -> bool {
+    let begins = ["gateway/", "policies/", "audit/", "migrations/", "tests/", "examples/", "docs/"];
+    let source = text.contains('/') && text.ends_with(".rs");
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+    plain && (source || begins.iter().any(|begin| text.starts_with(begin)))
+}
+
+#[test]
+fn paths_in_documents_are_there() {
+    let mut missing = Vec::new();
+    for (document, text) in documents() {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|l| l.0));
+        let links = links.filter(|link| !link.contains(':')).map(|l| l.split('#').next().unwrap());
+        let beside = root().join(&document);
+        let beside = beside.parent().unwrap();
+        missing.extend(
+            links
+                .filter(|link| !beside.join(link).exists())
+                .map(|link| format!("{document}: {link}")),
+        );
+        let paths = quoted(&text).filter(|text| is_path(text));
+        let exists = |path: &&str| BASES.iter().any(|base| root().join(base).join(path).exists());
+        missing
+            .extend(paths.filter(|path| !exists(path)).map(|path| format!("{document}: `{path}`")));
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// The bounds of OPERATING are constants of the sources, by name.
+#[test]
+fn bounds_in_documents_are_constants() {
+    let text = fs::read_to_string(root().join("docs/OPERATING.md")).unwrap();
+    let all: String = sources().map(|(_, source)| source).collect();
+    let constant = |text: &&str| {
+        text.len() > 3
+            && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            && text.contains('_')
+            && !text.starts_with("SLUICEGATE_")
+    };
+    let table = text.split("\n## Bounds").nth(1).unwrap();
+    let named: BTreeSet<&str> = quoted(table).filter(constant).collect();
+    assert!(named.len() > 20);
+    let missing: Vec<&&str> =
+        named.iter().filter(|name| !all.contains(&format!("const {name}:"))).collect();
+    assert_eq!(missing, Vec::<&&str>::new());
+}
+
+/// Every metric is documented, and every documented one is registered.
+#[test]
+fn metrics_in_documents_are_registered() {
+    let text = fs::read_to_string(root().join("docs/OPERATING.md")).unwrap();
+    let documented: BTreeSet<String> = quoted(&text)
+        .filter_map(|text| text.strip_prefix("sluicegate_"))
+        .map(|name| name.split('{').next().unwrap())
+        .map(|name| name.strip_suffix("_total").or(name.strip_suffix("_info")).unwrap_or(name))
+        .filter(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        .filter(|name| !["audit", "app", "owner"].contains(name))
+        .map(str::to_owned)
+        .collect();
+    let telemetry = fs::read_to_string(root().join("gateway/src/telemetry.rs")).unwrap();
+    let registered: BTreeSet<String> = telemetry
+        .split("r.register(")
+        .skip(1)
+        .map(|call| call.split('"').nth(1).unwrap().to_owned())
+        .collect();
+    assert_eq!(documented, registered);
+}
