@@ -4,11 +4,15 @@
 
 mod budget;
 mod config;
+#[cfg(feature = "tools")]
 mod demo;
+#[cfg(feature = "tools")]
 mod generate;
+#[cfg(feature = "tools")]
 mod init;
 mod ledger;
 mod lineage;
+#[cfg(feature = "tools")]
 mod plot;
 mod policy;
 mod release;
@@ -63,8 +67,10 @@ enum Verb {
     /// Run the gateway
     Run(run::Args),
     /// See the whole job on a throw-away set-up: certificates, policies, a stream, a ledger
+    #[cfg(feature = "tools")]
     Demo(demo::Args),
     /// Write a commented configuration and starter policies into a folder
+    #[cfg(feature = "tools")]
     Init(init::Args),
     /// Check a configuration file
     Config {
@@ -107,7 +113,9 @@ pub fn main() -> ExitCode {
     let output = cli.output;
     match cli.verb {
         Verb::Run(args) => run::run(&args),
+        #[cfg(feature = "tools")]
         Verb::Demo(args) => demo::run(&args),
+        #[cfg(feature = "tools")]
         Verb::Init(args) => init::run(&args),
         Verb::Config { verb } => config::run(&verb, output),
         Verb::Policy { verb } => policy::run(&verb, output),

@@ -1,7 +1,10 @@
-//! Drawings of how accuracy answers to a dial: both axes logarithmic, a line for each output, and
-//! what was declared marked on it. Text in, SVG out; writes no file.
+//! `sluicegate policy plot`: drawings of how accuracy answers to a dial. Both axes are logarithmic, with a
+//! line for each output, and what was declared marked on it.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use plotters::{
     coord::{
@@ -17,7 +20,11 @@ use plotters::{
         text_anchor::{HPos, Pos, VPos},
     },
 };
-use sluicegate_policies::release::{Curve, Point};
+use sluicegate_policies::release::{
+    Curve, Point, ReleasePlan, declared_by, error_by_epsilon, error_by_windows, panes_per_period,
+};
+
+use super::{Exit, Output, complain, policy::release_of};
 
 const SIZE: (u32, u32) = (960, 560);
 
@@ -30,8 +37,8 @@ const NAME_HEIGHT: i32 = 20;
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 
-/// Told apart also by people who see fewer colours (Okabe and Ito).
-const COLOURS: [RGBColor; 6] = [
+/// Told apart also by people who see fewer colors (Okabe and Ito).
+const COLORS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -40,16 +47,92 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(120, 94, 0),
 ];
 
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The release, by its name
+    #[arg(long)]
+    release: String,
+    /// The dial that is turned
+    #[arg(long, value_enum, default_value = "epsilon")]
+    against: Dial,
+    /// The SVG file to write
+    #[arg(long, value_name = "FILE.svg")]
+    to: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Dial {
+    /// The budget of a person and period
+    Epsilon,
+    /// The windows of a period in which one person is counted
+    Windows,
+}
+
+/// Places of the two dials, a few to each doubling.
+const EPSILONS: [f64; 13] = [0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0, 15.0, 25.0];
+const WINDOWS: [u32; 14] = [1, 2, 3, 5, 7, 10, 15, 24, 36, 60, 100, 200, 500, 1_440];
+
+fn drawn(plan: &ReleasePlan, against: Dial) -> Result<String, String> {
+    let mut outputs = Vec::new();
+    let declared = declared_by(plan, &mut outputs);
+    let panes = plan.schedule.panes_per_window;
+    let (curves, x) = match against {
+        Dial::Epsilon => {
+            (error_by_epsilon(&declared, panes, &EPSILONS), "epsilon a person and period")
+        }
+        Dial::Windows => {
+            // No more than there are, and all of them.
+            let most = u32::try_from(panes_per_period(plan)).unwrap_or(u32::MAX);
+            let mut windows: Vec<u32> = WINDOWS.into_iter().filter(|k| *k < most).collect();
+            windows.push(most);
+            (
+                error_by_windows(&declared, panes, &windows),
+                "windows of a period in which a person is counted",
+            )
+        }
+    };
+    let title = format!("{}: 95 % error of a window's numbers", plan.name);
+    let axes = Axes { title: &title, x, y: "95 % error, in the number's own unit" };
+    svg(&curves, &axes).map_err(|error| error.to_string())
+}
+
+pub(super) fn run(Args { dir, release, against, to }: &Args) -> Exit {
+    if to.extension().is_some_and(|kind| !kind.eq_ignore_ascii_case("svg")) {
+        complain(format!("`{}`: a plot is an SVG; name a file that ends in `.svg`", to.display()));
+        return Exit::Usage;
+    }
+    let plan = match release_of(dir, release, Output::Human) {
+        Ok((plan, _)) => plan,
+        Err(exit) => return exit,
+    };
+    let svg = match drawn(&plan, *against) {
+        Ok(svg) => svg,
+        Err(error) => {
+            complain(error);
+            return Exit::CheckFailed;
+        }
+    };
+    match std::fs::write(to, svg) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            complain(format!("couldn't write `{}`: {}", to.display(), error.kind()));
+            Exit::Usage
+        }
+    }
+}
+
 /// What stands around the lines.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Axes<'a> {
-    pub(super) title: &'a str,
-    pub(super) x: &'a str,
-    pub(super) y: &'a str,
+struct Axes<'a> {
+    title: &'a str,
+    x: &'a str,
+    y: &'a str,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Undrawable {
+enum Undrawable {
     #[error("there is nothing to draw: no point of any line is above zero")]
     Empty,
     #[error("the drawing could not be made: {0}")]
@@ -61,7 +144,7 @@ pub(super) enum Undrawable {
 ///
 /// # Errors
 /// When no point is left.
-pub(super) fn svg(curves: &[Curve], axes: &Axes<'_>) -> Result<String, Undrawable> {
+fn svg(curves: &[Curve], axes: &Axes<'_>) -> Result<String, Undrawable> {
     let curves: Vec<Curve> = curves.iter().map(drawable).collect();
     let all = || curves.iter().flat_map(|curve| curve.points.iter().chain(&curve.own));
     let x = Log::around(all().map(|point| point.x), 1.0).ok_or(Undrawable::Empty)?;
@@ -118,7 +201,7 @@ fn draw<'a>(
         .axis_desc_style(("sans-serif", 17).into_font().color(&INK))
         .draw()?;
     declared(area, &mut chart, curves, y)?;
-    let styled = || curves.iter().zip(COLOURS.iter().cycle());
+    let styled = || curves.iter().zip(COLORS.iter().cycle());
     for (curve, colour) in styled() {
         line(&mut chart, curve, *colour)?;
     }

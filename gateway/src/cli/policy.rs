@@ -5,12 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use sluicegate_policies::{
-    self as policies,
-    release::{ReleasePlan, declared_by, error_by_epsilon, error_by_windows, panes_per_period},
-};
+use sluicegate_policies::{self as policies, release::ReleasePlan};
 
-use super::{Exit, Output, complain, plot, say};
+use super::{Exit, Output, complain, say};
 use crate::{
     ambient::{Clock, SystemClock},
     decide::read_bundle,
@@ -59,29 +56,10 @@ pub(super) enum Verb {
     },
     /// Draw how the error of a release's numbers answers to epsilon and to the windows a person may
     /// be counted in
-    Plot {
-        #[arg(value_name = "DIR")]
-        dir: PathBuf,
-        /// The release, by its name
-        #[arg(long)]
-        release: String,
-        /// The dial that is turned
-        #[arg(long, value_enum, default_value = "epsilon")]
-        against: Dial,
-        /// The SVG file to write
-        #[arg(long, value_name = "FILE.svg")]
-        to: PathBuf,
-    },
+    #[cfg(feature = "tools")]
+    Plot(super::plot::Args),
     /// Print the JSON Schema of the policy language, for completion in editors
     Schema,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Dial {
-    /// The budget of a person and period
-    Epsilon,
-    /// The windows of a period in which one person is counted
-    Windows,
 }
 
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
@@ -100,7 +78,8 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
             explain(dir, &question, output)
         }
         Verb::Test { dir, junit } => test(dir, junit.as_deref(), output),
-        Verb::Plot { dir, release, against, to } => plot_release(dir, release, *against, to),
+        #[cfg(feature = "tools")]
+        Verb::Plot(args) => super::plot::run(args),
         Verb::Schema => {
             say(serde_json::to_string_pretty(&policies::schema()).unwrap_or_default());
             Exit::Ok
@@ -209,59 +188,6 @@ fn explain_release(dir: &Path, release: &str, output: Output) -> Exit {
         Output::Json => say(serde_json::to_string_pretty(&explained).unwrap_or_default()),
     }
     Exit::Ok
-}
-
-/// Places of the two dials, a few to each doubling.
-const EPSILONS: [f64; 13] = [0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0, 15.0, 25.0];
-const WINDOWS: [u32; 14] = [1, 2, 3, 5, 7, 10, 15, 24, 36, 60, 100, 200, 500, 1_440];
-
-fn drawn(plan: &ReleasePlan, against: Dial) -> Result<String, String> {
-    let mut outputs = Vec::new();
-    let declared = declared_by(plan, &mut outputs);
-    let panes = plan.schedule.panes_per_window;
-    let (curves, x) = match against {
-        Dial::Epsilon => {
-            (error_by_epsilon(&declared, panes, &EPSILONS), "epsilon a person and period")
-        }
-        Dial::Windows => {
-            // No more than there are, and all of them.
-            let most = u32::try_from(panes_per_period(plan)).unwrap_or(u32::MAX);
-            let mut windows: Vec<u32> = WINDOWS.into_iter().filter(|k| *k < most).collect();
-            windows.push(most);
-            (
-                error_by_windows(&declared, panes, &windows),
-                "windows of a period in which a person is counted",
-            )
-        }
-    };
-    let title = format!("{}: 95 % error of a window's numbers", plan.name);
-    let axes = plot::Axes { title: &title, x, y: "95 % error, in the number's own unit" };
-    plot::svg(&curves, &axes).map_err(|error| error.to_string())
-}
-
-fn plot_release(dir: &Path, release: &str, against: Dial, to: &Path) -> Exit {
-    if to.extension().is_some_and(|kind| !kind.eq_ignore_ascii_case("svg")) {
-        complain(format!("`{}`: a plot is an SVG; name a file that ends in `.svg`", to.display()));
-        return Exit::Usage;
-    }
-    let plan = match release_of(dir, release, Output::Human) {
-        Ok((plan, _)) => plan,
-        Err(exit) => return exit,
-    };
-    let svg = match drawn(&plan, against) {
-        Ok(svg) => svg,
-        Err(error) => {
-            complain(error);
-            return Exit::CheckFailed;
-        }
-    };
-    match std::fs::write(to, svg) {
-        Ok(()) => Exit::Ok,
-        Err(error) => {
-            complain(format!("couldn't write `{}`: {}", to.display(), error.kind()));
-            Exit::Usage
-        }
-    }
 }
 
 fn test(dir: &Path, junit: Option<&Path>, output: Output) -> Exit {
