@@ -27,5 +27,7 @@ mod publish;
 mod releases;
 #[path = "house/schemathesis.rs"]
 mod schemathesis;
+#[path = "house/time.rs"]
+mod time;
 #[path = "house/verbs.rs"]
 mod verbs;

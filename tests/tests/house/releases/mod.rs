@@ -8,6 +8,7 @@
 )]
 
 mod budget;
+mod clock;
 mod crash;
 mod end_to_end;
 mod examples;
