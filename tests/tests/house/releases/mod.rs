@@ -7,6 +7,7 @@
     reason = "helpers of tests: a broken assumption ends the test"
 )]
 
+mod blocked;
 mod budget;
 mod clock;
 mod crash;
