@@ -143,7 +143,8 @@ impl Draft {
         let present = cut(text);
         let named = self.node.is_some();
         let mut absent = |name: &str| {
-            if !present.iter().any(|s| s.name == name) && !(name == "node" && named) {
+            let given = name == "node" && named;
+            if !given && !present.iter().any(|s| s.name == name) {
                 mistakes.push(Mistake {
                     file: file.to_owned(),
                     line: 0,

@@ -344,8 +344,11 @@ async fn clock_behind(table: &Table) {
     let gateway = house.start_unready().await;
     let mut case = Case::with("clock behind", table, house, gateway);
     case.closes(503, &["ledger-unavailable"]).await;
-    let said = case.gateway.stderr();
-    case.row(said.contains("ledger restart-time"), "the log tells of the clock", &said);
+    let said = eventually(WITHIN, async || {
+        case.gateway.stderr().contains("`sluicegate ledger restart-time`").then_some(())
+    });
+    let said = said.await.is_some();
+    case.row(said, "the log names the way out", "`ledger restart-time`");
     case.recovers().await;
     case.settled().await;
 }
