@@ -14,8 +14,8 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sluicegate_audit::{
-    Actor, Clock, Digest16, Event, Exported, Fate, Intent, Ledger, Options, Time, Url, WriterId,
-    link_of, verify, verify_store,
+    Actor, Clock, Digest16, Event, Exported, Fate, Intent, Ledger, Options, Standing, Time, Url,
+    WriterId, link_of, verify, verify_store,
 };
 use tokio::runtime::Runtime;
 
@@ -37,6 +37,8 @@ async fn open(url: &Url, writer: [u8; 16]) -> Result<Ledger, Failure> {
         node: "bench".into(),
         software: "bench".into(),
         clock: Arc::new(Ticking(AtomicI64::new(0))),
+        standing: Standing::Beside,
+        skew_max_us: i64::MAX,
     };
     Ok(Ledger::open(url, options).await?)
 }

@@ -19,7 +19,7 @@ use self::committer::Committer;
 use crate::{
     Entry, Event, Failed, Fate, Intent, Outcome, Position, Predecessor, Row, Treatment, WriterId,
     WriterOpen, row,
-    store::{ClaimDone, OUTCOME_EVENTS, Store, StoreError, Url, read_write},
+    store::{ClaimDone, OUTCOME_EVENTS, Store, StoreError, StoredRow, Url, read_write},
 };
 
 /// Appends that may wait for the committer; more wait at the door.
@@ -48,7 +48,27 @@ pub struct Options {
     /// Name and version of the writing program.
     pub software: String,
     pub clock: Arc<dyn Clock>,
+    pub standing: Standing,
+    /// How far the clock may be from the store's, where the store has a clock of its own
+    /// (PostgreSQL); `i64::MAX` for any.
+    pub skew_max_us: i64,
 }
+
+/// What a writer is to its node.
+pub enum Standing {
+    /// The node itself. No other process has its name meanwhile (SQLite: the file), and its time
+    /// continues from its last chain.
+    Node,
+    /// The node, after an operator declared the time of its last chain false: the new chain names
+    /// the old head and brings this entry, and time begins anew.
+    Restarted(Box<Entry>),
+    /// A writer beside the node, such as a verb of the command line: it holds no name, and its
+    /// time counts for nobody.
+    Beside,
+}
+
+/// How far the clock may be behind the node's own last row when a chain begins.
+pub const CLOCK_TOLERANCE_US: i64 = 5_000_000;
 
 /// Why a ledger was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +77,23 @@ pub enum OpenError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// Nothing was written.
+    #[error(
+        "the clock is {} s behind this node's last row: wait until it has caught up, or, if that \
+         row's time was false, stop the gateway and run `sluicegate ledger restart-time`",
+        .behind_us.div_euclid(1_000_000)
+    )]
+    ClockBehind { behind_us: i64 },
+    /// Nothing was written.
+    #[error(
+        "the clock is {} s {} the store's: correct whichever of the two is wrong",
+        .ahead_us.unsigned_abs() / 1_000_000,
+        if *.ahead_us < 0 { "behind" } else { "ahead of" }
+    )]
+    ClockDiffers { ahead_us: i64 },
+    /// There is no false time to leave: nothing was written.
+    #[error("the clock is not behind this node's last row: there is nothing to restart")]
+    NotBehind,
 }
 
 /// Why something was not appended.
@@ -169,7 +206,8 @@ pub struct Ledger {
     status: watch::Receiver<Status>,
     writer: WriterId,
     node: Arc<str>,
-    latest_us: i64,
+    floor_us: i64,
+    newest_us: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,11 +220,33 @@ enum Status {
 
 impl Ledger {
     /// Opens a store (`sqlite:FILE` or `postgres://…`), brings its schema up to date and begins
-    /// a chain.
+    /// a chain. The clock is judged before anything is written: by the node's own last row, and
+    /// by the store's clock where it has one.
     pub async fn open(url: &Url, options: Options) -> Result<Self, OpenError> {
-        let store: Arc<dyn Store> = Arc::from(read_write(url).await?);
-        let (last, latest_us) = store.last_of(&options.node).await?;
+        let alone = !matches!(options.standing, Standing::Beside);
+        let store: Arc<dyn Store> =
+            Arc::from(read_write(url, alone.then_some(options.node.as_str())).await?);
+        match Self::begin(store.clone(), options).await {
+            Ok(ledger) => Ok(ledger),
+            Err(error) => {
+                // Lets go of the node's name.
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(store: Arc<dyn Store>, mut options: Options) -> Result<Self, OpenError> {
+        let (last, newest_us) = store.last_of(&options.node).await?;
         let now = options.clock.now();
+        if let Some(store_us) = store.clock_us().await? {
+            let ahead_us = now.us.saturating_sub(store_us);
+            if ahead_us.saturating_abs() > options.skew_max_us {
+                return Err(OpenError::ClockDiffers { ahead_us });
+            }
+        }
+        let standing = std::mem::replace(&mut options.standing, Standing::Beside);
+        let floor_us = floor(last.as_ref(), &standing, now.us)?;
         store.register(options.writer, &options.node, now.us).await?;
         let predecessor = last
             .and_then(|row| {
@@ -197,7 +257,7 @@ impl Ledger {
             .collect();
         let (appends, waiting) = mpsc::channel(QUEUE);
         let (status_sender, status) = watch::channel(Status::Healthy);
-        let committer = Committer::new(options, store.clone(), status_sender, latest_us, now.us);
+        let committer = Committer::new(options, store.clone(), status_sender, floor_us, now.us);
         let (writer, node) = (committer.options().writer, committer.options().node.clone());
         let software = committer.options().software.clone();
         tokio::spawn(committer.run(waiting));
@@ -207,13 +267,17 @@ impl Ledger {
             status,
             writer,
             node: Arc::from(node.as_str()),
-            latest_us: latest_us.unwrap_or(i64::MIN),
+            floor_us: floor_us.unwrap_or(i64::MIN),
+            newest_us: newest_us.unwrap_or(i64::MIN),
         };
         // In the row that seals the chain before: whoever reads on from there knows which of two
         // releases stands.
         let lost = ledger.store.lost_releases(&node, writer).await?;
         let mut entries = vec![Entry::WriterOpen(WriterOpen { node, software, predecessor })];
         entries.extend(lost.into_iter().map(Entry::ReleaseVoid));
+        if let Standing::Restarted(why) = standing {
+            entries.push(*why);
+        }
         ledger.send(Append { entries, ..Append::default() }).await?;
         Ok(ledger)
     }
@@ -223,9 +287,15 @@ impl Ledger {
         self.writer
     }
 
-    /// The newest time in the ledger when it was opened.
-    pub fn latest_us(&self) -> i64 {
-        self.latest_us
+    /// The time of this node's last row when the ledger was opened: it has passed.
+    pub fn floor_us(&self) -> i64 {
+        self.floor_us
+    }
+
+    /// The newest time of all writers' rows when the ledger was opened. Another writer's clock may
+    /// have been ahead: it is a reason to warn, and no floor.
+    pub fn newest_us(&self) -> i64 {
+        self.newest_us
     }
 
     /// Whether the last flush worked.
@@ -401,6 +471,27 @@ impl Ledger {
         let closed = self.append(Entry::WriterClose).await.map(|_| ());
         self.store.close().await;
         closed
+    }
+}
+
+/// The time that a new chain may not go behind: that of the node's own last row.
+fn floor(
+    last: Option<&StoredRow>,
+    standing: &Standing,
+    now_us: i64,
+) -> Result<Option<i64>, OpenError> {
+    if matches!(standing, Standing::Beside) {
+        return Ok(None);
+    }
+    let corrupt = |e: row::RowError| StoreError::Corrupt(e.to_string());
+    let last = last.map(|stored| Row::decode(&stored.bytes)).transpose().map_err(corrupt)?;
+    let floor_us = last.map(|row| row.t_us);
+    let behind_us = floor_us.map_or(0, |floor_us| floor_us.saturating_sub(now_us));
+    match (standing, behind_us > CLOCK_TOLERANCE_US) {
+        (Standing::Node, true) => Err(OpenError::ClockBehind { behind_us }),
+        (Standing::Restarted(_), true) => Ok(None),
+        (Standing::Restarted(_), false) => Err(OpenError::NotBehind),
+        _ => Ok(floor_us),
     }
 }
 

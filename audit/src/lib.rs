@@ -39,9 +39,9 @@ mod store;
 
 #[cfg(feature = "store")]
 pub use ledger::{
-    AppendError, Appended, Claim, ClaimState, Clock, Destination, Ledger, ListedRelease, OpenError,
-    OpenIntent, Options, RELEASE_BYTES_MAX, RELEASES_MAX, Reader, ReleaseError, ReserveError,
-    Reserved, StoredRelease, Time, UNPUBLISHED_MAX,
+    AppendError, Appended, CLOCK_TOLERANCE_US, Claim, ClaimState, Clock, Destination, Ledger,
+    ListedRelease, OpenError, OpenIntent, Options, RELEASE_BYTES_MAX, RELEASES_MAX, Reader,
+    ReleaseError, ReserveError, Reserved, Standing, StoredRelease, Time, UNPUBLISHED_MAX,
 };
 #[cfg(feature = "store")]
 pub use store::{Cut, StoreError, Url, verify_store};

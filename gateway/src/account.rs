@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use sluicegate_audit as audit;
-use sluicegate_audit::{Appended, Digest16, Digest32, Entry, Position};
+use sluicegate_audit::{Appended, Digest16, Digest32, Entry, Position, Standing};
 use sluicegate_policies::{
     BundleDigest, Delivery, Grant, JurisdictionId, RefusalCode, Route, Table,
 };
@@ -40,6 +40,9 @@ use crate::{
 
 /// A claim of another node that is younger than this may still be running there.
 const LEASE_US: i64 = 180_000_000;
+/// How far our clock may be from the store's when the ledger is opened, and another writer's from
+/// ours before a warning.
+const CLOCK_SKEW_US: i64 = 60_000_000;
 /// Treatments that are kept in encoded form.
 const TREATMENTS_MAX: usize = 10_000;
 /// Entries that are kept until the ledger is open.
@@ -58,6 +61,16 @@ pub enum AccountError {
     NotOpen,
     #[error("{0}")]
     Release(String),
+}
+
+/// Why the ledger is not open, or what former runs left open is not settled.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReconciled {
+    /// Another gateway has our name, or the file: there is nothing to wait for.
+    #[error("{0}")]
+    Held(String),
+    #[error("{0}")]
+    Waits(String),
 }
 
 /// Why the account could not be set up: mistakes of the set-up, not outages.
@@ -154,6 +167,8 @@ pub struct Account {
     url: audit::Url,
     origin: String,
     node: String,
+    /// Whether this is a verb of the command line, beside the node's gateway.
+    beside: bool,
     ambient: Ambient,
     digests: Digests,
     claim_us: i64,
@@ -181,6 +196,7 @@ impl Account {
             url: store_url(config)?,
             origin: config.ledger.origin.clone(),
             node: config.node.clone(),
+            beside: false,
             ambient: ambient.clone(),
             digests: Digests::of(config)?,
             claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
@@ -192,6 +208,15 @@ impl Account {
             treatments: Mutex::default(),
             metrics,
         })
+    }
+
+    /// For a verb of the command line: a short-lived writer under a name of its own, which is not
+    /// taken for the gateway and whose clock counts for nobody.
+    pub async fn beside(config: &Config, ambient: &Ambient) -> Result<Self, String> {
+        let account = Self::new(config, ambient, Arc::default()).map_err(|e| e.to_string())?;
+        let account = Self { node: format!("{}-cli", config.node), beside: true, ..account };
+        account.reconcile(&Regions::new([])).await.map_err(|e| e.to_string())?;
+        Ok(account)
     }
 
     fn ledger(&self) -> Result<Arc<audit::Ledger>, AccountError> {
@@ -210,23 +235,30 @@ impl Account {
     }
 
     /// Opens the store if it is not open, and settles what former runs left open: their intents
-    /// are looked up in the pipelines. Returns the newest time in the ledger.
-    pub async fn reconcile(&self, regions: &Regions) -> Result<(usize, i64), String> {
+    /// are looked up in the pipelines. Returns the time of the node's last row.
+    pub async fn reconcile(&self, regions: &Regions) -> Result<(usize, i64), NotReconciled> {
         let ledger = self.opened().await?;
+        self.settle_all(&ledger, regions).await.map_err(NotReconciled::Waits)
+    }
+
+    async fn settle_all(
+        &self,
+        ledger: &Arc<audit::Ledger>,
+        regions: &Regions,
+    ) -> Result<(usize, i64), String> {
         // Not before this: a retry must not race the look-up of what it retries.
         let open = ledger.open_intents().await.map_err(|e| e.to_string())?;
         let settled = open.len();
         for some in in_groups(open) {
-            self.settle_group(&ledger, &some, regions).await?;
+            self.settle_group(ledger, &some, regions).await?;
         }
-        let latest_us = ledger.latest_us();
         self.ledger.store(Some(ledger.clone()));
-        self.note_early(&ledger)?;
-        Ok((settled, latest_us))
+        self.note_early(ledger)?;
+        Ok((settled, ledger.floor_us()))
     }
 
     /// The ledger, opened once: a region that is away must not begin a chain a try.
-    async fn opened(&self) -> Result<Arc<audit::Ledger>, String> {
+    async fn opened(&self) -> Result<Arc<audit::Ledger>, NotReconciled> {
         let opened = || self.opened.lock().unwrap_or_else(|e| e.into_inner());
         let earlier = opened().clone();
         if let Some(ledger) = earlier {
@@ -237,15 +269,41 @@ impl Account {
         Ok(ledger)
     }
 
-    async fn open(&self) -> Result<audit::Ledger, String> {
+    async fn open(&self) -> Result<audit::Ledger, NotReconciled> {
+        let standing = if self.beside { Standing::Beside } else { Standing::Node };
+        let ledger = self.open_as(standing).await?;
+        let ahead_us = ledger.newest_us().saturating_sub(self.ambient.clock.now_us());
+        if ahead_us > CLOCK_SKEW_US && !self.beside {
+            let ahead_s = ahead_us / 1_000_000;
+            tracing::warn!(event = "another-writers-clock-was-ahead", ahead_s);
+        }
+        Ok(ledger)
+    }
+
+    async fn open_as(&self, standing: Standing) -> Result<audit::Ledger, NotReconciled> {
+        let waits = |e: crate::ambient::NoChance| NotReconciled::Waits(e.to_string());
         let options = audit::Options {
             origin: self.origin.clone(),
-            writer: audit::WriterId(self.ambient.id().map_err(|e| e.to_string())?),
+            writer: audit::WriterId(self.ambient.id().map_err(waits)?),
             node: self.node.clone(),
             software: concat!("sluicegate ", env!("CARGO_PKG_VERSION")).to_owned(),
             clock: Arc::new(LedgerClock(self.ambient.clock.clone())),
+            standing,
+            skew_max_us: CLOCK_SKEW_US,
         };
-        audit::Ledger::open(&self.url, options).await.map_err(|e| e.to_string())
+        audit::Ledger::open(&self.url, options).await.map_err(|error| match error {
+            audit::OpenError::Store(audit::StoreError::Held(why)) => NotReconciled::Held(why),
+            error => NotReconciled::Waits(error.to_string()),
+        })
+    }
+
+    /// Leaves a false time of the node's own behind: a new chain that names the old head, and says
+    /// who began it and why.
+    pub async fn restart_time(&self, because: String) -> Result<(), String> {
+        let entry = admin(by_shell(), "time.restart", "ok", because);
+        let ledger = self.open_as(Standing::Restarted(Box::new(entry))).await;
+        let ledger = ledger.map_err(|e| e.to_string())?;
+        ledger.close().await.map_err(|e| e.to_string())
     }
 
     /// One look-up a region and topic for many intents.
@@ -631,8 +689,7 @@ impl Account {
 
     /// The same for whoever has a shell on the machine and the keyring: the operator.
     pub async fn asked_by_operator(&self, question: &Question) -> Result<(), AccountError> {
-        let actor = audit::Actor { id: "operator".to_owned(), by: "shell".to_owned() };
-        self.asked_as(actor, question).await
+        self.asked_as(by_shell(), question).await
     }
 
     async fn asked_as(&self, actor: audit::Actor, question: &Question) -> Result<(), AccountError> {
@@ -705,9 +762,16 @@ fn named(config: &Config) -> BTreeSet<String> {
 struct LedgerClock(Arc<dyn Clock>);
 
 impl audit::Clock for LedgerClock {
+    /// While the wall clock has leapt, the time that it should be.
     fn now(&self) -> audit::Time {
-        audit::Time { us: self.0.now_us(), err_us: 0, source: "system" }
+        let source = if self.0.leapt_us().is_some() { "monotonic" } else { "system" };
+        audit::Time { us: self.0.now_us(), err_us: 0, source }
     }
+}
+
+/// Whoever has a shell on the machine and the keyring.
+fn by_shell() -> audit::Actor {
+    audit::Actor { id: "operator".to_owned(), by: "shell".to_owned() }
 }
 
 /// The ledger's store as configured; a URL with a password stands in a file of its own.

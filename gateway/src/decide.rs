@@ -3,7 +3,8 @@
 //! Reload is parse, check, compile, swap: a bad bundle, or a bundle that needs a key we don't
 //! have, changes nothing and says why. A snapshot is immutable; a request decides under exactly
 //! one. The clock is part of the decision: dates in the policy make a table valid for a stretch
-//! of time only, and a clock that runs backwards refuses everything until it has caught up.
+//! of time only, and while the clock has leapt, or is behind a time that has passed, everything is
+//! refused.
 
 use std::{
     collections::HashMap,
@@ -15,6 +16,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use sluicegate_audit::CLOCK_TOLERANCE_US;
 use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Table, UnixMillis};
 
 use crate::{
@@ -25,9 +27,6 @@ use crate::{
     transform::{Chance, Program},
 };
 
-/// How far the clock may step back before decisions stop. Ordinary time daemons slew; a larger
-/// step back means that dates in policy and tokens cannot be trusted.
-const CLOCK_TOLERANCE_US: i64 = 5_000_000;
 /// A bundle larger than this is refused.
 const BUNDLE_BYTES_MAX: u64 = 16 << 20;
 const BUNDLE_FILES_MAX: usize = 2_000;
@@ -95,7 +94,7 @@ pub struct Policy {
     tenant: String,
     regions: Vec<String>,
     ambient: Ambient,
-    latest_us: AtomicI64,
+    floor_us: AtomicI64,
     snapshot: ArcSwapOption<Snapshot>,
     in_force: Mutex<Option<InForce>>,
     trouble: Mutex<Option<String>>,
@@ -110,16 +109,29 @@ impl Policy {
             tenant: config.tenant.clone(),
             regions: config.regions.keys().cloned().collect(),
             ambient: ambient.clone(),
-            latest_us: AtomicI64::new(i64::MIN),
+            floor_us: AtomicI64::new(i64::MIN),
             snapshot: ArcSwapOption::empty(),
             in_force: Mutex::new(None),
             trouble: Mutex::new(None),
         }
     }
 
-    /// Tells the latest time that is known to have passed, such as the ledger's last row.
+    /// Tells the latest time that is known to have passed: that of the node's last row.
     pub fn has_passed(&self, us: i64) {
-        self.latest_us.fetch_max(us, Ordering::Relaxed);
+        self.floor_us.fetch_max(us, Ordering::Relaxed);
+    }
+
+    /// Why the clock is not believed, if it is not.
+    pub fn clock_trouble(&self) -> Option<&'static str> {
+        let clock = &self.ambient.clock;
+        match clock.leapt_us() {
+            Some(1..) => return Some("the clock has leapt ahead of the time that has passed"),
+            Some(_) => return Some("the clock has leapt back behind the time that has passed"),
+            None => {}
+        }
+        let floor_us = self.floor_us.load(Ordering::Relaxed);
+        (clock.now_us() < floor_us.saturating_sub(CLOCK_TOLERANCE_US))
+            .then_some("the clock is behind a time that has already passed")
     }
 
     /// The time, as decisions see it.
@@ -129,12 +141,10 @@ impl Policy {
 
     /// The policy for a decision now.
     pub fn now(&self) -> Result<Arc<Snapshot>, Refused> {
-        let now_us = self.ambient.clock.now_us();
-        let latest_us = self.latest_us.fetch_max(now_us, Ordering::Relaxed);
-        if now_us < latest_us.saturating_sub(CLOCK_TOLERANCE_US) {
-            return Err(not_in_force("the clock is behind a time that has already passed"));
+        if let Some(trouble) = self.clock_trouble() {
+            return Err(not_in_force(trouble));
         }
-        let now = UnixMillis(now_us.div_euclid(1_000));
+        let now = self.ambient.clock.now_ms();
         if let Some(snapshot) = self.snapshot.load_full()
             && (snapshot.table.valid_from()..snapshot.table.valid_until()).contains(&now)
         {

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    account::Account,
+    account::{Account, NotReconciled},
     admin::{self, Desk},
     ambient::Ambient,
     config::Config,
@@ -52,6 +52,8 @@ pub enum StartError {
     Account(#[from] crate::account::OpenError),
     #[error(transparent)]
     Chance(#[from] crate::ambient::NoChance),
+    #[error("{0}")]
+    Held(String),
 }
 
 /// What readiness depends on.
@@ -87,6 +89,7 @@ impl Health {
                 let waiting = snapshot.all_contributors().filter(|c| !self.begun.has(&c.plan));
                 troubles.extend(waiting.map(|c| format!("release {}", c.plan.name)));
             }
+            Err(_) if self.policy.clock_trouble().is_some() => troubles.push("clock".to_owned()),
             Err(_) => troubles.push("policy".to_owned()),
         }
         if !self.account.is_healthy() {
@@ -157,6 +160,8 @@ pub struct Service {
     tasks: JoinSet<()>,
     /// Asks for a reload, as SIGHUP does.
     reload: Arc<tokio::sync::Notify>,
+    /// Why this gateway must not run, once that is known.
+    held: watch::Receiver<Option<String>>,
 }
 
 impl Service {
@@ -226,7 +231,8 @@ impl Service {
             regions: regions.clone(),
             policy: health.policy.clone(),
         };
-        tasks.spawn(settle.run(reconciled_sender, stopping.clone()));
+        let (held_sender, held) = watch::channel(None);
+        tasks.spawn(settle.run(reconciled_sender, held_sender, stopping.clone()));
         let supervisor = Supervisor {
             begun: health.begun.clone(),
             policy: health.policy.clone(),
@@ -251,7 +257,21 @@ impl Service {
             stop,
             tasks,
             reload,
+            held,
         })
+    }
+
+    /// Returns when another gateway turns out to run under our name: this one must stop.
+    pub fn refused(&self) -> impl Future<Output = StartError> + use<> {
+        let mut held = self.held.clone();
+        async move {
+            let why = held.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+            match why {
+                Some(why) => StartError::Held(why),
+                // Reconciled, and never told.
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Reads everything that can change again, soon.
@@ -324,13 +344,22 @@ struct Reconcile {
 }
 
 impl Reconcile {
-    async fn run(self, done: watch::Sender<bool>, mut stopping: watch::Receiver<bool>) {
+    async fn run(
+        self,
+        done: watch::Sender<bool>,
+        held: watch::Sender<Option<String>>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
         loop {
             match self.account.reconcile(&self.regions).await {
-                Ok((settled, latest_us)) => {
-                    self.policy.has_passed(latest_us);
+                Ok((settled, floor_us)) => {
+                    self.policy.has_passed(floor_us);
                     tracing::info!(event = "reconciled", intents = settled);
                     done.send_replace(true);
+                    return;
+                }
+                Err(NotReconciled::Held(why)) => {
+                    held.send_replace(Some(why));
                     return;
                 }
                 Err(why) => tracing::warn!(event = "reconciliation-waits", %why),

@@ -26,6 +26,8 @@ const STOPS_WITHIN: Duration = Duration::from_secs(60);
 pub const CONFIG: &str = "sluicegate.yaml";
 pub const STDOUT: &str = "gateway.out";
 pub const STDERR: &str = "gateway.err";
+/// By how much the wall clock is wrong there, in milliseconds.
+const CLOCK: &str = "clock-leap";
 
 /// A running gateway.
 pub struct Gateway {
@@ -77,8 +79,8 @@ impl Gateway {
     }
 
     async fn spawn(dir: &Path, crash: Option<&str>) -> Result<Self, NotStarted> {
-        let mut command = Command::new(binary());
-        command.args(["run", "--config", CONFIG]).current_dir(dir);
+        let mut command = program(dir);
+        command.args(["run", "--config", CONFIG]);
         if let Some(point) = crash {
             command.env("SLUICEGATE_TEST_CRASH", point);
         }
@@ -173,7 +175,23 @@ impl Gateway {
 
 /// Runs the program to its end, like `sluicegate policy check DIR`.
 pub fn run(dir: &Path, arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).current_dir(dir).output().unwrap()
+    program(dir).args(arguments).output().unwrap()
+}
+
+/// The program in a folder, with the wall clock that [`leap`] made there.
+pub fn program(dir: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(dir);
+    let clock = dir.join(CLOCK);
+    if clock.exists() {
+        command.env("SLUICEGATE_TEST_CLOCK", clock);
+    }
+    command
+}
+
+/// Moves the wall clock of the programs that run in a folder, and were started there after the first leap.
+pub fn leap(dir: &Path, ms: i64) {
+    replace(&dir.join(CLOCK), &ms.to_string());
 }
 
 /// The program under test: `SLUICEGATE_BIN`, or built once from the sources around us, with the places where

@@ -31,5 +31,7 @@ mod releases;
 mod schemathesis;
 #[path = "house/tidy.rs"]
 mod tidy;
+#[path = "house/time.rs"]
+mod time;
 #[path = "house/verbs.rs"]
 mod verbs;

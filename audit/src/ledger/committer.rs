@@ -80,7 +80,7 @@ impl Committer {
         options: Options,
         store: Arc<dyn Store>,
         status: watch::Sender<Status>,
-        latest_us: Option<i64>,
+        floor_us: Option<i64>,
         now_us: i64,
     ) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Committer {
             next: 0,
             unsettled: None,
             kept: Vec::new(),
-            last_us: latest_us.unwrap_or(i64::MIN),
+            last_us: floor_us.unwrap_or(i64::MIN),
             purged_us: now_us,
             store,
             status,

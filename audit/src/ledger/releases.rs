@@ -267,6 +267,12 @@ impl Ledger {
         self.store.lease(name, holder, now_us, now_us.saturating_add(ttl_us)).await
     }
 
+    /// The store's own clock, by which processes on several machines judge a lease; `None` where
+    /// the store is on this machine.
+    pub async fn store_clock_us(&self) -> Result<Option<i64>, StoreError> {
+        self.store.clock_us().await
+    }
+
     /// The epoch of a lease's newest holder; `None` if it was never taken.
     pub async fn lease_epoch(&self, name: &str) -> Result<Option<u64>, StoreError> {
         self.store.lease_epoch(name).await

@@ -55,6 +55,8 @@ async fn what_lost_is_void_before_the_chain_ends() {
         node: "n".into(),
         software: "s".into(),
         clock: Arc::new(Still),
+        standing: Standing::Node,
+        skew_max_us: i64::MAX,
     };
     let ledger = Ledger::open(&url, options).await.unwrap();
     ledger.reserve(&Charge::of(&release(b"0"))).await.unwrap();

@@ -26,6 +26,9 @@ pub enum StoreError {
     Unsafe(String),
     #[error("another process writes under this writer's id")]
     Fenced,
+    /// The file or the name is held by a process that runs.
+    #[error("{0}")]
+    Held(String),
     #[error("the store holds something that is not a ledger: {0}")]
     Corrupt(String),
 }
@@ -197,8 +200,11 @@ pub(crate) trait Store: Send + Sync {
     ) -> Answer<'a, Taken>;
     /// The newest row of a writer: its number and link.
     fn head(&self, writer: WriterId) -> Answer<'_, Option<(u64, [u8; 32])>>;
+    /// The store's own clock, microseconds since the epoch; none where it is the machine's.
+    fn clock_us(&self) -> Answer<'_, Option<i64>>;
     /// The newest row of a node's last writer, and the newest time of all rows.
     fn last_of<'a>(&'a self, node: &'a str) -> Answer<'a, (Option<StoredRow>, Option<i64>)>;
+    /// The writer becomes the node's last one, whatever the clock says.
     fn register<'a>(&'a self, writer: WriterId, node: &'a str, at_us: i64) -> Answer<'a, ()>;
     fn claim<'a>(&'a self, key: &'a [u8; 32], now_us: i64) -> Answer<'a, Option<ClaimRow>>;
     /// Intents without an end, of a node's former writers.
@@ -304,10 +310,15 @@ pub(crate) async fn read_only(url: &Url) -> Result<Box<dyn Store>, StoreError> {
     })
 }
 
-pub(crate) async fn read_write(url: &Url) -> Result<Box<dyn Store>, StoreError> {
+/// With `alone`, no other process that opens the store so has the name (SQLite: the file) until
+/// the store is closed.
+pub(crate) async fn read_write(
+    url: &Url,
+    alone: Option<&str>,
+) -> Result<Box<dyn Store>, StoreError> {
     Ok(match url {
-        Url::Sqlite(file) => Box::new(Sqlite::open(file).await?),
-        Url::Postgres(url) => Box::new(Postgres::open(url).await?),
+        Url::Sqlite(file) => Box::new(Sqlite::open(file, alone.is_some()).await?),
+        Url::Postgres(url) => Box::new(Postgres::open(url, alone.map(str::to_owned)).await?),
     })
 }
 

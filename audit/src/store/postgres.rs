@@ -1,7 +1,14 @@
 //! PostgreSQL 15 and later: one writing connection a ledger, arrays through UNNEST so that a
 //! flush costs few round trips however much it holds.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{
     Connection, PgConnection, PgPool, Transaction,
@@ -22,6 +29,12 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/postg
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 const BOOKKEEPERS: u32 = 2;
+/// How soon the server notices that a gateway's machine is gone, and lets go of its node's name.
+const KEEPALIVES: [(&str, &str); 3] = [
+    ("tcp_keepalives_idle", "20"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+];
 const VERSION_MIN: i64 = 150_000;
 
 pub(crate) struct Postgres {
@@ -32,11 +45,16 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
+    /// With `alone`, the writing connection holds the node's name for as long as it lives, and
+    /// there is no other to write on.
+    pub(crate) async fn open(url: &str, alone: Option<String>) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url)?
             .application_name("sluicegate-ledger")
             .options([("synchronous_commit", "on"), ("statement_timeout", "30000")]);
-        let writer = pool(1, options.clone()).await?;
+        let writer = match alone {
+            Some(node) => holding(node, options.clone().options(KEEPALIVES)).await?,
+            None => pool(1, options.clone()).await?,
+        };
         durable(&writer).await?;
         MIGRATIONS.run(&writer).await?;
         let books = pool(BOOKKEEPERS, options.clone()).await?;
@@ -52,6 +70,40 @@ impl Postgres {
         let readers = pool(READERS, options).await?;
         Ok(Self { writer: readers.clone(), books: readers.clone(), readers })
     }
+
+    /// The lock ends with its connection.
+    fn let_go(&self) {}
+}
+
+/// A pool of one connection that holds a node's name. It is never given back for its age, and one
+/// that replaces it after an outage takes the name before anything is written.
+async fn holding(node: String, options: PgConnectOptions) -> Result<PgPool, StoreError> {
+    let held = Arc::new(AtomicBool::new(false));
+    let (seen, name) = (held.clone(), node.clone());
+    let opened = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(move |connection, _| {
+            let (seen, name) = (seen.clone(), name.clone());
+            Box::pin(async move {
+                let lock = "SELECT pg_try_advisory_lock(hashtextextended('ledger_node ' || $1, 0))";
+                let ours: bool = sqlx::query_scalar(lock).bind(name).fetch_one(connection).await?;
+                seen.store(!ours, Ordering::Relaxed);
+                let why = "another process holds the node's name";
+                if ours { Ok(()) } else { Err(sqlx::Error::Protocol(why.to_owned())) }
+            })
+        })
+        .connect_with(options)
+        .await;
+    opened.map_err(|error| match held.load(Ordering::Relaxed) {
+        true => StoreError::Held(format!(
+            "another gateway runs as node `{node}` on this ledger: give each its own `node`, in \
+             the configuration, by --node or by SLUICEGATE_NODE"
+        )),
+        false => error.into(),
+    })
 }
 
 async fn pool(connections: u32, options: PgConnectOptions) -> Result<PgPool, StoreError> {
@@ -101,6 +153,13 @@ impl Store for Postgres {
             let releases = releases_of(connection, commit).await?;
             transaction.commit().await?;
             Ok(Taken { claims, releases })
+        })
+    }
+
+    fn clock_us(&self) -> Answer<'_, Option<i64>> {
+        Box::pin(async move {
+            let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+            Ok(Some(sqlx::query_scalar(now).fetch_one(&self.readers).await?))
         })
     }
 

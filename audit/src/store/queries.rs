@@ -59,12 +59,18 @@ macro_rules! reading_methods {
 
         fn register<'a>(&'a self, writer: WriterId, node: &'a str, at_us: i64) -> Answer<'a, ()> {
             Box::pin(async move {
-                sqlx::query("INSERT INTO ledger_writer (writer, node, opened_us) VALUES ($1, $2, $3)")
-                    .bind(writer.0.to_vec())
-                    .bind(node)
-                    .bind(at_us)
-                    .execute(&self.writer)
-                    .await?;
+                // A predecessor whose clock was ahead must not stay the last one.
+                sqlx::query(
+                    "INSERT INTO ledger_writer (writer, node, opened_us) \
+                     SELECT $1, $2, CASE WHEN newest >= $3 THEN newest + 1 ELSE $3 END FROM \
+                     (SELECT coalesce(max(opened_us), $3 - 1) AS newest FROM ledger_writer \
+                      WHERE node = $2) AS earlier",
+                )
+                .bind(writer.0.to_vec())
+                .bind(node)
+                .bind(at_us)
+                .execute(&self.writer)
+                .await?;
                 Ok(())
             })
         }
@@ -257,6 +263,7 @@ macro_rules! reading_methods {
                 self.books.close().await;
                 self.writer.close().await;
                 self.readers.close().await;
+                self.let_go();
             })
         }
     };

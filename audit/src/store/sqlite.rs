@@ -1,6 +1,11 @@
 //! SQLite: one file, one writing connection, WAL with `synchronous=FULL`.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{
     Connection, QueryBuilder, SqliteConnection, SqlitePool, Transaction,
@@ -29,10 +34,13 @@ pub(crate) struct Sqlite {
     readers: SqlitePool,
     /// The writer's connection: a second one would only wait for it.
     books: SqlitePool,
+    /// Of the file beside the store, while we are its only gateway.
+    lock: Mutex<Option<File>>,
 }
 
 impl Sqlite {
-    pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
+    pub(crate) async fn open(file: &Path, alone: bool) -> Result<Self, StoreError> {
+        let lock = if alone { Some(lock(file)?) } else { None };
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -44,11 +52,15 @@ impl Sqlite {
             SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         durable(&writer).await?;
         MIGRATIONS.run(&writer).await?;
+        if alone {
+            // Whoever held one is gone, though its clock may have put the end far ahead.
+            sqlx::query("UPDATE ledger_lease SET until_us = 0").execute(&writer).await?;
+        }
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        Ok(Self { books: writer.clone(), writer, readers })
+        Ok(Self { books: writer.clone(), writer, readers, lock: Mutex::new(lock) })
     }
 
     /// Works beside a running writer, and without write access to the file.
@@ -57,7 +69,34 @@ impl Sqlite {
             SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(BUSY_TIMEOUT);
         let readers =
             SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        Ok(Self { writer: readers.clone(), books: readers.clone(), readers })
+        let lock = Mutex::default();
+        Ok(Self { writer: readers.clone(), books: readers.clone(), readers, lock })
+    }
+
+    fn let_go(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// The lock of a store's only gateway. The system takes it away from a process that ends, however
+/// it ends; the file stays.
+fn lock(store: &Path) -> Result<File, StoreError> {
+    let mut beside = store.as_os_str().to_owned();
+    beside.push(".lock");
+    let io = |error: std::io::Error| StoreError::Unavailable(error.into());
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(beside).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Held(
+            "another gateway runs on this SQLite ledger: stop it, or use PostgreSQL for several \
+             gateways"
+                .to_owned(),
+        )),
+        Err(TryLockError::Error(error)) => Err(io(error)),
     }
 }
 
@@ -94,6 +133,10 @@ impl Store for Sqlite {
             }
             committed
         })
+    }
+
+    fn clock_us(&self) -> Answer<'_, Option<i64>> {
+        Box::pin(async { Ok(None) })
     }
 
     reading_methods!();

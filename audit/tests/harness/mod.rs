@@ -8,7 +8,7 @@ use std::sync::{
 use sluicegate_audit::{
     Actor, At, AuthFailure, Claim, Clock, Digest16, Digest32, Entry, Event, Exported, Fate,
     FieldTransform, Intent, KeyUse, Ledger, Options, Outcome, Placement, Position, Row,
-    SearchDigest, Time, Treatment, Url, WriterId, detail_digest,
+    SearchDigest, Standing, Time, Treatment, Url, WriterId, detail_digest,
 };
 use sqlx::{Executor, PgPool, SqlitePool, sqlite::SqliteConnectOptions};
 
@@ -22,6 +22,22 @@ impl Clock for Ticking {
     fn now(&self) -> Time {
         let us = self.0.fetch_add(1_000, Ordering::SeqCst);
         Time { us, err_us: 500, source: "test" }
+    }
+}
+
+/// Where the clock of most tests begins.
+pub(crate) const NOW_US: i64 = 1_700_000_000_000_000;
+
+/// Those of `node-a`.
+pub(crate) fn options(writer: u8, now_us: i64, standing: Standing) -> Options {
+    Options {
+        origin: "test.example/ledger".into(),
+        writer: WriterId([writer; 16]),
+        node: "node-a".into(),
+        software: "test 1".into(),
+        clock: Arc::new(Ticking(AtomicI64::new(now_us))),
+        standing,
+        skew_max_us: i64::MAX,
     }
 }
 
@@ -73,13 +89,7 @@ impl Bench {
     }
 
     pub(crate) async fn open_as(&self, writer: u8, node: &str) -> Ledger {
-        let options = Options {
-            origin: "test.example/ledger".into(),
-            writer: WriterId([writer; 16]),
-            node: node.into(),
-            software: "test 1".into(),
-            clock: Arc::new(Ticking(AtomicI64::new(1_700_000_000_000_000))),
-        };
+        let options = Options { node: node.into(), ..options(writer, NOW_US, Standing::Beside) };
         Ledger::open(&self.url, options).await.unwrap()
     }
 

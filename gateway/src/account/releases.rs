@@ -201,8 +201,8 @@ impl Account {
 
     /// Somebody ran a release over raw data, on this machine.
     pub async fn simulated(&self, release: &str) -> Result<(), AccountError> {
-        let actor = audit::Actor { id: "operator".to_owned(), by: "shell".to_owned() };
-        let entry = super::entries::admin(actor, "release.simulate", "ok", release.to_owned());
+        let about = release.to_owned();
+        let entry = super::entries::admin(super::by_shell(), "release.simulate", "ok", about);
         self.ledger()?.append(entry).await?;
         Ok(())
     }
@@ -373,6 +373,23 @@ impl Account {
         Ok(())
     }
 
+    /// Blocks a period by an operator's hand, who and why on record.
+    pub async fn block_by_hand(
+        &self,
+        dataset: &str,
+        period_us: i64,
+        because: &str,
+    ) -> Result<(), AccountError> {
+        let ledger = self.ledger()?;
+        let period = audit::utc(period_us);
+        let about = format!("{dataset} {period}: {because}");
+        let entry = super::entries::admin(super::by_shell(), "budget.block", "ok", about);
+        ledger.append(entry).await?;
+        let (account, why) = (dataset.to_owned(), "operator".to_owned());
+        ledger.block(audit::BudgetBlocked { account, period_us, why }).await?;
+        Ok(())
+    }
+
     /// Agrees with other replicas where a partition is cut for a pane. The first to say wins, and
     /// with the cut its sealed totals.
     pub async fn cut(
@@ -438,7 +455,9 @@ impl Account {
     pub async fn leads(&self, plan: &ReleasePlan, ttl_us: i64) -> Result<bool, AccountError> {
         let ledger = self.ledger()?;
         let holder = format!("{}/{}", self.node, ledger.writer());
-        let now_us = self.ambient.clock.now_us();
+        // Several machines judge by one clock.
+        let store_us = ledger.store_clock_us().await?;
+        let now_us = store_us.unwrap_or_else(|| self.ambient.clock.now_us());
         Ok(ledger.lease(&agreed_name(plan), &holder, now_us, ttl_us).await?.is_some())
     }
 

@@ -1,7 +1,11 @@
 //! `sluicegate budget`: what releases have cost each person, and what they will. Reads the ledger
 //! without write access; says nothing about data, for the ledger does not know any of it here.
+//! `block` alone writes: nothing more is released in a period, for good.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::Serialize;
 use sluicegate_audit as audit;
@@ -12,10 +16,11 @@ use sluicegate_policies::release::{
 use super::{Exit, Output, complain, load_config, release::utc, runtime, say};
 use crate::{
     account::{
+        Account,
         releases::{period_of, release_cost},
         store_url,
     },
-    ambient::{Clock, SystemClock},
+    ambient::{Ambient, Clock, SystemClock},
     config::Config,
     decide::read_bundle,
     release::store::releases_of_a_pane,
@@ -42,6 +47,24 @@ enum Verb {
     },
     /// What releases in force will cost: a window, a period, 30 days
     Forecast,
+    /// Release nothing more of a dataset in a period, for good
+    ///
+    /// For an operator who doubts that the ledger knows all that was released, such as after a restore.
+    /// It is written into the ledger, holds for all gateways at once, and cannot be taken back. A gateway
+    /// may be running.
+    ///
+    /// Example: sluicegate budget block visits --period current --because 'volume restored'
+    Block {
+        /// The dataset
+        #[arg(value_name = "DATASET")]
+        dataset: String,
+        /// A period's begin as `budget show` says it, or `current`; may be given several times
+        #[arg(long = "period", value_name = "BEGIN", required = true)]
+        periods: Vec<String>,
+        /// Why; it is written into the ledger, so name no person
+        #[arg(long, value_name = "TEXT", value_parser = super::because)]
+        because: String,
+    },
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Exit {
@@ -59,6 +82,11 @@ pub(super) fn run(args: &Args, output: Output) -> Exit {
                 let forecast: Vec<Forecast> =
                     plans.iter().map(|plan| Forecast::of(plan, &plans, &now, now_ms)).collect();
                 print(&forecast, output, |all| all.iter().for_each(Forecast::say));
+            }
+            Verb::Block { dataset, periods, because } => {
+                let block = block(&config, &plans, dataset, periods, because);
+                let blocked = runtime()?.block_on(block)?;
+                print(&blocked, output, |all| all.iter().for_each(Blocked::say));
             }
         }
         Ok(Exit::Ok)
@@ -132,6 +160,103 @@ async fn spent(config: &Config) -> Result<SpentBefore, Exit> {
     let lines = lines.map_err(|e| failed(e.to_string()))?;
     let blocked = blocked.map_err(|e| failed(e.to_string()))?;
     Ok(SpentBefore { lines, blocked })
+}
+
+/// A period that an operator blocked.
+#[derive(Serialize)]
+struct Blocked {
+    dataset: String,
+    begins: String,
+    /// Whether it had been blocked before; then nothing was written.
+    already: bool,
+}
+
+impl Blocked {
+    fn say(&self) {
+        let Self { dataset, begins, already } = self;
+        let how = if *already { "is blocked already" } else { "is BLOCKED from now on" };
+        say(format!("{dataset}, period from {begins}: {how}"));
+    }
+}
+
+async fn block(
+    config: &Config,
+    plans: &[std::sync::Arc<ReleasePlan>],
+    dataset: &str,
+    periods: &[String],
+    because: &str,
+) -> Result<Vec<Blocked>, Exit> {
+    let before = spent(config).await?;
+    let now_ms = SystemClock.now_ms().0;
+    let mut wanted = BTreeSet::new();
+    for period in periods {
+        let begins = begins_us(plans, &before, dataset, period, now_ms).map_err(|error| {
+            complain(error);
+            Exit::Usage
+        })?;
+        wanted.extend(begins);
+    }
+    let failed = |error: String| {
+        complain(format!("couldn't block the period: {error}"));
+        Exit::CheckFailed
+    };
+    let account = Account::beside(config, &Ambient::system()).await.map_err(failed)?;
+    let mut blocked = Vec::new();
+    for period_us in wanted {
+        let already = before.blocked.contains(&(dataset.to_owned(), period_us));
+        if !already {
+            let done = account.block_by_hand(dataset, period_us, because).await;
+            done.map_err(|e| failed(e.to_string()))?;
+        }
+        let begins = utc(period_us.div_euclid(1_000));
+        blocked.push(Blocked { dataset: dataset.to_owned(), begins, already });
+    }
+    account.close().await;
+    Ok(blocked)
+}
+
+/// The begin of a period that a dataset has or had, in microseconds; for `current`, of each period
+/// that holds this moment.
+fn begins_us(
+    plans: &[std::sync::Arc<ReleasePlan>],
+    before: &SpentBefore,
+    dataset: &str,
+    period: &str,
+    now_ms: i64,
+) -> Result<BTreeSet<i64>, String> {
+    let ours: Vec<&ReleasePlan> =
+        plans.iter().map(|plan| &**plan).filter(|plan| &*plan.dataset == dataset).collect();
+    let charged = before.lines.iter().map(|line| (&*line.account, line.period_us));
+    let blocked = before.blocked.iter().map(|(account, period_us)| (&**account, *period_us));
+    let known: BTreeSet<(&str, i64)> = charged.chain(blocked).collect();
+    if ours.is_empty() && !known.iter().any(|(account, _)| *account == dataset) {
+        let names = plans.iter().map(|plan| &*plan.dataset).chain(known.iter().map(|(a, _)| *a));
+        let names: BTreeSet<&str> = names.collect();
+        let names = names.into_iter().collect::<Vec<_>>().join("`, `");
+        return Err(format!("no release of a dataset `{dataset}`\n  help: there are `{names}`"));
+    }
+    let holding = |ms: i64| ours.iter().map(move |plan| period_of(plan, ms).start_ms * 1_000);
+    if period == "current" {
+        let current: BTreeSet<i64> = holding(now_ms).collect();
+        let none = "the dataset has no release in force, so no current period: name its begin";
+        return if current.is_empty() { Err(none.to_owned()) } else { Ok(current) };
+    }
+    let moment: jiff::Timestamp = period.parse().map_err(|_| {
+        format!("`{period}` is no moment: give a period's begin, such as 2026-11-30T00:00:00Z")
+    })?;
+    let us = moment.as_microsecond();
+    if known.contains(&(dataset, us)) || holding(moment.as_millisecond()).any(|start| start == us) {
+        return Ok(BTreeSet::from([us]));
+    }
+    let begins = holding(moment.as_millisecond()).map(|start| utc(start.div_euclid(1_000)));
+    let begins = begins.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("`, `");
+    Err(match begins.is_empty() {
+        true => format!("no period of `{dataset}` begins at `{period}`: `budget show` lists them"),
+        false => format!(
+            "no period of `{dataset}` begins at `{period}`\n  help: the one that holds this moment \
+             begins at `{begins}`"
+        ),
+    })
 }
 
 async fn show(

@@ -16,7 +16,7 @@ pub(super) enum Verb {
 
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
     let Verb::Check { file } = verb;
-    let mut mistakes = match config::load(file) {
+    let mut mistakes = match config::load_as(file, super::node_of_environment()) {
         Ok(config) => unreadable(&config),
         Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
     };

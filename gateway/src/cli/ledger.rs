@@ -1,16 +1,21 @@
-//! `sluicegate ledger`: verify a store, or export it for a stranger to verify. Neither needs the
-//! gateway, its keys, or write access.
+//! `sluicegate ledger`: verify a store, or export it for a stranger to verify; neither needs the
+//! gateway, its keys, or write access. And the way back from a false time.
 
 use std::{
     fs::File,
     io::{BufWriter, Write},
     path::PathBuf,
+    sync::Arc,
 };
 
 use sluicegate_audit as audit;
 
-use super::{Exit, Output, complain, load_config, runtime, say};
-use crate::account::store_url;
+use super::{Exit, Output, complain, load_config, load_config_as, runtime, say};
+use crate::{
+    account::{Account, store_url},
+    ambient::Ambient,
+    config::Config,
+};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
@@ -26,6 +31,23 @@ pub(super) enum Verb {
         /// The file to write
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
+    },
+    /// Leave a false future behind: begin a new chain whose time is the clock's
+    ///
+    /// For a node that does not start because its clock is behind its own last row, where that row's
+    /// time was false: its clock was ahead when it was written. Correct the clock first, and stop the
+    /// gateway. The new chain names the old one's last row, and an entry says why it began. Nothing is
+    /// taken back: windows that were released in the false future stay spent.
+    RestartTime {
+        /// The configuration of the gateway
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The node, in place of the configuration's and of SLUICEGATE_NODE
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+        /// Why; it is written into the ledger, so name no person
+        #[arg(long, value_name = "TEXT", value_parser = super::because)]
+        because: String,
     },
 }
 
@@ -67,15 +89,35 @@ impl Store {
 }
 
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
-    let (Verb::Verify { store } | Verb::Export { store, .. }) = verb;
-    let done = store.url().and_then(|url| {
-        let runtime = runtime()?;
-        match verb {
-            Verb::Verify { .. } => runtime.block_on(verify(&url, output)),
-            Verb::Export { to, .. } => runtime.block_on(export(&url, to, output)),
+    let done = match verb {
+        Verb::Verify { store } => {
+            store.url().and_then(|url| runtime()?.block_on(verify(&url, output)))
         }
-    });
+        Verb::Export { store, to } => {
+            store.url().and_then(|url| runtime()?.block_on(export(&url, to, output)))
+        }
+        Verb::RestartTime { config, node, because } => load_config_as(config, node.clone())
+            .and_then(|config| runtime()?.block_on(restart_time(&config, because, output))),
+    };
     done.unwrap_or_else(|exit| exit)
+}
+
+async fn restart_time(config: &Config, because: &str, output: Output) -> Result<Exit, Exit> {
+    let failed = |error: String| {
+        complain(format!("couldn't restart the time of node `{}`: {error}", config.node));
+        Exit::CheckFailed
+    };
+    let account = Account::new(config, &Ambient::system(), Arc::default());
+    let account = account.map_err(|e| failed(e.to_string()))?;
+    account.restart_time(because.to_owned()).await.map_err(failed)?;
+    match output {
+        Output::Human => say(format!(
+            "node `{}` has a new chain, whose time is the clock's: start the gateway",
+            config.node
+        )),
+        Output::Json => say(serde_json::json!({ "node": config.node, "restarted": true })),
+    }
+    Ok(Exit::Ok)
 }
 
 async fn verify(url: &audit::Url, output: Output) -> Result<Exit, Exit> {

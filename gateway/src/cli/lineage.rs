@@ -8,9 +8,7 @@ use crate::{
     account::Account,
     ambient::Ambient,
     config::Config,
-    deliver::Regions,
     lineage::{Lineage, Question},
-    telemetry::Metrics,
 };
 
 #[derive(clap::Args)]
@@ -90,14 +88,9 @@ async fn ask(config: &Config, question: &Question, output: Output) -> Result<Exi
     })
 }
 
-/// The reading is an entry of its own chain: a short-lived writer under another node's name, so
-/// that it is not taken for the gateway's.
+/// The reading is an entry of its own chain.
 async fn record(config: &Config, question: &Question) -> Result<(), String> {
-    let mut config = config.clone();
-    config.node = format!("{}-cli", config.node);
-    let metrics = std::sync::Arc::new(Metrics::default());
-    let account = Account::new(&config, &Ambient::system(), metrics).map_err(|e| e.to_string())?;
-    account.reconcile(&Regions::new([])).await?;
+    let account = Account::beside(config, &Ambient::system()).await?;
     let asked = account.asked_by_operator(question).await.map_err(|e| e.to_string());
     account.close().await;
     asked

@@ -24,6 +24,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::{COMMIT, VERSION};
 
+/// Characters of an operator's reason.
+const BECAUSE_MAX: usize = 200;
+
 /// Exit codes, the same for each verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -87,9 +90,9 @@ enum Verb {
         #[command(subcommand)]
         verb: release::Verb,
     },
-    /// Say what releases have cost each person, and what they will
+    /// Say what releases have cost each person and what they will, and block a period
     Budget(budget::Args),
-    /// Verify the ledger
+    /// Verify or export the ledger, and leave a false time in it behind
     Ledger {
         #[command(subcommand)]
         verb: ledger::Verb,
@@ -146,6 +149,19 @@ fn complain(text: impl std::fmt::Display) {
     let _reader_gone = writeln!(std::io::stderr(), "{text}");
 }
 
+/// An operator's reason, as the ledger keeps it.
+fn because(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > BECAUSE_MAX || text.chars().any(char::is_control) {
+        return Err(format!("give a reason of one line, at most {BECAUSE_MAX} characters"));
+    }
+    Ok(text.to_owned())
+}
+
+fn node_of_environment() -> Option<String> {
+    std::env::var("SLUICEGATE_NODE").ok().filter(|name| !name.is_empty())
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         complain(format!("couldn't start: {error}"));
@@ -155,7 +171,13 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
 
 /// Loads a configuration or prints all that is wrong with it.
 fn load_config(file: &Path) -> Result<crate::config::Config, Exit> {
-    crate::config::load(file).map_err(|mistakes| {
+    load_config_as(file, None)
+}
+
+/// The same for a node of this name; without one, of the name in the environment, so that replicas
+/// can share a file.
+fn load_config_as(file: &Path, node: Option<String>) -> Result<crate::config::Config, Exit> {
+    crate::config::load_as(file, node.or_else(node_of_environment)).map_err(|mistakes| {
         for mistake in &mistakes {
             complain(mistake);
         }

@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -16,11 +15,9 @@ use crate::{
     account::{Account, SEARCH_KEY},
     ambient::{Ambient, Clock, SystemClock},
     contribute::Contributor,
-    deliver::Regions,
     keys::FileKeyring,
     record::Record,
     simulate::{NOTE, Recorded, SimulateError, Simulation, Summary, Window, simulate},
-    telemetry::Metrics,
 };
 
 /// Windows and rows that are shown to people; JSON has them all.
@@ -126,17 +123,13 @@ fn throw_away(
 
 /// Who looks at raw data leaves a trace.
 fn note(config: &Path, release: &str) -> Result<(), Exit> {
-    let mut config = load_config(config)?;
-    // A short-lived writer of its own, not to be taken for the gateway's.
-    config.node = format!("{}-cli", config.node);
+    let config = load_config(config)?;
     let failed = |error: String| {
         complain(format!("couldn't note the run in the ledger: {error}"));
         Exit::CheckFailed
     };
     runtime()?.block_on(async {
-        let account = Account::new(&config, &Ambient::system(), Arc::new(Metrics::default()));
-        let account = account.map_err(|e| failed(e.to_string()))?;
-        account.reconcile(&Regions::new([])).await.map_err(failed)?;
+        let account = Account::beside(&config, &Ambient::system()).await.map_err(failed)?;
         let noted = account.simulated(release).await;
         account.close().await;
         noted.map_err(|e| failed(e.to_string()))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, complain, load_config, runtime, say};
+use super::{Exit, complain, load_config_as, runtime, say};
 use crate::{
     ambient::Ambient,
     config::Config,
@@ -18,6 +18,9 @@ pub(super) struct Args {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// This process's name, in place of the configuration's and of SLUICEGATE_NODE
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
     /// Log lines as text or JSON, to standard error
     #[arg(long, default_value = "json", value_name = "FORMAT", value_parser = ["text", "json"])]
     log: String,
@@ -29,7 +32,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Exit {
     let format = if args.log == "text" { LogFormat::Text } else { LogFormat::Json };
     start_logging(format, &args.log_filter);
-    let config = match load_config(&args.config) {
+    let config = match load_config_as(&args.config, args.node.clone()) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
@@ -67,14 +70,24 @@ async fn serve(config: Config) -> Exit {
             return Exit::CheckFailed;
         }
     };
-    while let Signal::Reload = signals.next().await {
-        service.reload();
-    }
+    let mut refused = std::pin::pin!(service.refused());
+    let exit = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => service.reload(),
+                Signal::Stop => break Exit::Ok,
+            },
+            error = &mut refused => {
+                complain(format!("couldn't start: {error}"));
+                break Exit::CheckFailed;
+            }
+        }
+    };
     tracing::info!(event = "stopping");
     tokio::select! {
         () = service.stop() => {
             tracing::info!(event = "stopped");
-            Exit::Ok
+            exit
         }
         () = signals.stop() => {
             tracing::warn!(event = "stopped-hard");

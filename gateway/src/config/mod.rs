@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
-pub use parse::{Mistake, load, parse};
+pub use parse::{Mistake, load, load_as, parse};
 
 /// A whole configuration, checked.
 #[derive(Clone)]

@@ -46,6 +46,11 @@ impl fmt::Display for Mistake {
 
 /// Reads and checks a configuration file.
 pub fn load(file: &Path) -> Result<Config, Vec<Mistake>> {
+    load_as(file, None)
+}
+
+/// Reads and checks a configuration file, for the node of this name if one is given.
+pub fn load_as(file: &Path, node: Option<String>) -> Result<Config, Vec<Mistake>> {
     let whole = |message: String, help: &str| {
         vec![Mistake {
             file: file.to_owned(),
@@ -65,14 +70,19 @@ pub fn load(file: &Path) -> Result<Config, Vec<Mistake>> {
     let text = std::fs::read_to_string(file).map_err(|e| {
         whole(format!("couldn't read the file: {e}"), "`sluicegate init DIR` writes a starter")
     })?;
-    parse(&text, file)
+    parse_as(&text, file, node)
 }
 
 /// Parses and checks a configuration text; `file` gives the name in messages and the folder that
 /// relative paths are relative to.
 pub fn parse(text: &str, file: &Path) -> Result<Config, Vec<Mistake>> {
+    parse_as(text, file, None)
+}
+
+fn parse_as(text: &str, file: &Path, node: Option<String>) -> Result<Config, Vec<Mistake>> {
     let mut sections = Sections { file, found: cut(text), mistakes: Vec::new() };
-    let draft = Draft::read(&mut sections);
+    let mut draft = Draft::read(&mut sections);
+    draft.node = node.or(draft.node);
     sections.refuse_unknown();
     let mut mistakes = sections.mistakes;
     let config = draft.complete(file, text, &mut mistakes);
@@ -131,8 +141,10 @@ impl Draft {
     /// said already) are named.
     fn complete(self, file: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Option<Config> {
         let present = cut(text);
+        let named = self.node.is_some();
         let mut absent = |name: &str| {
-            if !present.iter().any(|s| s.name == name) {
+            let given = name == "node" && named;
+            if !given && !present.iter().any(|s| s.name == name) {
                 mistakes.push(Mistake {
                     file: file.to_owned(),
                     line: 0,

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::ambient::{Ambient, ManualClock};
+use crate::ambient::{Ambient, JudgedClock, ManualClock};
 
 /// 2026-11-23.
 const NOW_US: i64 = 1_795_392_000_000_000;
@@ -26,7 +26,8 @@ fn house() -> House {
     std::fs::copy(starter.join("sluicegate.yaml"), &file).unwrap();
     let clock = Arc::new(ManualClock::at_us(NOW_US));
     let config = crate::config::load(&file).unwrap();
-    let ambient = Ambient { clock: clock.clone(), ..Ambient::system() };
+    let judged = Arc::new(JudgedClock::of(clock.clone()));
+    let ambient = Ambient { clock: judged, ..Ambient::system() };
     let policy = Policy::new(&config, &ambient);
     let house = House { dir, clock, policy };
     house.keyring(KEY);
@@ -101,20 +102,29 @@ fn a_region_without_a_pipeline_refuses_the_bundle() {
 }
 
 #[test]
-fn a_clock_that_runs_back_refuses_until_it_has_caught_up() {
+fn a_clock_that_leaps_refuses_while_it_lasts_and_no_longer() {
     let house = house();
     house.policy.reload().unwrap();
     assert!(house.policy.now().is_ok());
-    house.clock.set_us(NOW_US - 4_000_000);
-    assert!(house.policy.now().is_ok(), "within the tolerance");
-    house.clock.set_us(NOW_US - 6_000_000);
+    for (leap_us, why) in [(31 * DAY_US, "leapt ahead"), (-6_000_000, "leapt back")] {
+        house.clock.leap_us(leap_us);
+        let refused = house.policy.now().err().unwrap();
+        assert!(refused.detail.contains(why), "{}", refused.detail);
+        house.clock.leap_us(0);
+        assert!(house.policy.now().is_ok());
+        house.clock.leap_us(leap_us.signum() * 4_000_000);
+        assert!(house.policy.now().is_ok(), "within the tolerance");
+        house.clock.leap_us(0);
+    }
+}
+
+#[test]
+fn a_clock_behind_a_time_that_has_passed_refuses_until_it_has_caught_up() {
+    let house = house();
+    house.policy.reload().unwrap();
+    house.policy.has_passed(NOW_US + DAY_US);
     let refused = house.policy.now().err().unwrap();
     assert!(refused.detail.contains("clock is behind"), "{}", refused.detail);
-    house.clock.set_us(NOW_US);
-    assert!(house.policy.now().is_ok());
-    // A ledger that was written yesterday's tomorrow.
-    house.policy.has_passed(NOW_US + DAY_US);
-    assert!(house.policy.now().is_err());
     house.clock.set_us(NOW_US + DAY_US);
     assert!(house.policy.now().is_ok());
 }

@@ -6,7 +6,8 @@
 //! places only, each of which the first to come wins for good: the cut of a partition for a pane
 //! (with its totals, sealed), the reservation of a pane's cost, and the release itself.
 //!
-//! INVARIANT: when a pane fires, and which rows of it are drawn, depends on plan and clock. The
+//! INVARIANT: when a pane fires, and which rows of it are drawn, depends on plan and clock, and
+//! none fires while the clock has leapt: what a false time released could not be taken back. The
 //! noisy bytes are durable before the first of them goes out, and are never drawn again.
 
 mod guard;
@@ -361,8 +362,11 @@ impl<'r> Run<'r> {
         Ok(())
     }
 
-    /// Cuts and releases what is due.
+    /// Cuts and releases what is due. By a clock that has leapt nothing is.
     async fn fire(&mut self) -> Result<(), RunError> {
+        if self.of.clock.leapt_us().is_some() {
+            return Ok(());
+        }
         let now_ms = self.of.now_ms();
         let due = self.due(now_ms);
         self.report_lag(now_ms, due.first());

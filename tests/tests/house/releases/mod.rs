@@ -7,7 +7,9 @@
     reason = "helpers of tests: a broken assumption ends the test"
 )]
 
+mod blocked;
 mod budget;
+mod clock;
 mod crash;
 mod end_to_end;
 mod examples;

@@ -228,6 +228,19 @@ impl House {
         (entries, verdict.divergence.map(|at| format!("{at:?}")))
     }
 
+    /// Every row of the ledger.
+    pub(super) async fn rows(&self) -> Vec<audit::Row> {
+        let mut rows = Vec::new();
+        let url = self.url();
+        let verdict = audit::verify_store(&url, |exported| {
+            if let Exported::Row { bytes, .. } = exported {
+                rows.push(audit::Row::decode(&bytes).unwrap());
+            }
+        });
+        assert!(verdict.await.unwrap().is_ok());
+        rows
+    }
+
     /// All that the judge looks at.
     pub(super) async fn evidence(&self, spec: &Spec) -> Evidence {
         let (entries, diverges) = self.entries().await;
