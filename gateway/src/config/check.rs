@@ -13,6 +13,7 @@ pub(super) fn semantics(config: &Config, file: &Path, text: &str, mistakes: &mut
     let mut checker = Checker { file, text, mistakes };
     checker.names(config);
     checker.ledger(config);
+    checker.once(config);
     checker.listener("listen", &config.listen);
     checker.listener("admin", &config.admin);
     checker.regions(config);
@@ -73,6 +74,28 @@ impl Checker<'_> {
         if config.ledger.origin.is_empty() || config.ledger.origin.contains(char::is_whitespace) {
             let help = "use a name you own, such as `acme.example/sluicegate`";
             self.at("ledger", "origin", "`origin` is empty or has spaces".to_owned(), help);
+        }
+    }
+
+    /// Two parts that want one address or one file can never both have it.
+    fn once(&mut self, config: &Config) {
+        let [data, admin] = [config.listen.address, config.admin.address];
+        let same_host = data.ip() == admin.ip()
+            || (data.is_ipv4() == admin.is_ipv4()
+                && (data.ip().is_unspecified() || admin.ip().is_unspecified()));
+        if data.port() == admin.port() && data.port() != 0 && same_host {
+            let help = "give each listener a port of its own";
+            let message = "`listen` and `admin` have one address".to_owned();
+            self.at("admin", "address", message, help);
+        }
+        let ledger = config.ledger.store.iter().filter_map(|store| store.strip_prefix("sqlite:"));
+        let mut files: Vec<&Path> = ledger.map(Path::new).collect();
+        let regions = config.regions.values().filter_map(|region| region.embedded.as_ref());
+        files.extend(regions.map(|embedded| embedded.file.as_path()));
+        files.sort_unstable();
+        if let Some([file, _]) = files.array_windows().find(|[one, other]| one == other) {
+            let message = format!("two parts have one file, `{}`", file.display());
+            self.at("regions", "regions", message, "the ledger and each region need their own");
         }
     }
 
