@@ -147,7 +147,7 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, String) {
     if troubles.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
-    let lines: String = troubles.iter().map(|what| format!("{what}: not ready\n")).collect();
+    let lines: String = troubles.iter().map(|what| format!("{what}\n")).collect();
     (StatusCode::SERVICE_UNAVAILABLE, lines)
 }
 

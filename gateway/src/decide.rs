@@ -18,6 +18,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use sluicegate_audit::CLOCK_TOLERANCE_US;
 use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Table, UnixMillis};
+use zeroize::Zeroizing;
 
 use crate::{
     ambient::{Ambient, NoChance},
@@ -223,6 +224,11 @@ impl Policy {
         Ok(Arc::new(Snapshot { table, programs, contributors }))
     }
 
+    /// Whether a bundle was ever taken.
+    pub fn is_in_force(&self) -> bool {
+        self.in_force.lock().unwrap_or_else(|e| e.into_inner()).is_some()
+    }
+
     /// Why the last reload failed, if it did.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(|e| e.into_inner()).clone()
@@ -301,23 +307,29 @@ pub fn read_bundle(dir: &Path) -> Result<Vec<Source>, ReloadError> {
         .collect()
 }
 
-/// A keyring that others may read is refused: whoever has it can undo every token by trying.
-pub fn read_keyring(file: &Path) -> Result<String, ReloadError> {
+/// The bits of a mode that a keyring must not have: writable or executable by its group, or
+/// anything for everyone else. Its group may read: Kubernetes mounts secrets 0440, for the group
+/// of the process.
+const KEYRING_MODE_REFUSED: u32 = 0o037;
+
+/// A keyring that others may read is refused: anyone who has it can undo every token by trying.
+pub fn read_keyring(file: &Path) -> Result<Zeroizing<String>, ReloadError> {
     let failed = |why: String| ReloadError::Keyring(format!("`{}`: {why}", file.display()));
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let mode =
             std::fs::metadata(file).map_err(|e| failed(e.kind().to_string()))?.permissions().mode();
-        if mode & 0o077 != 0 {
+        if mode & KEYRING_MODE_REFUSED != 0 {
             let why = format!(
-                "its mode is {:03o}; make it readable by its owner only (600)",
+                "its mode is {:03o}; only its owner may write it, and only owner and group may \
+                 read it (600, 400 or 440)",
                 mode & 0o777
             );
             return Err(failed(why));
         }
     }
-    std::fs::read_to_string(file).map_err(|e| failed(e.kind().to_string()))
+    std::fs::read_to_string(file).map(Zeroizing::new).map_err(|e| failed(e.kind().to_string()))
 }
 
 #[cfg(test)]

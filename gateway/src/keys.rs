@@ -4,11 +4,12 @@
 //! HKDF derived for one purpose. A keyring file is for one machine and for trying; keys of a
 //! production gateway come from a key service behind the same [`Keyring`].
 
-use std::{collections::BTreeMap, fmt::Write, hint::black_box};
+use std::{collections::BTreeMap, fmt::Write};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::{hkdf, rand::SecureRandom};
 use serde::Deserialize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The salt of the extraction step: it keeps these keys apart from any other use of a master.
 const SALT: &[u8] = b"sluicegate keyring v1";
@@ -23,19 +24,12 @@ pub trait Keyring: Send + Sync {
     fn ids(&self) -> Vec<String>;
 }
 
-/// A key. Wiped on drop as far as safe code can; no `Debug`, no copy.
-pub struct Secret([u8; 32]);
+/// A key, wiped on drop. No `Debug`, no copy.
+pub struct Secret(Zeroizing<[u8; 32]>);
 
 impl Secret {
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
-    }
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.0.fill(0);
-        black_box(&self.0);
     }
 }
 
@@ -81,7 +75,8 @@ pub fn info(parts: &[&[u8]]) -> Vec<u8> {
     joined
 }
 
-/// A keyring in one file, which only its owner may read (whoever opens the file checks that).
+/// A keyring in one file, which few may read (`decide::read_keyring` checks that). ring cannot wipe
+/// the masters that it holds here; everything they pass through on the way is.
 pub struct FileKeyring {
     masters: BTreeMap<String, hkdf::Prk>,
 }
@@ -94,11 +89,7 @@ struct Document {
 
 impl Drop for Document {
     fn drop(&mut self) {
-        for (_, text) in std::mem::take(&mut self.keys) {
-            let mut bytes = text.into_bytes();
-            bytes.fill(0);
-            black_box(&bytes);
-        }
+        self.keys.values_mut().for_each(Zeroize::zeroize);
     }
 }
 
@@ -118,10 +109,8 @@ impl FileKeyring {
         let masters = document.keys.iter().map(|(name, text)| {
             check_name(name)?;
             let not_a_key = || KeyError::NotAKey { name: name.clone() };
-            let mut bytes = BASE64_STANDARD.decode(text).map_err(|_| not_a_key())?;
+            let bytes = Zeroizing::new(BASE64_STANDARD.decode(text).map_err(|_| not_a_key())?);
             let master = (bytes.len() == 32).then(|| salt.extract(&bytes));
-            bytes.fill(0);
-            black_box(&bytes);
             Ok((name.clone(), master.ok_or_else(not_a_key)?))
         });
         Ok(Self { masters: masters.collect::<Result<_, _>>()? })
@@ -131,18 +120,18 @@ impl FileKeyring {
     pub fn generate<'n>(
         names: impl IntoIterator<Item = &'n str>,
         rng: &dyn SecureRandom,
-    ) -> Result<String, KeyError> {
+    ) -> Result<Zeroizing<String>, KeyError> {
         let mut text = String::from(
-            "# Master keys. Whoever reads this file can undo every token made with it.\nkeys:\n",
+            "# Master keys. Anyone who reads this file can undo every token made with it.\nkeys:\n",
         );
         for name in names {
             check_name(name)?;
-            let mut bytes = Secret([0; 32]);
-            rng.fill(&mut bytes.0).map_err(|_| KeyError::Random)?;
-            writeln!(text, "  \"{name}\": {}", BASE64_STANDARD.encode(bytes.bytes()))
-                .map_err(|_| KeyError::Random)?;
+            let mut bytes = Zeroizing::new([0; 32]);
+            rng.fill(&mut *bytes).map_err(|_| KeyError::Random)?;
+            let key = Zeroizing::new(BASE64_STANDARD.encode(*bytes));
+            writeln!(text, "  \"{name}\": {}", *key).map_err(|_| KeyError::Random)?;
         }
-        Ok(text)
+        Ok(Zeroizing::new(text))
     }
 }
 
@@ -150,10 +139,10 @@ impl Keyring for FileKeyring {
     fn derive(&self, name: &str, info: &[u8]) -> Result<Secret, KeyError> {
         let master =
             self.masters.get(name).ok_or_else(|| KeyError::Missing { name: name.to_owned() })?;
-        let mut key = Secret([0; 32]);
+        let mut key = Secret(Zeroizing::new([0; 32]));
         master
             .expand(&[info], hkdf::HKDF_SHA256)
-            .and_then(|okm| okm.fill(&mut key.0))
+            .and_then(|okm| okm.fill(&mut *key.0))
             .map_err(|_| KeyError::Derive { name: name.to_owned() })?;
         Ok(key)
     }

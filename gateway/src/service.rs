@@ -5,7 +5,11 @@
 //! a configuration that can never work ends the start. Restart and normal running use the same
 //! commit path.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     net::TcpListener,
@@ -21,7 +25,7 @@ use crate::{
     decide::Policy,
     deliver::{Embedded, Kafka, Pipeline, Regions},
     flow::Flow,
-    identify::Identifier,
+    identify::{Identifier, RefreshError},
     lineage::Lineage,
     listen::{
         accept::{Accept, OnRefused},
@@ -34,8 +38,6 @@ use crate::{
     watch::Watch,
 };
 
-/// Key sets from a URL are read again this often.
-const KEY_SET_REFRESH: Duration = Duration::from_secs(300);
 /// Reconciliation that could not finish (a region is away) is tried again this often.
 const RECONCILE_PAUSE: Duration = Duration::from_secs(2);
 
@@ -67,6 +69,8 @@ pub struct Health {
     metrics: Arc<Metrics>,
     stopping: watch::Receiver<bool>,
     reconciled: watch::Receiver<bool>,
+    /// What the last reload did not take, so that it is said once.
+    refused: Mutex<Vec<String>>,
 }
 
 impl Health {
@@ -90,7 +94,9 @@ impl Health {
                 troubles.extend(waiting.map(|c| format!("release {}", c.plan.name)));
             }
             Err(_) if self.policy.clock_trouble().is_some() => troubles.push("clock".to_owned()),
-            Err(_) => troubles.push("policy".to_owned()),
+            Err(refused) => {
+                troubles.push(format!("policy: {}", self.policy_cause(&refused.detail)))
+            }
         }
         if !self.account.is_healthy() {
             troubles.push("ledger".to_owned());
@@ -101,21 +107,39 @@ impl Health {
                 troubles.push(format!("region {region}"));
             }
         }
+        troubles.extend(self.identifier.troubles().iter().map(ToString::to_string));
         self.metrics.ready.set(i64::from(troubles.is_empty()));
         troubles
     }
 
-    /// Reads everything that can change again; what was not taken stays as it was, and is named.
+    /// Why no policy is in force, in the words of `config check`: what the files say, where they
+    /// are the cause.
+    fn policy_cause(&self, detail: &str) -> String {
+        let trouble = self.policy.trouble().filter(|_| !self.policy.is_in_force());
+        let trouble = trouble.as_ref().and_then(|text| text.lines().next());
+        trouble.unwrap_or(detail).to_owned()
+    }
+
+    /// Reads everything that can change again, also what has to be fetched; what was not taken
+    /// stays as it was, and is named.
     pub async fn reload(&self) -> Vec<String> {
-        let mut errors = Vec::new();
+        let key_sets = self.identifier.refresh().await;
+        self.reload_with(key_sets)
+    }
+
+    /// Reads the files again. Where nothing changed, nothing happens.
+    pub async fn reload_files(&self) -> Vec<String> {
+        let key_sets = self.identifier.refresh_files().await;
+        self.reload_with(key_sets)
+    }
+
+    fn reload_with(&self, key_sets: Vec<RefreshError>) -> Vec<String> {
+        let mut refused = Vec::new();
         for tls in &self.tls {
             match tls.reload() {
                 Ok(true) => self.count("certificates", "taken"),
                 Ok(false) => {}
-                Err(error) => {
-                    self.count("certificates", "refused");
-                    errors.push(error.to_string());
-                }
+                Err(error) => refused.push(("certificates", error.to_string())),
             }
         }
         match self.policy.reload() {
@@ -128,16 +152,16 @@ impl Health {
                 self.account.activated(activated);
             }
             Ok(None) => {}
-            Err(error) => {
-                self.count("policy", "refused");
-                errors.push(error.to_string());
-            }
+            Err(error) => refused.push(("policy", error.to_string())),
         }
-        errors.extend(self.identifier.refresh().await.iter().map(ToString::to_string));
-        for error in &errors {
+        let mut said = self.refused.lock().unwrap_or_else(|e| e.into_inner());
+        for (what, error) in refused.iter().filter(|(_, error)| !said.contains(error)) {
+            self.count(what, "refused");
             tracing::error!(event = "reload-refused", %error);
         }
-        errors
+        *said = refused.into_iter().map(|(_, error)| error).collect();
+        // Key sets say in the log themselves what became of them.
+        said.iter().cloned().chain(key_sets.iter().map(ToString::to_string)).collect()
     }
 
     fn count(&self, what: &'static str, outcome: &'static str) {
@@ -191,8 +215,9 @@ impl Service {
             metrics: metrics.clone(),
             stopping: unready_seen,
             reconciled,
+            refused: Mutex::default(),
         });
-        health.reload().await;
+        health.reload_files().await;
         let under_way = Arc::new(RwLock::default());
         let releases_ambient = ambient.clone();
         let face = Arc::new(Face {
@@ -243,6 +268,7 @@ impl Service {
             config: config.releases.clone(),
         };
         tasks.spawn(supervisor.run(stopping.clone()));
+        tasks.spawn(key_sets(health.clone(), stopping.clone()));
         tasks.spawn(reloads(health.clone(), reload.clone(), stopping));
         let (data, admin) = (data_at, admin_at);
         Ok(Self {
@@ -382,15 +408,25 @@ async fn reloads(
     files.extend(health.tls.iter().flat_map(|tls| tls.files()));
     files.extend(health.identifier.files());
     let mut watch = Watch::new(&files);
-    let mut key_sets = tokio::time::interval(KEY_SET_REFRESH);
     let mut in_trouble = health.policy.trouble().is_some();
     loop {
+        let errors = async {
+            tokio::select! {
+                () = watch.changed(in_trouble) => health.reload_files().await,
+                () = asked.notified() => health.reload().await,
+            }
+        };
         tokio::select! {
-            () = watch.changed(in_trouble) => {}
-            () = asked.notified() => {}
-            _ = key_sets.tick() => {}
+            errors = errors => in_trouble = !errors.is_empty(),
             _ = stopping.wait_for(|stop| *stop) => return,
         }
-        in_trouble = !health.reload().await.is_empty();
+    }
+}
+
+/// Keeps key sets fresh, each by a timer of its own.
+async fn key_sets(health: Arc<Health>, mut stopping: watch::Receiver<bool>) {
+    tokio::select! {
+        () = health.identifier.keep() => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
     }
 }

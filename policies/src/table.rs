@@ -123,6 +123,11 @@ impl Table {
         self.regions.iter().map(|r| &*r.name)
     }
 
+    /// Whether a principal is in the vocabulary.
+    pub fn knows_principal(&self, name: &str) -> bool {
+        self.principals.get(name).is_some()
+    }
+
     /// All datasets.
     pub fn datasets(&self) -> &[Dataset] {
         &self.datasets

@@ -48,7 +48,10 @@ impl Setup {
         fs::create_dir(&certs).unwrap();
         ca.write(&certs);
         ca.server().write(&certs, "server");
-        write_keyring(&dir.path().join("keys.yaml"), keys);
+        for folder in ["keys", "data"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        write_keyring(&dir.path().join("keys/keyring.yaml"), keys);
         let config = fs::read_to_string(from.join("sluicegate.yaml"))
             .unwrap()
             .replace("127.0.0.1:8443", "127.0.0.1:0")

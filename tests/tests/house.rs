@@ -13,6 +13,8 @@ mod endpoints;
 mod faults;
 #[path = "house/harness.rs"]
 mod harness;
+#[path = "house/identity.rs"]
+mod identity;
 #[path = "house/kafka.rs"]
 mod kafka;
 #[path = "house/metrics.rs"]

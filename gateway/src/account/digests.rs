@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use zeroize::Zeroizing;
+
 use super::OpenError;
 use crate::{
     config::Config,
@@ -16,7 +18,7 @@ pub const SEARCH_KEY: &str = "ledger-search";
 /// Makes keyed digests (BLAKE3 in keyed mode). No `Debug`: it holds the key.
 #[derive(Clone)]
 pub struct Digests {
-    key: [u8; 32],
+    key: Zeroizing<[u8; 32]>,
 }
 
 impl Digests {
@@ -25,7 +27,7 @@ impl Digests {
         let keyring = FileKeyring::parse(&read_keyring(&config.keys.file)?)?;
         let secret = keyring
             .derive(SEARCH_KEY, &info(&[config.tenant.as_bytes(), b"ledger search digests"]))?;
-        Ok(Self { key: *secret.bytes() })
+        Ok(Self { key: Zeroizing::new(*secret.bytes()) })
     }
 
     fn digest(&self, what: &[u8], parts: &[&[u8]]) -> [u8; 32] {

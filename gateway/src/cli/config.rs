@@ -1,14 +1,26 @@
-//! `sluicegate config check`: every mistake of a configuration file, with its place.
+//! `sluicegate config check`: all that is wrong with a configuration, with its place; then all that
+//! is wrong with what it names, in the words in which the gateway, its log and `/readyz` say it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Exit, Output, complain, say};
-use crate::config;
+use super::{Exit, Output, complain, runtime, say};
+use crate::{
+    account::Digests,
+    ambient::Ambient,
+    config::{self, Config},
+    decide::Policy,
+    identify::Identifier,
+    listen::tls::Tls,
+};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
-    /// Check a configuration file, and that the files it names can be read
+    /// Check a configuration file, and whether a gateway can serve with what it names
+    ///
+    /// Reads certificates, keyring, policies and key sets in files, as the gateway will. Connects to
+    /// nothing and writes nothing.
     Check {
+        /// The configuration file
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
@@ -16,32 +28,175 @@ pub(super) enum Verb {
 
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
     let Verb::Check { file } = verb;
-    let mut mistakes = match config::load_as(file, super::node_of_environment()) {
-        Ok(config) => unreadable(&config),
+    let mut found = match config::load_as(file, super::node_of_environment()) {
+        Ok(config) => match unusable(&config) {
+            Ok(found) => found,
+            Err(exit) => return exit,
+        },
         Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
     };
-    mistakes.dedup();
+    // The keyring is needed by several.
+    let mut seen = std::collections::BTreeSet::new();
+    found.retain(|text| seen.insert(text.clone()));
     match output {
-        Output::Json => say(serde_json::json!({ "ok": mistakes.is_empty(), "mistakes": mistakes })),
-        Output::Human if mistakes.is_empty() => say(format!("{}: ok", file.display())),
-        Output::Human => mistakes.iter().for_each(complain),
+        Output::Json => say(serde_json::json!({ "ok": found.is_empty(), "mistakes": found })),
+        Output::Human if found.is_empty() => say(format!("{}: ok", file.display())),
+        Output::Human => found.iter().for_each(complain),
     }
-    if mistakes.is_empty() { Exit::Ok } else { Exit::CheckFailed }
+    if found.is_empty() { Exit::Ok } else { Exit::CheckFailed }
 }
 
-/// Files that are named and cannot be used. Their contents are never printed.
-fn unreadable(config: &config::Config) -> Vec<String> {
-    let mut mistakes = Vec::new();
-    for tls in [&config.listen.tls, &config.admin.tls] {
-        if let Err(error) = crate::listen::tls::Tls::load(tls) {
-            mistakes.push(error.to_string());
+/// All that keeps a gateway from serving with this configuration, as far as files say. What is
+/// in them is never printed.
+fn unusable(config: &Config) -> Result<Vec<String>, Exit> {
+    let mut found = Vec::new();
+    let listeners = [&config.listen.tls, &config.admin.tls];
+    found.extend(listeners.into_iter().filter_map(|tls| Tls::load(tls).err()).map(said));
+    let ambient = Ambient::system();
+    let policy = Policy::new(config, &ambient);
+    match policy.reload() {
+        Ok(_) => found.extend(strangers(config, &policy)),
+        Err(error) => found.push(said(error)),
+    }
+    found.extend(Digests::of(config).err().map(said));
+    let identifier = Identifier::new(&config.identify, ambient.clock.clone());
+    found.extend(runtime()?.block_on(identifier.refresh_files()).into_iter().map(said));
+    found.extend(named(config).iter().filter_map(|file| unreadable(file)));
+    found.extend(homes(config).iter().filter_map(|file| homeless(file)));
+    Ok(found)
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Principals that a login gives and that may do nothing, because nothing knows them.
+fn strangers(config: &Config, policy: &Policy) -> Vec<String> {
+    let Ok(snapshot) = policy.now() else { return Vec::new() };
+    let identify = &config.identify;
+    let mut given: Vec<&String> = identify.certificates.iter().map(|r| &r.principal).collect();
+    given.extend(identify.tokens.iter().flat_map(|issuer| issuer.principals.values()));
+    given.extend(&identify.anonymous);
+    let has_role =
+        |name: &String| config.roles.auditor.contains(name) || config.roles.operator.contains(name);
+    given.retain(|name| !snapshot.table.knows_principal(name) && !has_role(name));
+    let text = |name: &String| {
+        format!(
+            "`identify` names principal `{name}`, which neither the policies nor `roles` know\n  \
+             help: declare it in a `Vocabulary`, or correct the name"
+        )
+    };
+    given.into_iter().map(text).collect()
+}
+
+/// Files that are read when a connection is made, or by a part that a check does not start.
+fn named(config: &Config) -> Vec<&Path> {
+    let kafka = config.regions.values().filter_map(|region| region.kafka.as_ref());
+    let of_kafka = kafka.flat_map(|kafka| {
+        let tls = kafka.tls.iter().flat_map(|tls| {
+            [Some(&tls.ca), tls.certificate.as_ref(), tls.key.as_ref()].into_iter().flatten()
+        });
+        tls.chain(kafka.sasl.iter().map(|sasl| &sasl.password_file))
+    });
+    let of_issuers = config.identify.tokens.iter().filter_map(|issuer| issuer.ca.as_ref());
+    let all = config.ledger.store_file.iter().chain(of_kafka).chain(of_issuers);
+    all.map(PathBuf::as_path).collect()
+}
+
+fn unreadable(file: &Path) -> Option<String> {
+    let error = std::fs::File::open(file).err()?;
+    Some(format!("couldn't read `{}`: {}", file.display(), error.kind()))
+}
+
+/// Files that the gateway makes, in folders that it does not.
+fn homes(config: &Config) -> Vec<&Path> {
+    let ledger = config.ledger.store.iter().filter_map(|store| store.strip_prefix("sqlite:"));
+    let embedded = config.regions.values().filter_map(|region| region.embedded.as_ref());
+    ledger.map(Path::new).chain(embedded.map(|embedded| embedded.file.as_path())).collect()
+}
+
+fn homeless(file: &Path) -> Option<String> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    let text = || format!("the folder of `{}` is missing\n  help: make it", file.display());
+    (!folder.is_dir()).then(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::cli::init;
+
+    /// What the check says of a fresh `init` after a change of one of its files.
+    fn check(file: &str, change: impl Fn(String) -> String) -> Vec<String> {
+        crate::cli::install_crypto();
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(init::run(&init::Args { dir: dir.path().join("g") }), Exit::Ok);
+        let [file, config] = [file, "sluicegate.yaml"].map(|name| dir.path().join("g").join(name));
+        let text = fs::read_to_string(&file).unwrap();
+        let changed = change(text.clone());
+        fs::write(&file, &changed).unwrap();
+        match config::load(&config) {
+            Ok(config) => unusable(&config).unwrap(),
+            Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
         }
     }
-    if let Err(error) = crate::decide::read_keyring(&config.keys.file) {
-        mistakes.push(error.to_string());
+
+    #[test]
+    fn what_can_never_serve_is_not_ok() {
+        assert_eq!(check("sluicegate.yaml", |text| text), [] as [String; 0]);
+        let config = "sluicegate.yaml";
+        let tokens = "roles:\n  auditor";
+        for (file, from, to, cause) in [
+            ("keys/keyring.yaml", "tokens-1", "tokens-2", "the keyring has no key `tokens-1`"),
+            ("keys/keyring.yaml", "ledger-search", "other", "no key `ledger-search`"),
+            (config, "  eu:\n", "  europe:\n", "the policies name region `eu`"),
+            (config, "principal: my-service", "principal: my-servise", "principal `my-servise`"),
+            (config, ":9443", ":8443", "`listen` and `admin` have one address"),
+            (config, "127.0.0.1:9443", "0.0.0.0:8443", "`listen` and `admin` have one address"),
+            (config, "data/eu.db", "data/ledger.db", "two parts have one file"),
+            (config, "data/eu.db", "gone/eu.db", "the folder of `"),
+            (config, "certs/server.key", "certs/operator.key", "don't fit"),
+            ("policies/rules.yaml", "may: [publish]", "may: [publsh]", "did you mean `publish`?"),
+            (
+                config,
+                tokens,
+                "  tokens:\n    - { issuer: i, audience: a, jwks-file: gone.json, algorithms: [ES256] }\n\
+                 roles:\n  auditor",
+                "key set of issuer `i`: `",
+            ),
+            (
+                config,
+                tokens,
+                "  tokens:\n    - { issuer: i, audience: a, discovery: true, algorithms: [HS256] }\n\
+                 roles:\n  auditor",
+                "unknown variant `HS256`",
+            ),
+            (
+                config,
+                tokens,
+                "  tokens:\n    - { issuer: i, audience: a, discovery: true, algorithms: [ES256] }\n\
+                 roles:\n  auditor",
+                "`discovery` needs an https issuer",
+            ),
+        ] {
+            let found = check(file, |text| {
+                assert!(text.contains(from), "{file} has no `{from}`");
+                text.replacen(from, to, 1)
+            });
+            let hits = found.iter().filter(|text| text.contains(cause)).count();
+            assert_eq!(hits, 1, "{cause}\n--- in\n{found:#?}");
+        }
     }
-    if let Err(error) = crate::decide::read_bundle(&config.policies) {
-        mistakes.push(error.to_string());
+
+    #[test]
+    fn what_init_writes_has_folders_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(init::run(&init::Args { dir: dir.path().to_owned() }), Exit::Ok);
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        names.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
+        let names: Vec<_> = names.into_iter().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["certs", "data", "keys", "policies", "sluicegate.yaml"]);
     }
-    mistakes
 }

@@ -139,7 +139,8 @@ fn set_up(dir: &Path) -> Result<(), DemoError> {
         generate::write(&dir.join("policies").join(name), text)?;
     }
     generate::certificates(&dir.join("certs"), "auction", &CLIENTS)?;
-    generate::keyring(&dir.join("keys.yaml"), &["auction-2026"], &Ambient::system())?;
+    generate::private_folder(&dir.join("data"))?;
+    generate::keyring(&dir.join("keys/keyring.yaml"), &["auction-2026"], &Ambient::system())?;
     let text = CONFIG
         .replace("127.0.0.1:8443", &free_address(8443))
         .replace("127.0.0.1:9443", &free_address(9443));

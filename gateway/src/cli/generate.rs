@@ -29,6 +29,13 @@ pub(super) fn write(file: &Path, text: &str) -> Result<(), GenerateError> {
     std::fs::write(file, text).map_err(failed)
 }
 
+/// Makes a folder that its owner alone may enter.
+pub(super) fn private_folder(folder: &Path) -> Result<(), GenerateError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let failed = |why| GenerateError::Write { file: folder.display().to_string(), why };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)
+}
+
 /// Writes a file that its owner alone may read.
 fn write_secret(file: &Path, text: &str) -> Result<(), GenerateError> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
@@ -42,6 +49,7 @@ fn write_secret(file: &Path, text: &str) -> Result<(), GenerateError> {
 /// A fresh master key for each name, and the ledger's search key.
 pub(super) fn keyring(file: &Path, names: &[&str], ambient: &Ambient) -> Result<(), GenerateError> {
     let names = names.iter().copied().chain([crate::account::SEARCH_KEY]);
+    file.parent().map_or(Ok(()), private_folder)?;
     write_secret(file, &FileKeyring::generate(names, &*ambient.random)?)
 }
 

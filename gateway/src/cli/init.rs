@@ -14,7 +14,7 @@ use crate::ambient::Ambient;
 pub(super) struct Args {
     /// The folder to write; it must not hold a configuration yet
     #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 const CONFIG: &str = include_str!("../../../examples/starter/sluicegate.yaml");
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Exit {
          sluicegate policy test {dir}/policies\n  \
          sluicegate config check {dir}/sluicegate.yaml\n  \
          sluicegate run --config {dir}/sluicegate.yaml\n\n\
-         Replace certs/ and keys.yaml before anyone relies on it."
+         Replace what is in certs/ and keys/ before anyone relies on it."
     ));
     Exit::Ok
 }
@@ -58,5 +58,6 @@ fn write(args: &Args) -> Result<(), GenerateError> {
     generate::write(&dir.join("sluicegate.yaml"), CONFIG)?;
     let clients = ["my-service", "my-analyst", "auditor", "operator"];
     generate::certificates(&dir.join("certs"), "my-company", &clients)?;
-    generate::keyring(&dir.join("keys.yaml"), &["tokens-1"], &Ambient::system())
+    generate::private_folder(&dir.join("data"))?;
+    generate::keyring(&dir.join("keys/keyring.yaml"), &["tokens-1"], &Ambient::system())
 }

@@ -130,11 +130,10 @@ pub fn main() -> ExitCode {
     .into()
 }
 
-/// One TLS and crypto stack: ring, for rustls and for JSON web tokens.
+/// One TLS and crypto stack: ring.
 pub fn install_crypto() {
     // The only error is "installed already".
     let _already = rustls::crypto::ring::default_provider().install_default();
-    crate::identify::install_jwt_crypto();
 }
 
 /// Prints a line to standard output; a reader that went away is no error of ours.

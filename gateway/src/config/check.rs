@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::{
-    ClientAuth, Config, Listener, Mode, Region,
+    ClientAuth, Config, Listener, Mode, Region, TokenIssuer,
     parse::{Mistake, nearest},
 };
 
@@ -13,6 +13,7 @@ pub(super) fn semantics(config: &Config, file: &Path, text: &str, mistakes: &mut
     let mut checker = Checker { file, text, mistakes };
     checker.names(config);
     checker.ledger(config);
+    checker.once(config);
     checker.listener("listen", &config.listen);
     checker.listener("admin", &config.admin);
     checker.regions(config);
@@ -73,6 +74,28 @@ impl Checker<'_> {
         if config.ledger.origin.is_empty() || config.ledger.origin.contains(char::is_whitespace) {
             let help = "use a name you own, such as `acme.example/sluicegate`";
             self.at("ledger", "origin", "`origin` is empty or has spaces".to_owned(), help);
+        }
+    }
+
+    /// Two parts that want one address or one file can never both have it.
+    fn once(&mut self, config: &Config) {
+        let [data, admin] = [config.listen.address, config.admin.address];
+        let same_host = data.ip() == admin.ip()
+            || (data.is_ipv4() == admin.is_ipv4()
+                && (data.ip().is_unspecified() || admin.ip().is_unspecified()));
+        if data.port() == admin.port() && data.port() != 0 && same_host {
+            let help = "give each listener a port of its own";
+            let message = "`listen` and `admin` have one address".to_owned();
+            self.at("admin", "address", message, help);
+        }
+        let ledger = config.ledger.store.iter().filter_map(|store| store.strip_prefix("sqlite:"));
+        let mut files: Vec<&Path> = ledger.map(Path::new).collect();
+        let regions = config.regions.values().filter_map(|region| region.embedded.as_ref());
+        files.extend(regions.map(|embedded| embedded.file.as_path()));
+        files.sort_unstable();
+        if let Some([file, _]) = files.array_windows().find(|[one, other]| one == other) {
+            let message = format!("two parts have one file, `{}`", file.display());
+            self.at("regions", "regions", message, "the ledger and each region need their own");
         }
     }
 
@@ -150,29 +173,51 @@ impl Checker<'_> {
             }
         }
         for issuer in &identify.tokens {
-            if issuer.jwks_file.is_some() == issuer.jwks_url.is_some() {
-                let message = format!(
-                    "issuer `{}` needs exactly one of `jwks-file` and `jwks-url`",
-                    issuer.issuer
-                );
-                self.at("identify", "tokens", message, "");
-            }
-            if issuer.jwks_url.as_ref().is_some_and(|url| !url.starts_with("https://")) {
-                let message = format!("issuer `{}`: `jwks-url` is not https", issuer.issuer);
-                self.at("identify", "jwks-url", message, "keys fetched in clear can be swapped");
-            }
-            if issuer.algorithms.is_empty()
-                || !issuer.algorithms.iter().all(|a| crate::identify::algorithm_supported(*a))
-            {
-                let message =
-                    format!("issuer `{}`: `algorithms` must list asymmetric ones", issuer.issuer);
-                let help = "such as `[EdDSA]`, `[ES256]` or `[RS256]`; shared secrets are refused";
-                self.at("identify", "algorithms", message, help);
-            }
-            if issuer.clock_skew_s > 300 {
-                let message = format!("issuer `{}`: `clock-skew-s` is above 300", issuer.issuer);
-                self.at("identify", "clock-skew-s", message, "");
-            }
+            self.issuer(issuer);
+        }
+        let mut issuers: Vec<_> =
+            identify.tokens.iter().map(|t| (&t.issuer, &t.audience)).collect();
+        issuers.sort_unstable();
+        if let Some([(issuer, _), _]) = issuers.array_windows().find(|[one, other]| one == other) {
+            let message = format!("issuer `{issuer}` occurs twice with one audience");
+            self.at("identify", "tokens", message, "");
+        }
+    }
+
+    fn issuer(&mut self, issuer: &TokenIssuer) {
+        let name = &issuer.issuer;
+        let sources = [issuer.jwks_file.is_some(), issuer.jwks_url.is_some(), issuer.discovery];
+        if sources.into_iter().filter(|given| *given).count() != 1 {
+            let message = format!(
+                "issuer `{name}` needs exactly one of `jwks-file`, `jwks-url` and `discovery: true`"
+            );
+            self.at("identify", "tokens", message, "");
+        }
+        let clear = |url: &String| !url.starts_with("https://");
+        if issuer.jwks_url.as_ref().is_some_and(clear) {
+            let message = format!("issuer `{name}`: `jwks-url` is not https");
+            self.at("identify", "jwks-url", message, "keys fetched in clear can be swapped");
+        }
+        if issuer.discovery && clear(name) {
+            let message = format!("issuer `{name}`: `discovery` needs an https issuer");
+            self.at("identify", "discovery", message, "keys fetched in clear can be swapped");
+        }
+        if issuer.ca.is_some() && issuer.jwks_file.is_some() {
+            let message = format!("issuer `{name}`: `ca` has no effect on a `jwks-file`");
+            self.at("identify", "ca", message, "");
+        }
+        if issuer.algorithms.is_empty() {
+            let message = format!("issuer `{name}`: `algorithms` is empty");
+            self.at("identify", "algorithms", message, "such as `[EdDSA]`, `[ES256]` or `[RS256]`");
+        }
+        if issuer.clock_skew_s > 300 {
+            let message = format!("issuer `{name}`: `clock-skew-s` is above 300");
+            self.at("identify", "clock-skew-s", message, "");
+        }
+        if issuer.jwks_max_age_s < 600 {
+            let message = format!("issuer `{name}`: `jwks-max-age-s` is below 600");
+            let help = "a key set is read every 300 seconds";
+            self.at("identify", "jwks-max-age-s", message, help);
         }
     }
 
@@ -290,6 +335,7 @@ impl Config {
         }
         for issuer in &mut self.identify.tokens {
             issuer.jwks_file.iter_mut().for_each(fix);
+            issuer.ca.iter_mut().for_each(fix);
         }
         self
     }

@@ -9,8 +9,9 @@ mod parse;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use jsonwebtoken::Algorithm;
 use serde::Deserialize;
+
+use crate::identify::Algorithm;
 
 pub use parse::{Mistake, load, load_as, parse};
 
@@ -210,10 +211,21 @@ pub struct TokenIssuer {
     pub audience: String,
     /// A JSON web key set on disk (watched), or…
     pub jwks_file: Option<PathBuf>,
-    /// …at an https URL (read again every five minutes).
+    /// …at an https URL, or…
     pub jwks_url: Option<String>,
+    /// …where the issuer's `/.well-known/openid-configuration` says. Key sets are read again every
+    /// five minutes, and when a token names an unknown key.
+    #[serde(default)]
+    pub discovery: bool,
+    /// PEM; the authorities of the server that gives the key set, instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Seconds that keys are used after their set was last read.
+    #[serde(default = "jwks_max_age")]
+    pub jwks_max_age_s: u32,
     /// Asymmetric algorithms only: EdDSA, ES256, ES384, RS256…512, PS256…512.
     pub algorithms: Vec<Algorithm>,
+    /// What the `typ` header must be, such as `at+jwt`; absent: anything.
+    pub token_type: Option<String>,
     /// Seconds of tolerance on `exp` and `nbf`.
     #[serde(default = "clock_skew")]
     pub clock_skew_s: u32,
@@ -318,6 +330,9 @@ fn batch_bytes() -> u32 {
 }
 fn clock_skew() -> u32 {
     60
+}
+fn jwks_max_age() -> u32 {
+    86_400
 }
 fn sub() -> String {
     "sub".to_owned()

@@ -36,7 +36,8 @@ fn house() -> House {
 
 impl House {
     fn keyring(&self, text: &str) {
-        let file = self.dir.path().join("keys.yaml");
+        let file = self.dir.path().join("keys/keyring.yaml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, text).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
@@ -83,12 +84,20 @@ fn a_missing_key_refuses_the_bundle_and_a_found_one_takes_it() {
 }
 
 #[test]
-fn a_keyring_that_others_can_read_is_refused() {
+fn a_keyring_is_for_its_owner_and_may_be_read_by_its_group() {
     let house = house();
-    let file = house.dir.path().join("keys.yaml");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let error = house.policy.reload().unwrap_err().to_string();
-    assert!(error.contains("mode is 644"), "{error}");
+    let file = house.dir.path().join("keys/keyring.yaml");
+    let with_mode = |mode| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        read_keyring(&file).map(|_| ())
+    };
+    for mode in [0o400, 0o600, 0o440, 0o640] {
+        assert!(with_mode(mode).is_ok(), "{mode:o}");
+    }
+    for mode in [0o644, 0o604, 0o444, 0o660, 0o620, 0o450, 0o601] {
+        let error = with_mode(mode).unwrap_err().to_string();
+        assert!(error.contains(&format!("mode is {mode:o}")), "{error}");
+    }
 }
 
 #[test]

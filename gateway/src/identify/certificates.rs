@@ -15,6 +15,8 @@ pub struct CertificateNames {
     pub dns: Vec<String>,
     pub emails: Vec<String>,
     pub common_name: Option<String>,
+    /// It names a SPIFFE id and is not what an X.509-SVID must be.
+    pub invalid_svid: bool,
 }
 
 impl CertificateNames {
@@ -29,11 +31,22 @@ impl CertificateNames {
             .next()
             .and_then(|cn| cn.as_str().ok())
             .map(Into::into);
+        let mut authority = false;
         for extension in cert.extensions() {
-            if let ParsedExtension::SubjectAlternativeName(san) = extension.parsed_extension() {
-                san.general_names.iter().for_each(|name| names.take(name));
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(san) => {
+                    san.general_names.iter().for_each(|name| names.take(name));
+                }
+                ParsedExtension::BasicConstraints(basic) => authority |= basic.ca,
+                ParsedExtension::KeyUsage(usage) => {
+                    authority |= usage.key_cert_sign() || usage.crl_sign();
+                }
+                _ => {}
             }
         }
+        // X.509-SVID 2 and 5.2: one URI, and a leaf that signs neither certificates nor lists.
+        let spiffe = |uri: &String| uri.to_ascii_lowercase().starts_with("spiffe:");
+        names.invalid_svid = names.uris.iter().any(spiffe) && (names.uris.len() != 1 || authority);
         names
     }
 
@@ -71,6 +84,9 @@ impl Rules {
 
     /// The one principal all matching rules agree on.
     pub(super) fn principal(&self, names: &CertificateNames) -> Result<Arc<str>, Failure> {
+        if names.invalid_svid {
+            return Err(Failure::CertificateSpiffe);
+        }
         let mut found: Option<&Arc<str>> = None;
         for rule in self.0.iter().filter(|rule| rule.matches(names)) {
             match found {
@@ -127,7 +143,12 @@ mod tests {
     }
 
     fn cert(uris: &[&str], cn: &str) -> CertificateNames {
+        cert_for(uris, cn, &[])
+    }
+
+    fn cert_for(uris: &[&str], cn: &str, usages: &[rcgen::KeyUsagePurpose]) -> CertificateNames {
         let mut params = rcgen::CertificateParams::default();
+        params.key_usages = usages.to_vec();
         params.distinguished_name.push(rcgen::DnType::CommonName, cn);
         for uri in uris {
             params.subject_alt_names.push(rcgen::SanType::URI((*uri).try_into().unwrap()));
@@ -151,5 +172,25 @@ mod tests {
             rules.principal(&CertificateNames::of(b"no certificate")).map(|p| p.to_string()),
             Err(Failure::CertificateUnmapped)
         );
+    }
+
+    #[test]
+    fn an_svid_has_one_uri_and_signs_no_certificates() {
+        use rcgen::KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
+        let rules = Rules::new(&[
+            rule(Some("spiffe://acme/checkout"), None, "svc.checkout"),
+            rule(Some("https://acme/checkout"), None, "svc.checkout"),
+        ]);
+        let ask = |names: CertificateNames| rules.principal(&names).map(|p| p.to_string());
+        let (ok, broken) = (Ok("svc.checkout".to_owned()), Err(Failure::CertificateSpiffe));
+        let id = "spiffe://acme/checkout";
+        assert_eq!(ask(cert(&[id, "spiffe://acme/other"], "x")), broken);
+        assert_eq!(ask(cert(&[id, "https://acme/checkout"], "x")), broken);
+        assert_eq!(ask(cert(&[id, id], "x")), broken);
+        assert_eq!(ask(cert_for(&[id], "x", &[DigitalSignature])), ok);
+        assert_eq!(ask(cert_for(&[id], "x", &[DigitalSignature, KeyCertSign])), broken);
+        assert_eq!(ask(cert_for(&[id], "x", &[DigitalSignature, CrlSign])), broken);
+        // Other certificates may have as many URIs as they like.
+        assert_eq!(ask(cert(&["https://acme/checkout", "https://acme/other"], "x")), ok);
     }
 }

@@ -5,17 +5,16 @@
 //! read alike and take alike long.
 
 mod certificates;
+mod jose;
 mod jwks;
-mod ring_jwt;
 mod tokens;
 
 use std::sync::Arc;
 
 use crate::{ambient::Clock, config::Identify};
 pub use certificates::CertificateNames;
+pub use jose::Algorithm;
 pub use jwks::RefreshError;
-pub use ring_jwt::install as install_jwt_crypto;
-pub(crate) use ring_jwt::supports as algorithm_supported;
 
 /// An authenticated name of the policy's vocabulary, and how it was proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,10 +52,18 @@ pub enum Failure {
     CertificateUnmapped,
     #[error("the client certificate matches rules of different principals")]
     CertificateAmbiguous,
+    #[error(
+        "the client certificate is not a valid X.509-SVID: it needs one URI and no rights of an authority"
+    )]
+    CertificateSpiffe,
     #[error("the authorization header is not a bearer token")]
     NotBearer,
     #[error("the token is malformed")]
     TokenMalformed,
+    #[error("the token demands an extension that is not understood")]
+    TokenCritical,
+    #[error("the token is of another type")]
+    TokenType,
     #[error("the token's issuer is not configured")]
     TokenIssuer,
     #[error("the token's algorithm is not allowed")]
@@ -83,8 +90,11 @@ impl Failure {
             Self::CertificateInvalid => "certificate-invalid",
             Self::CertificateUnmapped => "certificate-unmapped",
             Self::CertificateAmbiguous => "certificate-ambiguous",
+            Self::CertificateSpiffe => "certificate-spiffe",
             Self::NotBearer => "not-bearer",
             Self::TokenMalformed => "token-malformed",
+            Self::TokenCritical => "token-critical",
+            Self::TokenType => "token-type",
             Self::TokenIssuer => "token-issuer",
             Self::TokenAlgorithm => "token-algorithm",
             Self::TokenKey => "token-key",
@@ -125,9 +135,9 @@ impl Identifier {
 
     /// A token outranks a certificate: a service mesh terminates the one, the caller holds the
     /// other. A bad token is never rescued by a good certificate.
-    pub fn identify(&self, given: &Credentials<'_>) -> Result<Principal, Failure> {
+    pub async fn identify(&self, given: &Credentials<'_>) -> Result<Principal, Failure> {
         if let Some(header) = given.authorization {
-            let name = self.tokens.verify(header, self.clock.now_us().div_euclid(1_000_000))?;
+            let name = self.tokens.verify(header, &*self.clock).await?;
             return Ok(Principal { name, by: Method::Token });
         }
         if let Some(names) = given.certificate {
@@ -142,11 +152,32 @@ impl Identifier {
 
     /// Files whose change means new keys.
     pub fn files(&self) -> Vec<std::path::PathBuf> {
-        self.tokens.files()
+        self.tokens.key_sets().filter_map(|set| set.file()).collect()
     }
 
-    /// Reads key sets again, from file or URL. Errors keep the old keys.
+    /// Reads key sets in files again; errors keep the old keys.
+    pub async fn refresh_files(&self) -> Vec<RefreshError> {
+        self.refresh_where(|set| set.file().is_some()).await
+    }
+
+    /// Reads all key sets again, also those that are fetched.
     pub async fn refresh(&self) -> Vec<RefreshError> {
-        self.tokens.refresh().await
+        self.refresh_where(|_| true).await
+    }
+
+    async fn refresh_where(&self, wanted: impl Fn(&jwks::KeySet) -> bool) -> Vec<RefreshError> {
+        let sets = self.tokens.key_sets().filter(|set| wanted(set)).map(|set| set.refresh());
+        let outcomes = futures_util::future::join_all(sets).await;
+        outcomes.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// Reads each key set when it is due, for ever.
+    pub async fn keep(&self) {
+        futures_util::future::join_all(self.tokens.key_sets().map(|set| set.keep())).await;
+    }
+
+    /// The issuers by whose keys nobody can log in now, and why.
+    pub fn troubles(&self) -> Vec<RefreshError> {
+        self.tokens.key_sets().filter_map(|set| set.trouble()).collect()
     }
 }

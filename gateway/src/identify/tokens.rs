@@ -1,34 +1,31 @@
-//! Bearer tokens: RFC 7519 JWTs of configured issuers. Signature, algorithm, issuer, audience,
-//! expiry and start are all required to hold, against our clock and with the configured skew.
+//! Bearer tokens: RFC 7519 JWTs of configured issuers. The issuer is chosen by what the token
+//! says; then its algorithm, type, signature, audience, expiry and start are all required to
+//! hold, against our clock and with the configured skew.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use serde::Deserialize;
+use serde_json::{Number, Value};
 
 use super::{
     Failure,
-    jwks::{KeySet, Location, RefreshError},
+    jose::{Algorithm, Jws, Object, WrongType},
+    jwks::{KeySet, Location},
 };
-use crate::config::TokenIssuer;
+use crate::{ambient::Clock, config::TokenIssuer};
 
 /// A bearer token longer than this is malformed.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
-
-#[derive(Deserialize)]
-struct Claims {
-    exp: Option<serde_json::Number>,
-    nbf: Option<serde_json::Number>,
-    #[serde(flatten)]
-    rest: serde_json::Map<String, serde_json::Value>,
-}
+/// The end of the year 9999, in microseconds. A later date is none: it was meant in milliseconds,
+/// and a token that expires then never would.
+const DATE_US_MAX: i64 = 253_402_300_799_999_999;
 
 struct Issuer {
     name: String,
-    keys: KeySet,
-    validation: Validation,
-    algorithms: HashSet<Algorithm>,
-    skew_s: i64,
+    audience: String,
+    token_type: Option<String>,
+    algorithms: Vec<Algorithm>,
+    keys: Arc<KeySet>,
+    skew_us: i64,
     principal_claim: String,
     principals: Vec<(String, Arc<str>)>,
 }
@@ -40,8 +37,12 @@ impl Issuers {
         Self(config.iter().map(issuer).collect())
     }
 
-    /// The principal of an `Authorization` header at a time in seconds since the epoch.
-    pub(super) fn verify(&self, header: &str, now_s: i64) -> Result<Arc<str>, Failure> {
+    /// The principal of an `Authorization` header.
+    pub(super) async fn verify(
+        &self,
+        header: &str,
+        clock: &dyn Clock,
+    ) -> Result<Arc<str>, Failure> {
         let token = header
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
@@ -50,52 +51,42 @@ impl Issuers {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Failure::TokenMalformed);
         }
-        let head = decode_header(token).map_err(|_| Failure::TokenMalformed)?;
-        let mut last = Failure::TokenIssuer;
-        for issuer in &self.0 {
-            match issuer.verify(token, head.alg, head.kid.as_deref(), now_s) {
-                Err(Failure::TokenIssuer) => {}
-                Err(failure) => last = failure,
-                Ok(name) => return Ok(name),
-            }
-        }
-        Err(last)
+        let jws = Jws::parse(token)?;
+        self.addressed(&jws.claims)?.verify(&jws, clock).await
     }
 
-    pub(super) fn files(&self) -> Vec<std::path::PathBuf> {
-        self.0.iter().filter_map(|issuer| issuer.keys.file()).collect()
+    /// The issuer that the token names, for an audience that the token names: who is asked for
+    /// keys, and whose reasons count. Nothing is believed by that.
+    fn addressed(&self, claims: &Object) -> Result<&Issuer, Failure> {
+        let name = claims.text("iss").map_err(|_| Failure::TokenIssuer)?;
+        let mut named = self.0.iter().filter(|issuer| name == Some(&issuer.name)).peekable();
+        named.peek().ok_or(Failure::TokenIssuer)?;
+        let audiences = match claims.get("aud") {
+            Some(Value::String(one)) => vec![one.as_str()],
+            _ => claims.texts("aud").map_err(malformed)?.unwrap_or_default(),
+        };
+        named
+            .find(|issuer| audiences.contains(&issuer.audience.as_str()))
+            .ok_or(Failure::TokenAudience)
     }
 
-    pub(super) async fn refresh(&self) -> Vec<RefreshError> {
-        let mut errors = Vec::new();
-        for issuer in &self.0 {
-            if let Err(why) = issuer.keys.refresh().await {
-                errors.push(RefreshError { issuer: issuer.name.clone(), why });
-            }
-        }
-        errors
+    pub(super) fn key_sets(&self) -> impl Iterator<Item = &Arc<KeySet>> {
+        self.0.iter().map(|issuer| &issuer.keys)
     }
 }
 
+fn malformed(_: WrongType) -> Failure {
+    Failure::TokenMalformed
+}
+
 fn issuer(config: &TokenIssuer) -> Issuer {
-    let mut validation = Validation::new(Algorithm::EdDSA);
-    validation.algorithms = config.algorithms.clone();
-    validation.set_audience(&[&config.audience]);
-    validation.set_issuer(&[&config.issuer]);
-    validation.set_required_spec_claims(&["iss", "aud", "exp"]);
-    // Expiry and start are checked against our own clock below.
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    let location = match (&config.jwks_file, &config.jwks_url) {
-        (Some(path), _) => Location::File(path.clone()),
-        (None, url) => Location::Url(url.clone().unwrap_or_default()),
-    };
     Issuer {
         name: config.issuer.clone(),
-        keys: KeySet::new(location),
-        algorithms: config.algorithms.iter().copied().collect(),
-        validation,
-        skew_s: i64::from(config.clock_skew_s),
+        audience: config.audience.clone(),
+        token_type: config.token_type.clone(),
+        algorithms: config.algorithms.clone(),
+        keys: Arc::new(KeySet::new(config, Location::of(config))),
+        skew_us: i64::from(config.clock_skew_s) * 1_000_000,
         principal_claim: config.principal_claim.clone(),
         principals: config
             .principals
@@ -106,82 +97,87 @@ fn issuer(config: &TokenIssuer) -> Issuer {
 }
 
 impl Issuer {
-    fn verify(
-        &self,
-        token: &str,
-        algorithm: Algorithm,
-        kid: Option<&str>,
-        now_s: i64,
-    ) -> Result<Arc<str>, Failure> {
-        if !self.algorithms.contains(&algorithm) {
+    async fn verify(&self, jws: &Jws<'_>, clock: &dyn Clock) -> Result<Arc<str>, Failure> {
+        if !self.algorithms.contains(&jws.algorithm) {
             return Err(Failure::TokenAlgorithm);
         }
-        let mut failure = Failure::TokenKey;
-        let claims = self
-            .keys
-            .try_each(kid, algorithm, |key| match self.decode(token, key) {
-                Ok(claims) => Some(claims),
-                Err(why) => {
-                    failure = why;
-                    None
-                }
-            })
-            .ok_or(failure)?;
-        self.in_time(&claims, now_s)?;
-        self.principal(&claims)
-    }
-
-    fn decode(&self, token: &str, key: &DecodingKey) -> Result<Claims, Failure> {
-        use jsonwebtoken::errors::ErrorKind;
-        decode::<Claims>(token, key, &self.validation).map(|data| data.claims).map_err(|e| match e
-            .kind()
+        if let Some(wanted) = &self.token_type
+            && !jws.token_type.as_ref().is_some_and(|given| same_type(given, wanted))
         {
-            ErrorKind::InvalidSignature => Failure::TokenSignature,
-            ErrorKind::InvalidIssuer => Failure::TokenIssuer,
-            ErrorKind::InvalidAudience => Failure::TokenAudience,
-            ErrorKind::InvalidAlgorithm => Failure::TokenAlgorithm,
-            ErrorKind::MissingRequiredClaim(claim) if claim == "exp" => Failure::TokenExpired,
-            ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => Failure::TokenAudience,
-            _ => Failure::TokenMalformed,
-        })
-    }
-
-    fn in_time(&self, claims: &Claims, now_s: i64) -> Result<(), Failure> {
-        let exp = claims.exp.as_ref().and_then(seconds).ok_or(Failure::TokenExpired)?;
-        if now_s.saturating_sub(self.skew_s) >= exp {
-            return Err(Failure::TokenExpired);
+            return Err(Failure::TokenType);
         }
-        match claims.nbf.as_ref().map(seconds) {
-            None => Ok(()),
-            Some(Some(nbf)) if nbf <= now_s.saturating_add(self.skew_s) => Ok(()),
-            Some(_) => Err(Failure::TokenNotYet),
-        }
+        self.keys.verify(jws).await?;
+        in_time(&jws.claims, clock.now_us(), self.skew_us)?;
+        self.principal(&jws.claims)
     }
 
     /// With a mapping, only mapped claims are principals; without one the claim is the name, and
     /// the policy's vocabulary decides whether it knows it.
-    fn principal(&self, claims: &Claims) -> Result<Arc<str>, Failure> {
-        let claim = claims
-            .rest
-            .get(&self.principal_claim)
-            .and_then(|value| value.as_str())
-            .ok_or(Failure::TokenUnmapped)?;
+    fn principal(&self, claims: &Object) -> Result<Arc<str>, Failure> {
+        let claim = claims.get(&self.principal_claim).and_then(Value::as_str);
+        let claim = claim.ok_or(Failure::TokenUnmapped)?;
         if self.principals.is_empty() {
             return Ok(Arc::from(claim));
         }
-        self.principals
-            .iter()
-            .find(|(wanted, _)| wanted == claim)
-            .map(|(_, name)| name.clone())
-            .ok_or(Failure::TokenUnmapped)
+        let mapped = self.principals.iter().find(|(wanted, _)| wanted == claim);
+        mapped.map(|(_, name)| name.clone()).ok_or(Failure::TokenUnmapped)
     }
 }
 
-/// NumericDate of RFC 7519 section 2; fractions are allowed there and cut here.
-fn seconds(number: &serde_json::Number) -> Option<i64> {
+/// RFC 7515 4.1.9: a media type, in any case; `application/` may be left out.
+fn same_type(given: &str, wanted: &str) -> bool {
+    let short = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        name.strip_prefix("application/").map_or(name.clone(), str::to_owned)
+    };
+    short(given) == short(wanted)
+}
+
+/// RFC 7519 4.1.4 to 4.1.7, the registered claims that are not asked for elsewhere.
+fn in_time(claims: &Object, now_us: i64, skew_us: i64) -> Result<(), Failure> {
+    let date = |name| match claims.get(name) {
+        None => Ok(None),
+        Some(Value::Number(number)) => date_us(number).map(Some).ok_or(Failure::TokenMalformed),
+        Some(_) => Err(Failure::TokenMalformed),
+    };
+    let (expires, begins, _issued) = (date("exp")?, date("nbf")?, date("iat")?);
+    claims.text("sub").and(claims.text("jti")).map_err(malformed)?;
+    if now_us.saturating_sub(skew_us) >= expires.ok_or(Failure::TokenExpired)? {
+        return Err(Failure::TokenExpired);
+    }
+    if begins.is_some_and(|begins| begins > now_us.saturating_add(skew_us)) {
+        return Err(Failure::TokenNotYet);
+    }
+    Ok(())
+}
+
+/// A NumericDate (RFC 7519 2) in microseconds: a JSON number, fraction and exponent included,
+/// read digit by digit and rounded up. Against whole microseconds `now < exp` and `nbf <= now`
+/// then hold exactly when they hold for the number itself.
+fn date_us(number: &Number) -> Option<i64> {
     let text = number.as_str();
-    let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
-    whole.parse().ok()
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    // How many digits are whole microseconds.
+    let point = i64::try_from(whole.len()).ok()?.checked_add(exponent)?.checked_add(6)?;
+    let (mut us, mut digits, mut more) = (0_i64, 0_i64, false);
+    for byte in whole.bytes().chain(fraction.bytes()) {
+        let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
+        if digits < point {
+            us = us.checked_mul(10)?.checked_add(digit)?;
+        } else {
+            more |= digit != 0;
+        }
+        digits += 1;
+    }
+    while digits < point && us > 0 {
+        us = us.checked_mul(10)?;
+        digits += 1;
+    }
+    us.checked_add(i64::from(more)).filter(|us| *us <= DATE_US_MAX)
 }
 
 #[cfg(test)]

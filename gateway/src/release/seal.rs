@@ -15,6 +15,7 @@ use ring::{
     hkdf,
     rand::SecureRandom,
 };
+use zeroize::Zeroizing;
 
 use crate::keys::{KeyError, Keyring, info};
 
@@ -96,12 +97,11 @@ impl Seal {
         if let Some(key) = days.get(&day) {
             return Some(key.clone());
         }
-        let mut bytes = [0; 32];
+        let mut bytes = Zeroizing::new([0; 32]);
         let day_bytes = day.to_be_bytes();
         let label: [&[u8]; 2] = [b"day", &day_bytes];
-        self.root.expand(&label, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut bytes)).ok()?;
-        let key = Arc::new(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &bytes).ok()?));
-        bytes.fill(0);
+        self.root.expand(&label, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut *bytes)).ok()?;
+        let key = Arc::new(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*bytes).ok()?));
         if days.len() >= DAYS {
             days.pop_first();
         }

@@ -14,18 +14,16 @@
 //! refusal. Must never use one draw for two values. Draws are exact: integers and rejection, no
 //! floating point. How long a draw takes depends on it; a consumer sees no such times.
 
-use std::{
-    hint::black_box,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use ring::rand::SecureRandom;
 use sluicegate_policies::{
     Categories, Category, Numeric, Randomise, Response, Spending, label_start,
 };
+use zeroize::Zeroizing;
 
 use super::{number::Exact, rewrite::Form};
 use crate::{
@@ -42,7 +40,7 @@ const BLOCK_BYTES: usize = 64;
 
 /// Where fresh answers come from. One for each compiled policy.
 pub struct Chance {
-    key: [u8; 32],
+    key: Zeroizing<[u8; 32]>,
     /// Tells one from another; no secret.
     id: u64,
     next: AtomicU64,
@@ -59,14 +57,7 @@ impl Chance {
     pub fn from_seed(key: [u8; 32]) -> Self {
         let digest = blake3::derive_key("sluicegate randomise: name of a seed", &key);
         let id = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
-        Self { key, id, next: AtomicU64::new(0) }
-    }
-}
-
-impl Drop for Chance {
-    fn drop(&mut self) {
-        self.key.fill(0);
-        black_box(&self.key);
+        Self { key: Zeroizing::new(key), id, next: AtomicU64::new(0) }
     }
 }
 

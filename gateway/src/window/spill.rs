@@ -17,6 +17,7 @@ use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     rand::{SecureRandom, SystemRandom},
 };
+use zeroize::Zeroizing;
 
 use super::{
     Aborted, Contribution, Subject,
@@ -149,10 +150,9 @@ impl Drop for Spilled {
 /// Never the same twice, so that nonces may be.
 fn fresh_key() -> Result<LessSafeKey, Aborted> {
     let no_chance = |_| Aborted::Io("the operating system's random source failed".to_owned());
-    let mut bytes = [0; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(no_chance)?;
-    let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(no_chance)?;
-    bytes.fill(0);
+    let mut bytes = Zeroizing::new([0; 32]);
+    SystemRandom::new().fill(&mut *bytes).map_err(no_chance)?;
+    let key = UnboundKey::new(&AES_256_GCM, &*bytes).map_err(no_chance)?;
     Ok(LessSafeKey::new(key))
 }
 

@@ -22,7 +22,7 @@ use sqlx::{
 };
 
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
-const STORE: &str = "sqlite:ledger.db";
+const STORE: &str = "sqlite:data/ledger.db";
 
 fn text(output: &Output) -> String {
     format!(
@@ -218,7 +218,7 @@ async fn a_tampered_ledger_is_found_out() {
     verb(dir.path(), 0, &to);
     let verdict = stranger_verifies(&export);
     assert!(verdict.status.success(), "{}", text(&verdict));
-    let (writer, wseq) = tamper(&dir.path().join("ledger.db")).await;
+    let (writer, wseq) = tamper(&dir.path().join("data/ledger.db")).await;
     let told = verb(dir.path(), 1, &verify);
     assert!(told.contains("DIVERGES") && told.contains(&format!("{writer}/{wseq}")), "{told}");
     verb(dir.path(), 1, &to);

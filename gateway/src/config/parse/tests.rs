@@ -11,7 +11,7 @@ fn mistakes(text: &str) -> Vec<String> {
 fn the_starter_is_right_and_its_paths_are_relative_to_it() {
     let config = parse(GOOD, Path::new("/etc/sluicegate/sluicegate.yaml")).unwrap();
     assert_eq!(config.policies, Path::new("/etc/sluicegate/policies"));
-    assert_eq!(config.ledger.store.as_deref(), Some("sqlite:/etc/sluicegate/ledger.db"));
+    assert_eq!(config.ledger.store.as_deref(), Some("sqlite:/etc/sluicegate/data/ledger.db"));
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn every_mistake_is_reported_at_once_with_its_place() {
 #[test]
 fn semantic_mistakes_name_their_line() {
     let text = GOOD
-        .replace("sqlite:ledger.db", "postgres://user:secret@host/db")
+        .replace("sqlite:data/ledger.db", "postgres://user:secret@host/db")
         .replace("auditor: [auditor]", "auditor: [auditr]")
         .replace("partitions: 4", "partitions: 0");
     let found = mistakes(&text);

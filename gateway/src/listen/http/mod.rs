@@ -167,12 +167,13 @@ pub(crate) async fn identify(
         Some(Ok(text)) => Ok(Some(text)),
         Some(Err(_)) => Err(Failure::NotBearer),
     };
-    let identified = authorization.and_then(|authorization| {
-        face.identifier.identify(&Credentials {
-            certificate: peer.as_ref().and_then(|p| p.certificate.as_deref()),
-            authorization,
-        })
-    });
+    let identified = match authorization {
+        Ok(authorization) => {
+            let certificate = peer.as_ref().and_then(|p| p.certificate.as_deref());
+            face.identifier.identify(&Credentials { certificate, authorization }).await
+        }
+        Err(failure) => Err(failure),
+    };
     match identified {
         Ok(principal) => Ok((principal, request)),
         Err(failure) => {

@@ -336,7 +336,7 @@ async fn answer(client: &Client, gateway: &Gateway, path: &str) -> (u16, String)
 async fn the_clinics_run_from_their_folder() {
     let house = tempfile::tempdir().unwrap();
     let (dir, ca) = (house.path(), Ca::new("clinics"));
-    for sub in ["policies", "certs"] {
+    for sub in ["policies", "certs", "keys", "data"] {
         fs::create_dir(dir.join(sub)).unwrap();
     }
     for entry in fs::read_dir(folder("patient-monitoring").join("policies")).unwrap() {
@@ -345,7 +345,7 @@ async fn the_clinics_run_from_their_folder() {
     }
     ca.write(&dir.join("certs"));
     ca.server().write(&dir.join("certs"), "server");
-    write_keys(&dir.join("keys.yaml"), &["clinics-2026", "ledger-search"]);
+    write_keys(&dir.join("keys/keyring.yaml"), &["clinics-2026", "ledger-search"]);
     let config = fs::read_to_string(folder("patient-monitoring").join(CONFIG)).unwrap();
     replace(&dir.join(CONFIG), &config.replace(":8443", ":0").replace(":9443", ":0"));
     text(&run(dir, &["config", "check", CONFIG]));

@@ -1,0 +1,243 @@
+//! JSON Web Signatures: a compact token taken apart (RFC 7515), public keys (RFC 7517), and the
+//! signature between the two (RFC 7518), over ring.
+//!
+//! Verification only, and no shared secrets: a gateway that shares a signing key with its callers
+//! cannot tell them apart. The algorithms that a key may serve follow from its type and its own
+//! `alg`, never from the token alone. Which MUST is kept where is a table in `tokens/tests.rs`.
+
+use std::{collections::BTreeMap, fmt};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IntoDeserializer, MapAccess, Visitor, value::StrDeserializer},
+};
+use serde_json::Value;
+
+use super::Failure;
+
+/// RFC 7518 3.3: an RSA key is at least this long.
+const RSA_BITS_MIN: usize = 2048;
+
+/// A signature algorithm, by its name in RFC 7518 and RFC 8037.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Algorithm {
+    // RFC 9864 gives EdDSA with this curve a name of its own.
+    #[serde(rename = "EdDSA", alias = "Ed25519")]
+    EdDsa,
+    Es256,
+    Es384,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+}
+
+/// How ring verifies an algorithm: with the bytes of a point, or with RSA components.
+enum Scheme {
+    Point(&'static dyn VerificationAlgorithm),
+    Rsa(&'static RsaParameters),
+}
+
+impl Algorithm {
+    const RSA: [Self; 6] =
+        [Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Ps384, Self::Ps512];
+
+    fn named(name: &str) -> Option<Self> {
+        let name: StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+        Self::deserialize(name).ok()
+    }
+
+    fn scheme(self) -> Scheme {
+        match self {
+            Self::EdDsa => Scheme::Point(&ED25519),
+            Self::Es256 => Scheme::Point(&ECDSA_P256_SHA256_FIXED),
+            Self::Es384 => Scheme::Point(&ECDSA_P384_SHA384_FIXED),
+            Self::Rs256 => Scheme::Rsa(&RSA_PKCS1_2048_8192_SHA256),
+            Self::Rs384 => Scheme::Rsa(&RSA_PKCS1_2048_8192_SHA384),
+            Self::Rs512 => Scheme::Rsa(&RSA_PKCS1_2048_8192_SHA512),
+            Self::Ps256 => Scheme::Rsa(&RSA_PSS_2048_8192_SHA256),
+            Self::Ps384 => Scheme::Rsa(&RSA_PSS_2048_8192_SHA384),
+            Self::Ps512 => Scheme::Rsa(&RSA_PSS_2048_8192_SHA512),
+        }
+    }
+}
+
+/// A JSON object in which each name occurs once, as headers, key and claims must.
+pub(super) struct Object(BTreeMap<String, Value>);
+
+/// A member is of another type than its specification says.
+pub(super) struct WrongType;
+
+impl Object {
+    pub(super) fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// A member that must be a text where it is present.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, WrongType> {
+        self.get(name).map(|value| value.as_str().ok_or(WrongType)).transpose()
+    }
+
+    /// A member that must be a list of texts where it is present.
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, WrongType> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let list = value.as_array().ok_or(WrongType)?;
+        list.iter().map(|text| text.as_str().ok_or(WrongType)).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object, M::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if members.insert(name, value).is_some() {
+                        return Err(M::Error::custom("a name occurs twice"));
+                    }
+                }
+                Ok(Object(members))
+            }
+        }
+        from.deserialize_map(Members)
+    }
+}
+
+/// A compact JWS, taken apart. Nothing in it is believed before [`Key::verifies`].
+pub(super) struct Jws<'t> {
+    pub(super) algorithm: Algorithm,
+    pub(super) key_id: Option<String>,
+    pub(super) token_type: Option<String>,
+    pub(super) claims: Object,
+    signed: &'t str,
+    signature: Vec<u8>,
+}
+
+impl<'t> Jws<'t> {
+    pub(super) fn parse(token: &'t str) -> Result<Self, Failure> {
+        let malformed = || Failure::TokenMalformed;
+        let wrong_type = |_: WrongType| Failure::TokenMalformed;
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or_else(malformed)?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
+        let header = Object::parse(&decode(header)?).ok_or_else(malformed)?;
+        // RFC 7515 4.1.11: who does not understand a critical extension must refuse; we know none.
+        if header.get("crit").is_some() {
+            return Err(Failure::TokenCritical);
+        }
+        let owned = |name| header.text(name).map_err(wrong_type).map(|t| t.map(str::to_owned));
+        let algorithm = header.text("alg").map_err(wrong_type)?.ok_or_else(malformed)?;
+        Ok(Self {
+            algorithm: Algorithm::named(algorithm).ok_or(Failure::TokenAlgorithm)?,
+            key_id: owned("kid")?,
+            token_type: owned("typ")?,
+            claims: Object::parse(&decode(claims)?).ok_or_else(malformed)?,
+            signed,
+            signature: decode(signature)?,
+        })
+    }
+}
+
+enum Public {
+    Point(Vec<u8>),
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
+}
+
+/// A public key that may have signed tokens.
+pub(super) struct Key {
+    pub(super) id: Option<String>,
+    algorithms: Vec<Algorithm>,
+    public: Public,
+}
+
+impl Key {
+    /// The key of a JWK; `None` for one that is malformed, of a kind we do not know, or not meant
+    /// for verification. RFC 7517 5: such a key is ignored, and the others of its set are not.
+    pub(super) fn of(jwk: &Object) -> Option<Self> {
+        let text = |name| jwk.text(name).ok();
+        let bytes = |name| URL_SAFE_NO_PAD.decode(text(name)??).ok();
+        if text("use")?.is_some_and(|used| used != "sig") || !may_verify(jwk)? {
+            return None;
+        }
+        let (mut algorithms, public) = match (text("kty")??, text("crv")?) {
+            ("RSA", _) => (Algorithm::RSA.to_vec(), rsa(bytes("n")?, bytes("e")?)?),
+            ("EC", Some("P-256")) => (vec![Algorithm::Es256], point(bytes("x")?, bytes("y")?, 32)?),
+            ("EC", Some("P-384")) => (vec![Algorithm::Es384], point(bytes("x")?, bytes("y")?, 48)?),
+            ("OKP", Some("Ed25519")) => {
+                let x = bytes("x").filter(|x| x.len() == 32)?;
+                (vec![Algorithm::EdDsa], Public::Point(x))
+            }
+            _ => return None,
+        };
+        if let Some(name) = text("alg")? {
+            let declared = Algorithm::named(name)?;
+            algorithms.retain(|algorithm| *algorithm == declared);
+        }
+        let id = text("kid")?.map(str::to_owned);
+        (!algorithms.is_empty()).then_some(Self { id, algorithms, public })
+    }
+
+    /// Whether this key may have signed the token, as far as the two say.
+    pub(super) fn fits(&self, jws: &Jws<'_>) -> bool {
+        (jws.key_id.is_none() || jws.key_id == self.id) && self.algorithms.contains(&jws.algorithm)
+    }
+
+    pub(super) fn verifies(&self, jws: &Jws<'_>) -> bool {
+        let message = jws.signed.as_bytes();
+        match (jws.algorithm.scheme(), &self.public) {
+            (Scheme::Point(ring), Public::Point(point)) => {
+                UnparsedPublicKey::new(ring, point).verify(message, &jws.signature).is_ok()
+            }
+            (Scheme::Rsa(ring), Public::Rsa(key)) => {
+                key.verify(ring, message, &jws.signature).is_ok()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What `key_ops` says (RFC 7517 4.3); `None` if it is not what it must be: texts, each once, and
+/// in agreement with `use`.
+fn may_verify(jwk: &Object) -> Option<bool> {
+    let Some(mut operations) = jwk.texts("key_ops").ok()? else { return Some(true) };
+    let count = operations.len();
+    operations.sort_unstable();
+    operations.dedup();
+    let for_signatures = |operation: &&str| ["sign", "verify"].contains(operation);
+    let agrees = jwk.get("use").is_none() || operations.iter().all(for_signatures);
+    (operations.len() == count && agrees).then(|| operations.contains(&"verify"))
+}
+
+/// RFC 7518 6.2.1: coordinates have their full length.
+fn point(x: Vec<u8>, y: Vec<u8>, len: usize) -> Option<Public> {
+    (x.len() == len && y.len() == len).then(|| Public::Point([vec![4], x, y].concat()))
+}
+
+/// RFC 7518 6.3.1 warns of libraries that put a zero before the modulus.
+fn rsa(n: Vec<u8>, e: Vec<u8>) -> Option<Public> {
+    let plain = |bytes: Vec<u8>| -> Vec<u8> { bytes.into_iter().skip_while(|b| *b == 0).collect() };
+    let (n, e) = (plain(n), plain(e));
+    let bits = n.len() * 8 - n.first().map_or(0, |b| b.leading_zeros() as usize);
+    (bits >= RSA_BITS_MIN).then_some(Public::Rsa(RsaPublicKeyComponents { n, e }))
+}
