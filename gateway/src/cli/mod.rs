@@ -130,7 +130,7 @@ pub fn main() -> ExitCode {
     .into()
 }
 
-/// One TLS and crypto stack: ring.
+/// One TLS and crypto stack: ring. Tokens install it for theirs where they are read.
 pub fn install_crypto() {
     // The only error is "installed already".
     let _already = rustls::crypto::ring::default_provider().install_default();

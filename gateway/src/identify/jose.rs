@@ -1,5 +1,5 @@
 //! JSON Web Signatures: a compact token taken apart (RFC 7515), public keys (RFC 7517), and the
-//! signature between the two (RFC 7518), over ring.
+//! signature between the two (RFC 7518), by jsonwebtoken over ring.
 //!
 //! Verification only, and no shared secrets: a gateway that shares a signing key with its callers
 //! cannot tell them apart. The algorithms that a key may serve follow from its type and its own
@@ -8,12 +8,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
-    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
-    UnparsedPublicKey, VerificationAlgorithm,
-};
+use jsonwebtoken::{DecodingKey, crypto::verify};
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, IntoDeserializer, MapAccess, Visitor, value::StrDeserializer},
@@ -42,12 +37,6 @@ pub enum Algorithm {
     Ps512,
 }
 
-/// How ring verifies an algorithm: with the bytes of a point, or with RSA components.
-enum Scheme {
-    Point(&'static dyn VerificationAlgorithm),
-    Rsa(&'static RsaParameters),
-}
-
 impl Algorithm {
     const RSA: [Self; 6] =
         [Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Ps384, Self::Ps512];
@@ -57,17 +46,17 @@ impl Algorithm {
         Self::deserialize(name).ok()
     }
 
-    fn scheme(self) -> Scheme {
+    fn jwt(self) -> jsonwebtoken::Algorithm {
         match self {
-            Self::EdDsa => Scheme::Point(&ED25519),
-            Self::Es256 => Scheme::Point(&ECDSA_P256_SHA256_FIXED),
-            Self::Es384 => Scheme::Point(&ECDSA_P384_SHA384_FIXED),
-            Self::Rs256 => Scheme::Rsa(&RSA_PKCS1_2048_8192_SHA256),
-            Self::Rs384 => Scheme::Rsa(&RSA_PKCS1_2048_8192_SHA384),
-            Self::Rs512 => Scheme::Rsa(&RSA_PKCS1_2048_8192_SHA512),
-            Self::Ps256 => Scheme::Rsa(&RSA_PSS_2048_8192_SHA256),
-            Self::Ps384 => Scheme::Rsa(&RSA_PSS_2048_8192_SHA384),
-            Self::Ps512 => Scheme::Rsa(&RSA_PSS_2048_8192_SHA512),
+            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::Es384 => jsonwebtoken::Algorithm::ES384,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::Rs384 => jsonwebtoken::Algorithm::RS384,
+            Self::Rs512 => jsonwebtoken::Algorithm::RS512,
+            Self::Ps256 => jsonwebtoken::Algorithm::PS256,
+            Self::Ps384 => jsonwebtoken::Algorithm::PS384,
+            Self::Ps512 => jsonwebtoken::Algorithm::PS512,
         }
     }
 }
@@ -131,7 +120,7 @@ pub(super) struct Jws<'t> {
     pub(super) token_type: Option<String>,
     pub(super) claims: Object,
     signed: &'t str,
-    signature: Vec<u8>,
+    signature: &'t str,
 }
 
 impl<'t> Jws<'t> {
@@ -154,21 +143,17 @@ impl<'t> Jws<'t> {
             token_type: owned("typ")?,
             claims: Object::parse(&decode(claims)?).ok_or_else(malformed)?,
             signed,
-            signature: decode(signature)?,
+            // Decoded where it is verified; here to tell what is malformed from what is wrong.
+            signature: decode(signature).map(|_| signature)?,
         })
     }
-}
-
-enum Public {
-    Point(Vec<u8>),
-    Rsa(RsaPublicKeyComponents<Vec<u8>>),
 }
 
 /// A public key that may have signed tokens.
 pub(super) struct Key {
     pub(super) id: Option<String>,
     algorithms: Vec<Algorithm>,
-    public: Public,
+    public: DecodingKey,
 }
 
 impl Key {
@@ -186,7 +171,7 @@ impl Key {
             ("EC", Some("P-384")) => (vec![Algorithm::Es384], point(bytes("x")?, bytes("y")?, 48)?),
             ("OKP", Some("Ed25519")) => {
                 let x = bytes("x").filter(|x| x.len() == 32)?;
-                (vec![Algorithm::EdDsa], Public::Point(x))
+                (vec![Algorithm::EdDsa], DecodingKey::from_ed_der(&x))
             }
             _ => return None,
         };
@@ -204,16 +189,8 @@ impl Key {
     }
 
     pub(super) fn verifies(&self, jws: &Jws<'_>) -> bool {
-        let message = jws.signed.as_bytes();
-        match (jws.algorithm.scheme(), &self.public) {
-            (Scheme::Point(ring), Public::Point(point)) => {
-                UnparsedPublicKey::new(ring, point).verify(message, &jws.signature).is_ok()
-            }
-            (Scheme::Rsa(ring), Public::Rsa(key)) => {
-                key.verify(ring, message, &jws.signature).is_ok()
-            }
-            _ => false,
-        }
+        let algorithm = jws.algorithm.jwt();
+        verify(jws.signature, jws.signed.as_bytes(), &self.public, algorithm).unwrap_or(false)
     }
 }
 
@@ -229,15 +206,17 @@ fn may_verify(jwk: &Object) -> Option<bool> {
     (operations.len() == count && agrees).then(|| operations.contains(&"verify"))
 }
 
-/// RFC 7518 6.2.1: coordinates have their full length.
-fn point(x: Vec<u8>, y: Vec<u8>, len: usize) -> Option<Public> {
-    (x.len() == len && y.len() == len).then(|| Public::Point([vec![4], x, y].concat()))
+/// RFC 7518 6.2.1: coordinates have their full length. Our provider takes the point itself where
+/// jsonwebtoken says DER.
+fn point(x: Vec<u8>, y: Vec<u8>, len: usize) -> Option<DecodingKey> {
+    let full = x.len() == len && y.len() == len;
+    full.then(|| DecodingKey::from_ec_der(&[vec![4], x, y].concat()))
 }
 
 /// RFC 7518 6.3.1 warns of libraries that put a zero before the modulus.
-fn rsa(n: Vec<u8>, e: Vec<u8>) -> Option<Public> {
+fn rsa(n: Vec<u8>, e: Vec<u8>) -> Option<DecodingKey> {
     let plain = |bytes: Vec<u8>| -> Vec<u8> { bytes.into_iter().skip_while(|b| *b == 0).collect() };
     let (n, e) = (plain(n), plain(e));
     let bits = n.len() * 8 - n.first().map_or(0, |b| b.leading_zeros() as usize);
-    (bits >= RSA_BITS_MIN).then_some(Public::Rsa(RsaPublicKeyComponents { n, e }))
+    (bits >= RSA_BITS_MIN).then(|| DecodingKey::from_rsa_raw_components(&n, &e))
 }

@@ -7,6 +7,7 @@
 mod certificates;
 mod jose;
 mod jwks;
+mod ring_jwt;
 mod tokens;
 
 use std::sync::Arc;

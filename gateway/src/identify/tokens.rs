@@ -34,6 +34,7 @@ pub(super) struct Issuers(Vec<Issuer>);
 
 impl Issuers {
     pub(super) fn new(config: &[TokenIssuer]) -> Self {
+        super::ring_jwt::install();
         Self(config.iter().map(issuer).collect())
     }
 
