@@ -446,8 +446,9 @@ impl Account {
     pub async fn spent_ratio(&self, plan: &ReleasePlan, now_ms: i64) -> Result<f64, AccountError> {
         let period_us = us(period_of(plan, now_ms).start_ms);
         let lines = self.ledger()?.budget(Some(&plan.dataset)).await?;
-        let spent = audit::Spent::of(lines.iter().filter(|line| line.period_us == period_us));
-        let ppm = spent.loss.saturating_mul(1_000_000) / u128::from(plan.cap.loss.max(1));
+        let lines = || lines.iter().filter(|line| line.period_us == period_us);
+        let cap = audit::cap_of(lines()).map_or(plan.cap.loss, |cap| cap.loss.min(plan.cap.loss));
+        let ppm = audit::Spent::of(lines()).loss.saturating_mul(1_000_000) / u128::from(cap.max(1));
         Ok(f64::from(u32::try_from(ppm).unwrap_or(u32::MAX)) / 1e6)
     }
 }
