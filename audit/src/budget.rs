@@ -60,8 +60,20 @@ pub struct BudgetLine {
     pub charges: u64,
     pub uses_max: u32,
     pub cost: Cost,
-    /// The largest cap under which one of them was admitted.
+    /// The smallest cap under which one of them was admitted, in loss and in delta.
     pub cap: Cost,
+}
+
+/// The cap of a period with these lines: the smallest under which any of it was charged, in loss
+/// and in delta. What was promised with the first releases holds for the last: a budget that is
+/// raised counts from the next period on, one that is lowered at once.
+#[must_use]
+pub fn cap_of<'a>(lines: impl IntoIterator<Item = &'a BudgetLine>) -> Option<Cost> {
+    lines.into_iter().map(|line| line.cap).reduce(least)
+}
+
+fn least(one: Cost, other: Cost) -> Cost {
+    Cost { loss: one.loss.min(other.loss), delta: one.delta.min(other.delta) }
 }
 
 /// What a person may have lost. Wider than a [`Cost`], so that it cannot wrap.
@@ -97,7 +109,9 @@ impl Spent {
 /// Why a charge is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("the account's budget for the period is exhausted: wait for the next period")]
+    #[error(
+        "the account's budget for the period is exhausted: wait for the next period (a budget that was raised counts from there on)"
+    )]
     Exhausted,
     #[error(
         "the account's period is blocked, for charges of it may be lost: wait for the next period"
@@ -131,12 +145,13 @@ pub(crate) fn admit(lines: &[BudgetLine], charge: &Charge) -> Result<(), Refusal
     if lines.iter().any(|line| is_ours(line) && !is_alike(line)) {
         return Err(Refusal::OtherCost);
     }
+    let cap = cap_of(lines).map_or(charge.cap, |cap| least(cap, charge.cap));
     let mut lines = lines.to_vec();
     match lines.iter_mut().find(|line| is_ours(line)) {
         Some(line) => line.charges = line.charges.saturating_add(1),
         None => lines.push(line_of(charge)),
     }
-    if Spent::of(&lines).is_within(charge.cap) { Ok(()) } else { Err(Refusal::Exhausted) }
+    if Spent::of(&lines).is_within(cap) { Ok(()) } else { Err(Refusal::Exhausted) }
 }
 
 /// The line of a first charge.
@@ -166,8 +181,7 @@ pub(crate) fn folded(mut lines: Vec<BudgetLine>) -> Vec<BudgetLine> {
         match folded.last_mut().filter(|last| key(last) == key(&line)) {
             Some(last) => {
                 last.charges = last.charges.saturating_add(line.charges);
-                last.cap.loss = last.cap.loss.max(line.cap.loss);
-                last.cap.delta = last.cap.delta.max(line.cap.delta);
+                last.cap = least(last.cap, line.cap);
             }
             None => folded.push(line),
         }

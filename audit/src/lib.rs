@@ -19,7 +19,7 @@ mod tree;
 mod utc;
 pub mod verify;
 
-pub use budget::{BudgetLine, Charge, Refusal, Spent};
+pub use budget::{BudgetLine, Charge, Refusal, Spent, cap_of};
 pub use entry::*;
 pub use export::{Exported, Reader as ExportReader, write as write_export};
 pub use filter::Filter;

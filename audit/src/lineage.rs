@@ -341,7 +341,12 @@ impl fmt::Display for Found {
             Fate::Deliver(_) => {}
             Fate::Refuse(code, rule) => writeln!(f, "  REFUSED    {code} {rule}")?,
             Fate::Quarantine(code) => writeln!(f, "  SET ASIDE  {code}")?,
-            Fate::Aggregate(_) => writeln!(f, "  counted into a release")?,
+            Fate::Aggregate(used) if used.is_empty() => {
+                writeln!(f, "  FOR RELEASES, and counted in no window of any")?;
+            }
+            Fate::Aggregate(_) => {
+                writeln!(f, "  FOR RELEASES; the topics below have what it brings to them")?;
+            }
         }
         for treatment in &self.treatments {
             treatment_text(f, treatment)?;

@@ -88,11 +88,16 @@ async fn a_budget_ends_exactly_at_its_cap() {
         let delta = Cost { loss: 0, delta: 1 };
         let dearer = Charge { cost: delta, ..single(9, 0, 10) };
         assert_eq!(refusal(ledger.reserve(&dearer).await), Some(Refusal::Exhausted));
+        // A budget that is raised counts from the next period on, in loss as in delta.
+        let raised = Charge { cap: Cost { loss: 20, delta: 1 }, ..dearer.clone() };
+        assert_eq!(refusal(ledger.reserve(&raised).await), Some(Refusal::Exhausted));
+        let raised = Charge { cap: Cost { loss: 20, delta: 1 }, ..single(9, 1, 20) };
+        assert_eq!(refusal(ledger.reserve(&raised).await), Some(Refusal::Exhausted));
         // Whoever is refused has not used up the id.
-        ledger.reserve(&Charge { cap: Cost { loss: 10, delta: 1 }, ..dearer }).await.unwrap();
+        ledger.reserve(&Charge { cost: Cost::default(), ..dearer }).await.unwrap();
         let lines = ledger.budget(Some("orders")).await.unwrap();
         let first: Vec<_> = lines.iter().filter(|line| line.period_us == 0).collect();
-        assert_eq!(Spent::of(first.iter().copied()), Spent { loss: 10, delta: 1 });
+        assert_eq!(Spent::of(first.iter().copied()), Spent { loss: 10, delta: 0 });
         assert!(lines.iter().all(|line| line.account == "orders"));
         assert_eq!(ledger.budget(None).await.unwrap().len(), lines.len() + 1);
     })

@@ -159,7 +159,7 @@ class Releases:
                 raise Divergent("releases of a period contradict each other")
             for part in (0, 1):
                 spent = sum(min(n, uses) * cost[part] for (_, _, uses, cost), n in lines.items())
-                if spent > max(cap[part] for cap in caps):
+                if spent > min(cap[part] for cap in caps):
                     raise Divergent("a period is charged above its cap")
 
 

@@ -115,7 +115,7 @@ fn throughput(dir: &Path) {
     };
     let hash = hourly("hash", "first", "zcdp");
     let mut local = hash.clone();
-    local.schedule.pane = Calendar::Days { days: 1, zone: Zone::parse("Europe/Berlin").unwrap() };
+    local.schedule.pane = Calendar::days(1, Zone::parse("Europe/Berlin").unwrap());
     let words = "unit: record\nbudget: { epsilon: 1.0, delta: 1e-9 }\nwindow: { size: 1h }
 keys: { field: placement }\nrelease: [{ what: subjects, share: 0.5 }, { what: count, share: 0.5 }]";
     let ways = [

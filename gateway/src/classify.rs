@@ -39,7 +39,17 @@ pub fn event_time(record: &Record, dataset: &Dataset) -> Result<Option<i64>, Ref
         EventUnit::Millis => transform::fixed_point(&text, 0),
         EventUnit::Micros => transform::fixed_point(&text, 0).map(|us| us.div_euclid(1_000)),
     };
-    let parsed = parsed.ok_or_else(|| invalid(place(), "the event time is not one"))?;
+    let wanted = match unit {
+        EventUnit::Rfc3339 => "a date and time with an offset, such as 2026-11-02T10:00:00Z",
+        EventUnit::Seconds => "a number of seconds since 1970",
+        EventUnit::Millis => "a number of milliseconds since 1970",
+        EventUnit::Micros => "a number of microseconds since 1970",
+    };
+    let not_a_time = || {
+        let detail = format!("the event time in `{}` is not {wanted}", path.written);
+        invalid(place(), &detail)
+    };
+    let parsed = parsed.ok_or_else(not_a_time)?;
     Ok(Some(parsed))
 }
 

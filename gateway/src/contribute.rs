@@ -5,6 +5,8 @@
 //! that is missing or does not fit leaves the record out of the release; it never changes what
 //! another record contributes.
 
+mod amount;
+
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
@@ -18,11 +20,13 @@ use crate::{
     account::SEARCH_KEY,
     json::Malformed,
     keys::{KeyError, Keyring, Secret, info},
-    record::{Record, RequestId},
+    record::{Record, RequestId, Uncounted},
     release::seal::{Seal, SealError},
     transform::{self, RecordRef},
-    window::{Contribution, Subject},
+    window::{self, Contribution, Placement, Subject},
 };
+
+pub(crate) use amount::amount;
 
 /// Why a record's contribution could not be made: it is refused, as any error while deciding.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,8 @@ pub struct Moment {
 pub struct Counted {
     pub key: Bytes,
     pub value: Bytes,
+    /// The sums to which the record adds nothing.
+    pub without_number: Vec<Arc<str>>,
 }
 
 /// Makes contributions for one release. No `Debug`: it holds keys.
@@ -108,50 +114,67 @@ impl Contributor {
         Ok(Self { plan, topic, seal, choice, fingerprint, digests, public })
     }
 
-    /// What a record contributes; none if it has no subject, no key of the release, or a key that
-    /// is too long.
+    /// What a record contributes, or why nothing.
     pub fn contribute(
         &self,
         record: &Record,
         moment: Moment,
-    ) -> Result<Option<Counted>, ContributeError> {
-        let Some(contribution) = self.contribution(record, moment)? else { return Ok(None) };
+    ) -> Result<Result<Counted, Uncounted>, ContributeError> {
+        let mut contribution = match self.unclamped(record, moment)? {
+            Ok(contribution) => contribution,
+            Err(why) => return Ok(Err(why)),
+        };
+        if window::pane_of(&self.plan, &contribution) == Placement::Late {
+            return Ok(Err(Uncounted::Late));
+        }
+        self.clamp(&mut contribution);
+        let without_number = self.without_number(&contribution);
         let key = Bytes::copy_from_slice(&contribution.subject.0);
         let sealed =
             self.seal.seal(moment.arrival_ms, &self.plan.digest, &contribution.encode())?;
-        Ok(Some(Counted { key, value: Bytes::from(sealed) }))
+        Ok(Ok(Counted { key, value: Bytes::from(sealed), without_number }))
     }
 
-    /// The same before it is sealed.
-    fn contribution(
-        &self,
-        record: &Record,
-        moment: Moment,
-    ) -> Result<Option<Contribution>, ContributeError> {
-        let mut made = self.unclamped(record, moment)?;
-        if let Some(contribution) = &mut made {
-            self.clamp(contribution);
-        }
-        Ok(made)
+    /// The sums to which a contribution adds nothing.
+    pub fn without_number(&self, contribution: &Contribution) -> Vec<Arc<str>> {
+        let sums = self.plan.outputs.iter().filter(|o| matches!(o.what, What::Sum { .. }));
+        let values = sums.zip(&contribution.values);
+        values.filter(|(_, value)| value.is_none()).map(|(sum, _)| sum.name.clone()).collect()
     }
 
     /// Brings the summed numbers into the plan's limits.
     pub fn clamp(&self, contribution: &mut Contribution) {
-        let limits = self.plan.outputs.iter().filter_map(|output| match output.what {
-            What::Sum { lo, hi, .. } => Some((lo, hi)),
-            What::Subjects | What::Count => None,
-        });
+        let limits = self.sums().map(|(_, _, lo, hi)| (lo, hi));
         for (value, (lo, hi)) in contribution.values.iter_mut().zip(limits) {
             *value = value.map(|value| value.clamp(lo, hi));
         }
     }
 
-    /// What is true of a record, before [`clamp`](Self::clamp): for a simulation.
+    /// Field, decimals and limits of each sum.
+    fn sums(&self) -> impl Iterator<Item = (&FieldPath, u32, i64, i64)> {
+        self.plan.outputs.iter().filter_map(|output| match &output.what {
+            What::Sum { path, scale, lo, hi } => Some((path, u32::from(*scale), *lo, *hi)),
+            What::Subjects | What::Count => None,
+        })
+    }
+
+    /// The summed numbers with so many decimals more than the plan's, each rounded half up.
+    pub fn amounts(&self, record: &Record, more: u32) -> Result<Vec<Option<i128>>, Malformed> {
+        let record = crate::flow::record_ref(record);
+        let value = |(path, scale, ..): (&FieldPath, u32, i64, i64)| {
+            let text = transform::find(path, record)?;
+            Ok(text.and_then(|text| amount(&text, scale.saturating_add(more))))
+        };
+        self.sums().map(value).collect()
+    }
+
+    /// What is true of a record, before [`clamp`](Self::clamp), and whether or not it is late.
     pub fn unclamped(
         &self,
         record: &Record,
         moment: Moment,
-    ) -> Result<Option<Contribution>, ContributeError> {
+    ) -> Result<Result<Contribution, Uncounted>, ContributeError> {
+        let amounts = self.amounts(record, 0)?;
         let record = crate::flow::record_ref(record);
         let number = moment.seq.to_be_bytes();
         let id = self.digest(b"record", &[&moment.request.0, &number]);
@@ -159,19 +182,15 @@ impl Contributor {
             Unit::Record => Some(id),
             Unit::Subject(unit) => self.subject(unit, record)?,
         };
-        let Some(subject) = subject else { return Ok(None) };
-        let Some(key) = self.key(record)? else { return Ok(None) };
-        let sums = self.plan.outputs.iter().filter_map(|output| match &output.what {
-            What::Sum { path, scale, .. } => Some((path, *scale)),
-            What::Subjects | What::Count => None,
-        });
-        let value = |(path, scale): (&FieldPath, u8)| {
-            let text = transform::find(path, record)?;
-            let fixed = text.and_then(|text| transform::fixed_point(&text, u32::from(scale)));
-            Ok::<_, Malformed>(fixed)
+        let Some(subject) = subject else { return Ok(Err(Uncounted::NoSubject)) };
+        let key = match self.key(record)? {
+            Ok(key) => key,
+            Err(why) => return Ok(Err(why)),
         };
-        let values = sums.map(value).collect::<Result<_, _>>()?;
-        Ok(Some(Contribution {
+        let nearest = |exact: i128| {
+            i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX })
+        };
+        Ok(Ok(Contribution {
             subject: Subject(subject),
             key: Arc::from(key),
             event_ms: moment
@@ -179,7 +198,7 @@ impl Contributor {
                 .min(moment.arrival_ms.saturating_add(self.plan.schedule.max_skew_ms)),
             arrival_ms: moment.arrival_ms,
             id,
-            values,
+            values: amounts.into_iter().map(|value| value.map(nearest)).collect(),
         }))
     }
 
@@ -199,16 +218,30 @@ impl Contributor {
         })
     }
 
-    fn key<'r>(&self, record: RecordRef<'r>) -> Result<Option<Cow<'r, str>>, Malformed> {
-        Ok(match &self.plan.keys {
-            Keys::Whole => Some(Cow::Borrowed("")),
+    fn key<'r>(&self, record: RecordRef<'r>) -> Result<Result<Cow<'r, str>, Uncounted>, Malformed> {
+        let (path, fits, why): (_, &dyn Fn(&str) -> bool, _) = match &self.plan.keys {
+            Keys::Whole => return Ok(Ok(Cow::Borrowed(""))),
             Keys::Public { path, .. } => {
-                transform::find(path, record)?.filter(|key| self.public.contains(&**key))
+                (path, &|key| self.public.contains(key), Uncounted::UnlistedKey)
             }
             Keys::Unknown { path, max_bytes, .. } => {
-                transform::find(path, record)?.filter(|key| key.len() <= *max_bytes as usize)
+                (path, &|key| key.len() <= *max_bytes as usize, Uncounted::LongKey)
             }
+        };
+        Ok(match transform::find(path, record)? {
+            Some(key) if fits(&key) => Ok(key),
+            Some(_) => Err(why),
+            None => Err(Uncounted::NoKey),
         })
+    }
+
+    /// How a record spells its key: for a simulation, whose result stays with the raw data.
+    pub fn spelling(&self, record: &Record) -> Option<String> {
+        let (Keys::Public { path, .. } | Keys::Unknown { path, .. }) = &self.plan.keys else {
+            return None;
+        };
+        let found = transform::find(path, crate::flow::record_ref(record)).ok()?;
+        found.map(Cow::into_owned)
     }
 
     fn digest(&self, what: &[u8], parts: &[&[u8]]) -> [u8; 16] {

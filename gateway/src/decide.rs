@@ -16,6 +16,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use ring::rand::SecureRandom;
 use sluicegate_audit::CLOCK_TOLERANCE_US;
 use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Table, UnixMillis};
 use zeroize::Zeroizing;
@@ -23,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::{
     ambient::{Ambient, NoChance},
     contribute::Contributor,
-    keys::{FileKeyring, KeyError},
+    keys::{FileKeyring, KeyError, Keyring},
     record::Refused,
     transform::{Chance, Program},
 };
@@ -41,6 +42,27 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// A table's programs and contributors, with the keys they need.
+    pub fn new(
+        table: Arc<Table>,
+        tenant: &str,
+        keyring: &dyn Keyring,
+        random: &Arc<dyn SecureRandom + Send + Sync>,
+    ) -> Result<Self, ReloadError> {
+        let chance = Arc::new(Chance::new(&**random)?);
+        let programs = table
+            .plans()
+            .iter()
+            .map(|plan| Program::compile(plan, tenant, keyring, &chance))
+            .collect::<Result<_, _>>()?;
+        let mut contributors: HashMap<Arc<str>, Vec<Contributor>> = HashMap::new();
+        for plan in table.releases() {
+            let made = Contributor::new(plan.clone(), tenant, keyring, random.clone())?;
+            contributors.entry(plan.dataset.clone()).or_default().push(made);
+        }
+        Ok(Self { table, programs, contributors })
+    }
+
     /// The contributors of all datasets.
     pub fn all_contributors(&self) -> impl Iterator<Item = &Contributor> {
         self.contributors.values().flatten()
@@ -209,19 +231,8 @@ impl Policy {
         if let Some(unknown) = table.regions().find(|r| !self.regions.iter().any(|k| k == r)) {
             return Err(ReloadError::Region(unknown.to_owned()));
         }
-        let chance = Arc::new(Chance::new(&*self.ambient.random)?);
-        let programs = table
-            .plans()
-            .iter()
-            .map(|plan| Program::compile(plan, &self.tenant, keyring, &chance))
-            .collect::<Result<_, _>>()?;
-        let mut contributors: HashMap<Arc<str>, Vec<Contributor>> = HashMap::new();
-        for plan in table.releases() {
-            let random = self.ambient.random.clone();
-            let made = Contributor::new(plan.clone(), &self.tenant, keyring, random)?;
-            contributors.entry(plan.dataset.clone()).or_default().push(made);
-        }
-        Ok(Arc::new(Snapshot { table, programs, contributors }))
+        let snapshot = Snapshot::new(table, &self.tenant, keyring, &self.ambient.random)?;
+        Ok(Arc::new(snapshot))
     }
 
     /// Whether a bundle was ever taken.

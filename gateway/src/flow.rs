@@ -9,6 +9,7 @@
 //! each other. INVARIANT: every record gets exactly one fate, and the fate is durable in the
 //! ledger before a copy leaves. Any error while deciding or transforming refuses.
 
+mod judge;
 mod permit;
 
 use std::{
@@ -17,26 +18,24 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use sluicegate_audit::Position;
-use sluicegate_policies::{Delivery, Grant, Records, Route};
+use sluicegate_policies::{Delivery, Grant};
 
 use crate::{
     account::{Account, AccountError, ClaimFound, Claimed},
-    classify,
-    contribute::{ContributeError, Contributor, Moment},
     decide::{Policy, Snapshot},
     deliver::{self, DeliverError, Landing, Placed, Regions},
     identify::{Failure, Principal},
-    record::{
-        Classified, Fate, Judged, Protected, Received, Record, Recorded, Refused, RequestId, Via,
-    },
-    telemetry::{FateLabel, Metrics, RegionLabel, RuleLabel},
+    record::{Fate, Judged, NotCounted, Received, Record, Recorded, Refused, RequestId},
+    telemetry::{FateLabel, Metrics, RegionLabel, RuleLabel, UncountedLabel},
     transform,
 };
 
+use self::judge::refuse_lost_plan;
+
 pub use self::permit::Permitted;
 pub use crate::account::Keyed;
+pub(crate) use judge::Judge;
 
 const POLICY_CHANGED: &str =
     "the policy changed after the request was interrupted; publish again under a new key";
@@ -54,11 +53,13 @@ pub struct Report {
     pub seq: u32,
     pub position: Option<Position>,
     pub outcome: Outcome,
+    /// What of it counts in no window of a release.
+    pub not_counted: Vec<NotCounted>,
 }
 
 pub enum Outcome {
     Delivered(Vec<(Arc<str>, Placed)>),
-    /// Counted into releases, and kept for nothing else.
+    /// For releases alone, and kept for nothing else.
     Aggregated,
     Refused(Refused),
     /// At least one region does not have it; the first error, and the regions that have it.
@@ -251,8 +252,7 @@ impl Flow {
         snapshot: &Snapshot,
         Arrived { request, first: seq, ms: arrival_ms }: Arrived,
     ) -> Vec<Judged> {
-        let scratch = transform::Protected::default();
-        let mut judge = Judge { grant, snapshot, scratch, arrival_ms, request, seq };
+        let mut judge = Judge::new(grant, snapshot, arrival_ms, request, seq);
         records.into_iter().map(|record| self.counted(grant, judge.fate(record))).collect()
     }
 
@@ -272,6 +272,10 @@ impl Flow {
                 let region = delivery.region.to_string();
                 self.metrics.transfers.get_or_create(&RegionLabel { region }).inc();
             }
+        }
+        for NotCounted { release, why } in &judged.not_counted {
+            let labels = UncountedLabel { release: release.to_string(), code: why.code() };
+            self.metrics.uncounted.get_or_create(&labels).inc();
         }
         judged
     }
@@ -303,7 +307,8 @@ impl Flow {
                 }
             };
             let seq = first.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
-            Report { seq, position: Some(position), outcome }
+            let not_counted = judged.not_counted.clone();
+            Report { seq, position: Some(position), outcome, not_counted }
         };
         recorded.judged().iter().enumerate().map(report).collect()
     }
@@ -406,137 +411,10 @@ impl Flow {
     }
 }
 
-/// Decides over one record after the other, with one scratch buffer.
-struct Judge<'a> {
-    grant: &'a Grant<'a>,
-    snapshot: &'a Snapshot,
-    scratch: transform::Protected,
-    arrival_ms: i64,
-    request: RequestId,
-    /// The number of the next record within its request.
-    seq: u32,
-}
-
-impl Judge<'_> {
-    fn fate(&mut self, record: Record) -> Judged {
-        let judged = self.judged(record);
-        self.seq = self.seq.saturating_add(1);
-        judged
-    }
-
-    fn judged(&mut self, record: Record) -> Judged {
-        match classify::classify(record, self.grant, &self.snapshot.table) {
-            Err(refused) => Judged { fate: Fate::Refuse(refused), source: Vec::new() },
-            Ok(classified) => {
-                let fate = self.copies(&classified).unwrap_or_else(Fate::Refuse);
-                Judged { fate, source: classified.source }
-            }
-        }
-    }
-
-    fn copies(&mut self, classified: &Classified) -> Result<Fate, Refused> {
-        let jurisdiction = classified.jurisdiction;
-        let route = self.grant.route(jurisdiction).map_err(|r| Refused::at(None, r))?;
-        let mut copies = Vec::with_capacity(route.deliveries.len());
-        let deliver = self.grant.dataset().records == Records::Deliver;
-        if deliver {
-            for (n, delivery) in route.deliveries.iter().enumerate() {
-                let via = Via::Delivery(n);
-                copies.push(self.protect(&classified.record, delivery, via, n > 0)?);
-            }
-        }
-        self.contribute(classified, route, &mut copies)?;
-        Ok(match deliver {
-            true => Fate::Deliver { jurisdiction, copies },
-            false => Fate::Aggregate { jurisdiction, copies },
-        })
-    }
-
-    /// What the record brings to releases in regions where it may be held.
-    fn contribute(
-        &self,
-        classified: &Classified,
-        route: &Route,
-        copies: &mut Vec<Protected>,
-    ) -> Result<(), Refused> {
-        let contributors = self.snapshot.contributors(&self.grant.dataset().name);
-        for (n, contributor) in contributors.iter().enumerate() {
-            let region = &contributor.plan.region;
-            if !route.deliveries.iter().any(|delivery| delivery.region == *region) {
-                continue;
-            }
-            let moment = Moment {
-                event_ms: classified.event_ms.unwrap_or(self.arrival_ms),
-                arrival_ms: self.arrival_ms,
-                request: self.request,
-                seq: self.seq,
-            };
-            let counted = contributor.contribute(&classified.record, moment);
-            let counted = counted.map_err(|e| refused_by_release(contributor, &e))?;
-            copies.extend(counted.map(|counted| Protected {
-                via: Via::Release(n),
-                region: region.clone(),
-                topic: Some(contributor.topic.clone()),
-                key: Some(counted.key),
-                headers: Vec::new(),
-                value: Some(counted.value),
-                tokens: Vec::new(),
-            }));
-        }
-        Ok(())
-    }
-
-    /// `again`: another copy of the same record went before it.
-    fn protect(
-        &mut self,
-        record: &Record,
-        delivery: &Delivery,
-        via: Via,
-        again: bool,
-    ) -> Result<Protected, Refused> {
-        let program = self.snapshot.program(delivery.plan_id).ok_or_else(refuse_lost_plan)?;
-        let (record_ref, scratch) = (record_ref(record), &mut self.scratch);
-        let done = match again {
-            false => program.apply(record_ref, scratch),
-            true => program.apply_copy(record_ref, scratch),
-        };
-        done.map_err(refused_by_plan)?;
-        let out = &mut self.scratch;
-        Ok(Protected {
-            via,
-            region: delivery.region.clone(),
-            topic: None,
-            key: out.key.take().map(Bytes::from),
-            headers: std::mem::take(&mut out.headers),
-            value: record.value.is_some().then(|| Bytes::copy_from_slice(&out.value)),
-            tokens: out.tokens.clone(),
-        })
-    }
-}
-
-/// INVARIANT: a snapshot has a program for each plan of its table. Where it is broken, refuse.
-fn refuse_lost_plan() -> Refused {
-    Refused {
-        code: sluicegate_policies::RefusalCode::PolicyNotInForce,
-        rule: None,
-        pointer: None,
-        detail: Arc::from("the policy's plan has no program"),
-        help: None,
-    }
 }
 
 fn lost_plan() -> Stopped {
     Stopped::Refused(refuse_lost_plan())
-}
-
-fn refused_by_release(contributor: &Contributor, error: &ContributeError) -> Refused {
-    Refused {
-        code: sluicegate_policies::RefusalCode::InvalidValue,
-        rule: Some(contributor.plan.name.clone()),
-        pointer: None,
-        detail: Arc::from(error.to_string()),
-        help: None,
-    }
 }
 
 /// `topic` is the one the publisher knows; copies in internal topics are no news to it.
@@ -565,21 +443,6 @@ pub(crate) fn record_ref(record: &Record) -> transform::RecordRef<'_> {
         key: record.key.as_deref(),
         headers: &record.headers,
         value: record.value.as_deref().unwrap_or_default(),
-    }
-}
-
-fn refused_by_plan(refused: transform::Refused) -> Refused {
-    let detail = match (&refused.malformed, &refused.rule) {
-        (Some(malformed), _) => malformed.to_string(),
-        (None, Some(_)) => "the value does not fit what the rule does with it".to_owned(),
-        (None, None) => "the dataset does not list this field".to_owned(),
-    };
-    Refused {
-        code: refused.code,
-        rule: refused.rule,
-        pointer: Some(refused.pointer),
-        detail: Arc::from(detail),
-        help: None,
     }
 }
 

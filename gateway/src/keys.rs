@@ -152,6 +152,34 @@ impl Keyring for FileKeyring {
     }
 }
 
+/// A keyring of one run that has a key by every name: what is made with it can be joined with
+/// nothing.
+pub struct ThrowAway(hkdf::Prk);
+
+impl ThrowAway {
+    pub fn new(rng: &dyn SecureRandom) -> Result<Self, KeyError> {
+        let mut bytes = Secret([0; 32]);
+        rng.fill(&mut bytes.0).map_err(|_| KeyError::Random)?;
+        Ok(Self(hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(bytes.bytes())))
+    }
+}
+
+impl Keyring for ThrowAway {
+    fn derive(&self, name: &str, info: &[u8]) -> Result<Secret, KeyError> {
+        let mut key = Secret([0; 32]);
+        let parts = self::info(&[name.as_bytes(), info]);
+        self.0
+            .expand(&[&parts], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut key.0))
+            .map_err(|_| KeyError::Derive { name: name.to_owned() })?;
+        Ok(key)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 fn check_name(name: &str) -> Result<(), KeyError> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fits) {

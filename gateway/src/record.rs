@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
     sync::Arc,
 };
 
@@ -117,7 +118,7 @@ pub enum Fate {
         jurisdiction: JurisdictionId,
         copies: Vec<Protected>,
     },
-    /// Counted into releases only.
+    /// For releases only; the copies are what it brings to them, perhaps nothing.
     Aggregate {
         jurisdiction: JurisdictionId,
         copies: Vec<Protected>,
@@ -139,6 +140,62 @@ impl Fate {
 pub struct Judged {
     pub fate: Fate,
     pub source: Vec<(Arc<str>, String)>,
+    pub not_counted: Vec<NotCounted>,
+}
+
+/// What of a record counts in no window of a release. Words of the plan, never a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotCounted {
+    pub release: Arc<str>,
+    pub why: Uncounted,
+}
+
+/// Why a record counts in no window of a release, or not in a sum of it. A function of that
+/// record, the plan and its arrival, so that its publisher may know it: it says nothing about
+/// other records.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Uncounted {
+    /// The record may not be held in the release's region.
+    Elsewhere,
+    NoSubject,
+    NoKey,
+    UnlistedKey,
+    LongKey,
+    /// Its window was over when it arrived.
+    Late,
+    /// It counts, but adds nothing to the sum of this name.
+    NoNumber(Arc<str>),
+}
+
+impl Uncounted {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Elsewhere => "not-in-region",
+            Self::NoSubject => "no-subject",
+            Self::NoKey => "no-key",
+            Self::UnlistedKey => "key-not-listed",
+            Self::LongKey => "key-too-long",
+            Self::Late => "late",
+            Self::NoNumber(_) => "not-a-number",
+        }
+    }
+}
+
+impl fmt::Display for Uncounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Elsewhere => "the record may not be held in the release's region",
+            Self::NoSubject => "the record has no subject, and the release drops such records",
+            Self::NoKey => "the record has no key of the release",
+            Self::UnlistedKey => "the record's key is not among the release's public keys",
+            Self::LongKey => "the record's key is longer than the release's `max-bytes`",
+            Self::Late => "the record's window was over when it arrived",
+            Self::NoNumber(sum) => {
+                return write!(f, "the record adds nothing to `{sum}`: the field holds no number");
+            }
+        })
+    }
 }
 
 /// Records whose fate the ledger holds durably. Only an [`Appended`], which only the ledger

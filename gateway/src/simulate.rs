@@ -3,6 +3,7 @@
 //! noise. Its result is made of raw data and stays with whoever has them.
 
 mod hopping;
+mod reasons;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,16 +11,22 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use serde::Serialize;
 use sluicegate_policies::{
-    Dataset,
+    Grant,
     release::{Keys, ReleasePlan, Stretch, What, noise_sd},
 };
 
+pub use reasons::Reason;
+
+use self::reasons::Reasons;
 use crate::{
-    classify,
     contribute::{Contributor, Moment},
-    record::{Record, RequestId},
+    decide::Snapshot,
+    flow::Judge,
+    listen::body,
+    record::{Record, RequestId, Uncounted},
     release::{
         Noisy, PaneId,
         noise::{NoiseError, OpenDp},
@@ -36,6 +43,10 @@ pub enum SimulateError {
          tells when its records happened"
     )]
     NoTime(Arc<str>),
+    #[error("the input has no records")]
+    Empty,
+    #[error("line {line} could not be read: {why}")]
+    Read { line: usize, why: String },
     #[error("line {line}: {why}")]
     Record { line: usize, why: String },
     #[error(
@@ -49,12 +60,12 @@ pub enum SimulateError {
     Noise(String),
 }
 
-/// One line of a recorded stream.
-pub struct Recorded {
-    pub line: usize,
-    pub record: Record,
-    /// When it arrived, if the stream says so.
-    pub arrival_ms: Option<i64>,
+/// What a stream is run through: the gateway's own judge, and one release.
+pub struct Through<'a> {
+    /// As whose records they are judged.
+    pub grant: Grant<'a>,
+    pub snapshot: &'a Snapshot,
+    pub contributor: &'a Contributor,
 }
 
 /// Most windows of one simulation: a wrong time of one record would make billions.
@@ -66,10 +77,17 @@ pub struct Simulation {
     /// Says what this is, in every form of output.
     pub note: &'static str,
     pub release: Arc<str>,
+    /// As whose records, and for which purpose, they were judged.
+    pub publisher: Arc<str>,
+    pub purpose: Arc<str>,
     pub records: u64,
-    /// Records that contribute nothing: no subject, or no key of the release.
+    /// Records that a gateway would not take.
+    pub refused: u64,
+    /// Records that contribute nothing: no subject, no key of the release, or not in its region.
     pub outside: u64,
     pub late: u64,
+    /// All of these by reason, and the sums that records add nothing to.
+    pub reasons: Vec<Reason>,
     pub runs: u32,
     /// What makes the result doubtful, if anything does.
     pub doubt: Option<String>,
@@ -98,7 +116,7 @@ pub struct Window {
 #[derive(Serialize)]
 pub struct Row {
     pub key: Arc<str>,
-    /// Of the whole stream, without any bound.
+    /// Of the whole stream, without any bound, rounded once for all records.
     pub truth: Vec<i64>,
     /// Of what the bounds let through.
     pub bounded: Vec<i64>,
@@ -114,10 +132,10 @@ pub struct Summary {
     pub decimals: u8,
     /// Standard deviation of the noise, by theory.
     pub noise_sd: f64,
-    /// Root-mean-square of published − bounded, over published rows.
-    pub noise_rms: f64,
-    /// Root-mean-square of published − truth, over published rows.
-    pub error_rms: f64,
+    /// Root-mean-square of published − bounded, over published rows; none if there are none.
+    pub noise_rms: Option<f64>,
+    /// Root-mean-square of published − truth, over published rows; none if there are none.
+    pub error_rms: Option<f64>,
     /// What the bounds leave out, of the truth's sum, in percent.
     pub bias_percent: f64,
     pub published_rows: u64,
@@ -137,29 +155,53 @@ struct Truth {
 struct TrueRow {
     subjects: BTreeSet<[u8; 16]>,
     records: i64,
-    /// One for each sum of the plan.
-    totals: Vec<i64>,
+    /// One for each sum of the plan, with [`DECIMALS_MORE`] decimals more than the plan's.
+    totals: Vec<i128>,
 }
 
-/// Runs the stream through contribution, bounding and, `runs` times with fresh noise, selection.
-/// `spill` is a folder for state that does not fit in memory.
+/// So many decimals of each number are true beyond those that the plan publishes.
+const DECIMALS_MORE: u32 = 9;
+const TRUE_UNIT: i128 = 10_i128.pow(DECIMALS_MORE);
+/// From this share of the records on, in percent, what is left out makes a result doubtful.
+const DOUBTFUL_PERCENT: u64 = 10;
+
+/// Runs the lines of a recorded stream through the gateway's judge, contribution, bounding and,
+/// `runs` times with fresh noise, selection. `spill` is a folder for state that does not fit in
+/// memory.
 pub fn simulate(
-    contributor: &Contributor,
-    dataset: &Dataset,
-    stream: impl Iterator<Item = Result<Recorded, SimulateError>>,
+    through: &Through<'_>,
+    lines: impl Iterator<Item = std::io::Result<Vec<u8>>>,
     runs: u32,
     spill: &Path,
 ) -> Result<Simulation, SimulateError> {
-    let plan = &contributor.plan;
-    let mut task = new_task(contributor, spill);
-    let mut truths: BTreeMap<i64, Truth> = BTreeMap::new();
-    let mut closed: BTreeMap<PaneId, Totals> = BTreeMap::new();
+    let plan = &through.contributor.plan;
+    let mut reading = Reading {
+        through,
+        judge: Judge::new(&through.grant, through.snapshot, 0, RequestId([0; 16]), 0),
+        task: new_task(through.contributor, spill),
+        truths: BTreeMap::new(),
+        closed: BTreeMap::new(),
+        due: None,
+        now_ms: i64::MIN,
+        records: 0,
+        reasons: Reasons::default(),
+    };
+    for (line, text) in (1..).zip(lines) {
+        let text = text.map_err(|e| SimulateError::Read { line, why: e.kind().to_string() })?;
+        reading.line(line, &Bytes::from(text))?;
+    }
+    reading.end()?;
+    let Reading { truths, closed, records, reasons, .. } = reading;
     let mut out = Simulation {
         note: NOTE,
         release: plan.name.clone(),
-        records: 0,
-        outside: 0,
-        late: 0,
+        publisher: through.grant.principal().clone(),
+        purpose: through.grant.purpose().clone(),
+        records,
+        refused: reasons.records(reasons::What::Refused),
+        outside: reasons.records(reasons::What::Outside),
+        late: reasons.records(reasons::What::Late),
+        reasons: reasons.into_list(),
         runs,
         doubt: None,
         windows: Vec::new(),
@@ -167,62 +209,158 @@ pub fn simulate(
         hopping: Vec::new(),
         hopping_outputs: Vec::new(),
     };
-    let mut due: Option<Due> = None;
-    let mut now_ms = i64::MIN;
-    for (offset, recorded) in (0_i64..).zip(stream) {
-        let recorded = recorded?;
-        out.records += 1;
-        let event_ms = classify::event_time(&recorded.record, dataset).map_err(|refused| {
-            SimulateError::Record { line: recorded.line, why: refused.detail.to_string() }
-        })?;
+    draw(plan, runs, closed, &truths, &mut out)?;
+    out.doubt = doubt(plan, &out);
+    Ok(out)
+}
+
+/// A stream on its way in.
+struct Reading<'a> {
+    through: &'a Through<'a>,
+    judge: Judge<'a>,
+    task: Task,
+    truths: BTreeMap<i64, Truth>,
+    closed: BTreeMap<PaneId, Totals>,
+    due: Option<Due>,
+    /// The stream's clock.
+    now_ms: i64,
+    records: u64,
+    reasons: Reasons,
+}
+
+impl Reading<'_> {
+    fn line(&mut self, line: usize, text: &Bytes) -> Result<(), SimulateError> {
+        let Some(read) = body::recorded(text) else { return Ok(()) };
+        self.records += 1;
+        let (record, arrival_ms) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                self.reasons.refused("malformed-body", line, None, &error.what);
+                return Ok(());
+            }
+        };
+        let accepted = match self.judge.accept(record) {
+            Ok(accepted) => accepted,
+            Err((refused, _)) => {
+                let (code, pointer) = (refused.code.as_str(), refused.pointer.as_deref());
+                self.reasons.refused(code, line, pointer, &refused.detail);
+                return Ok(());
+            }
+        };
+        let event_ms = accepted.classified.event_ms;
         // A recorded stream stands in the order of arrival.
-        let told = recorded.arrival_ms.or(event_ms);
-        let told = told.ok_or_else(|| SimulateError::NoTime(dataset.name.clone()))?;
-        now_ms = now_ms.max(told);
-        let due = due.get_or_insert_with(|| Due::from(plan, told));
+        let Some(told) = arrival_ms.or(event_ms) else {
+            let why = "nothing tells when the record happened";
+            self.reasons.refused(reasons::NO_TIME, line, None, why);
+            return Ok(());
+        };
+        let held = accepted.may_be_held_in(&self.through.contributor.plan.region);
+        self.counted(line, told, event_ms, &accepted.classified.record, held)
+    }
+
+    fn counted(
+        &mut self,
+        line: usize,
+        told_ms: i64,
+        event_ms: Option<i64>,
+        record: &Record,
+        held: bool,
+    ) -> Result<(), SimulateError> {
+        let contributor = self.through.contributor;
+        let plan = &contributor.plan;
+        self.now_ms = self.now_ms.max(told_ms);
+        let now_ms = self.now_ms;
         let newest = plan.schedule.pane.containing(now_ms);
-        due.close(plan, &mut task, &mut closed, now_ms, newest, recorded.line)?;
+        let due = self.due.get_or_insert_with(|| Due::from(plan, told_ms));
+        due.close(plan, &mut self.task, &mut self.closed, now_ms, newest, line)?;
         let moment = Moment {
             event_ms: event_ms.unwrap_or(now_ms),
             arrival_ms: now_ms,
             request: RequestId([0; 16]),
-            seq: u32::try_from(recorded.line).unwrap_or(u32::MAX),
+            seq: u32::try_from(line).unwrap_or(u32::MAX),
         };
-        let made = contributor.unclamped(&recorded.record, moment);
-        let made = made.map_err(|error| SimulateError::Record {
-            line: recorded.line,
-            why: error.to_string(),
-        })?;
-        let Some(mut contribution) = made else {
-            out.outside += 1;
-            continue;
+        let failed = |why: String| SimulateError::Record { line, why };
+        let made = match held {
+            true => contributor.unclamped(record, moment).map_err(|e| failed(e.to_string()))?,
+            false => Err(Uncounted::Elsewhere),
+        };
+        let mut contribution = match made {
+            Ok(contribution) => contribution,
+            Err(why) => {
+                self.reasons.not_counted(&why, line, contributor.spelling(record));
+                return Ok(());
+            }
         };
         let pane = match window::pane_of(plan, &contribution) {
             window::Placement::Pane(pane) => pane,
             window::Placement::Late => {
-                out.late += 1;
+                self.reasons.not_counted(&Uncounted::Late, line, None);
                 plan.schedule.pane.containing(contribution.event_ms)
             }
         };
-        truths.entry(pane.start_ms).or_default().count(plan, &contribution);
+        for sum in contributor.without_number(&contribution) {
+            self.reasons.not_counted(&Uncounted::NoNumber(sum), line, None);
+        }
+        let amounts = contributor.amounts(record, DECIMALS_MORE);
+        let amounts = amounts.map_err(|e| failed(e.to_string()))?;
+        self.truths.entry(pane.start_ms).or_default().count(&contribution, &amounts);
         contributor.clamp(&mut contribution);
-        task.accept(offset, contribution).map_err(|e| SimulateError::Window(e.to_string()))?;
+        let offset = i64::try_from(self.records).unwrap_or(i64::MAX);
+        self.task.accept(offset, contribution).map_err(|e| SimulateError::Window(e.to_string()))
     }
-    if let Some(mut due) = due {
-        let newest = plan.schedule.pane.containing(now_ms);
+
+    /// The last windows fire.
+    fn end(&mut self) -> Result<(), SimulateError> {
+        let plan = &self.through.contributor.plan;
+        if self.records == 0 {
+            return Err(SimulateError::Empty);
+        }
+        if self.reasons.of(reasons::NO_TIME) == self.records {
+            return Err(SimulateError::NoTime(plan.dataset.clone()));
+        }
+        let Some(mut due) = self.due.take() else { return Ok(()) };
+        let newest = plan.schedule.pane.containing(self.now_ms);
         let end = runner::fires_ms(plan, pane(newest, *runner::revisions(plan).end()));
-        let line = usize::try_from(out.records).unwrap_or(usize::MAX);
-        due.close(plan, &mut task, &mut closed, end, newest, line)?;
+        let line = usize::try_from(self.records).unwrap_or(usize::MAX);
+        due.close(plan, &mut self.task, &mut self.closed, end, newest, line)
     }
+}
+
+/// What makes a result doubtful, if anything does.
+fn doubt(plan: &ReleasePlan, out: &Simulation) -> Option<String> {
+    let mut doubts = Vec::new();
     if out.late * 2 > out.records {
-        out.doubt = Some(format!(
+        doubts.push(format!(
             "{} of {} records are late, most of all: is the stream in the order of its arrival, and \
              the time of each record right?",
             out.late, out.records
         ));
     }
-    draw(plan, runs, closed, &truths, &mut out)?;
-    Ok(out)
+    let is_much = |records: u64| records * 100 >= out.records * DOUBTFUL_PERCENT;
+    let left_out = out.refused + out.outside;
+    if is_much(left_out) {
+        doubts.push(format!("{left_out} of {} records count in no window", out.records));
+    }
+    let without_number = |reason: &&Reason| reason.what == reasons::What::WithoutNumber;
+    for reason in out.reasons.iter().filter(without_number).filter(|r| is_much(r.records)) {
+        doubts.push(format!("{} of {} records: {}", reason.records, out.records, reason.detail));
+    }
+    doubts.extend(nothing_published(plan, out));
+    (!doubts.is_empty()).then(|| doubts.join("; "))
+}
+
+fn nothing_published(plan: &ReleasePlan, out: &Simulation) -> Option<String> {
+    if out.outputs.iter().any(|output| output.published_rows > 0) {
+        return None;
+    }
+    let Keys::Unknown { threshold, .. } = &plan.keys else {
+        return Some("nothing published".to_owned());
+    };
+    let rows = out.windows.iter().flat_map(|window| &window.rows);
+    let largest = rows.filter_map(|row| row.bounded.first()).max().copied().unwrap_or(0);
+    Some(format!(
+        "nothing published: the largest bounded row has {largest}, the threshold is {threshold}"
+    ))
 }
 
 fn new_task(contributor: &Contributor, spill: &Path) -> Task {
@@ -290,15 +428,12 @@ fn pane(stretch: Stretch, revision: u32) -> PaneId {
 }
 
 impl Truth {
-    fn count(&mut self, plan: &ReleasePlan, contribution: &window::Contribution) {
-        let sums = plan.outputs.iter().filter(|o| matches!(o.what, What::Sum { .. })).count();
+    fn count(&mut self, contribution: &window::Contribution, amounts: &[Option<i128>]) {
         let row = self.by_key.entry(contribution.key.clone()).or_default();
-        row.totals.resize(sums, 0);
         row.subjects.insert(contribution.subject.0);
         row.records += 1;
-        for (total, value) in row.totals.iter_mut().zip(&contribution.values) {
-            *total = total.saturating_add(value.unwrap_or(0));
-        }
+        let amounts: Vec<i128> = amounts.iter().map(|amount| amount.unwrap_or(0)).collect();
+        row.add(&amounts);
     }
 
     /// Of both: who is in both is one subject.
@@ -307,10 +442,7 @@ impl Truth {
             let sum = self.by_key.entry(key.clone()).or_default();
             sum.subjects.extend(&row.subjects);
             sum.records += row.records;
-            sum.totals.resize(row.totals.len().max(sum.totals.len()), 0);
-            for (total, value) in sum.totals.iter_mut().zip(&row.totals) {
-                *total = total.saturating_add(*value);
-            }
+            sum.add(&row.totals);
         }
     }
 
@@ -320,10 +452,25 @@ impl Truth {
         let value = |what: &What| match what {
             What::Subjects => i64::try_from(row.subjects.len()).unwrap_or(i64::MAX),
             What::Count => row.records,
-            What::Sum { .. } => totals.next().copied().unwrap_or(0),
+            What::Sum { .. } => totals.next().map_or(0, |total| rounded(*total)),
         };
         plan.outputs.iter().map(|o| &o.what).map(value).collect()
     }
+}
+
+impl TrueRow {
+    fn add(&mut self, totals: &[i128]) {
+        self.totals.resize(totals.len().max(self.totals.len()), 0);
+        for (total, more) in self.totals.iter_mut().zip(totals) {
+            *total = total.saturating_add(*more);
+        }
+    }
+}
+
+/// A true sum with the plan's decimals, half up.
+fn rounded(total: i128) -> i64 {
+    let units = total.saturating_add(TRUE_UNIT / 2).div_euclid(TRUE_UNIT);
+    i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX })
 }
 
 fn draw(
@@ -390,7 +537,7 @@ fn summaries(plan: &ReleasePlan, windows: &[Window], panes: u32) -> Vec<Summary>
         }
         let truth: f64 = rows().map(|row| at(&row.truth).abs()).sum();
         let lost: f64 = rows().map(|row| at(&row.truth) - at(&row.bounded)).sum();
-        let rms = |sum: f64| if published == 0 { 0.0 } else { (sum / published as f64).sqrt() };
+        let rms = |sum: f64| (published > 0).then(|| (sum / published as f64).sqrt());
         Summary {
             output: output.name.clone(),
             decimals: match output.what {

@@ -80,6 +80,14 @@ pub struct ReleaseLabel {
     pub release: String,
 }
 
+/// Why records of a dataset count in no window of a release. Depends on each record, the plan and
+/// the time of arrival alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct UncountedLabel {
+    pub release: String,
+    pub code: &'static str,
+}
+
 /// What became of a pane: `published`, or why not. Says nothing about data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReleaseOutcomeLabel {
@@ -105,6 +113,7 @@ pub struct Metrics {
     pub fail_closed: Family<CodeLabel, Counter>,
     pub reloads: Family<OutcomeLabel, Counter>,
     pub releases: Family<ReleaseOutcomeLabel, Counter>,
+    pub uncounted: Family<UncountedLabel, Counter>,
     pub release_spent: Family<ReleaseLabel, Gauge<f64, AtomicU64>>,
     pub release_lag: Family<ReleaseLabel, Gauge>,
     pub ledger_seconds: Histogram,
@@ -126,6 +135,7 @@ impl Default for Metrics {
             fail_closed: Family::default(),
             reloads: Family::default(),
             releases: Family::default(),
+            uncounted: Family::default(),
             release_spent: Family::default(),
             release_lag: Family::default(),
             ledger_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
@@ -169,6 +179,11 @@ impl Metrics {
         );
         r.register("reloads", "Reloads by what and outcome", self.reloads.clone());
         r.register("releases", "Panes by release and outcome", self.releases.clone());
+        r.register(
+            "release_uncounted",
+            "Records that count in no window of a release, or not in a sum of it, by reason",
+            self.uncounted.clone(),
+        );
         r.register(
             "release_spent_ratio",
             "What the current period has cost one unit, of what it may cost",

@@ -223,6 +223,12 @@ impl Table {
         Err(Refusal { code, rule: None, detail: detail.into(), help: Some(help.into()) })
     }
 
+    /// The permissions to publish to a dataset, by principal and purpose.
+    pub fn publishers(&self, dataset: &str) -> impl Iterator<Item = Grant<'_>> {
+        self.grants()
+            .filter(move |g| g.operation() == Operation::Publish && *g.dataset.name == *dataset)
+    }
+
     /// Every grant of the table, with the names of principal and topic's dataset.
     pub(crate) fn grants(&self) -> impl Iterator<Item = Grant<'_>> {
         let (ps, us, ds) = (self.principals.len(), self.purposes.len(), self.datasets.len());
@@ -319,7 +325,8 @@ impl<'t> Grant<'t> {
         self.table.plans.get(id as usize).map_or((0, &*NOTHING), |p| (id, p))
     }
 
-    pub(crate) fn principal(&self) -> &'t Arc<str> {
+    /// Whose permission it is.
+    pub fn principal(&self) -> &'t Arc<str> {
         self.table.principals.name(self.principal)
     }
 

@@ -10,7 +10,7 @@ use sluicegate_policies::{
     Bundle, EventUnit, Operation, Records, Severity, Source, UnixMillis, check,
     release::{
         Accounting, Calendar, Choose, Crowd, Expected, Keys, Late, Noise, ReleasePlan, Smoothing,
-        Unit, What, noise_sd,
+        Unit, What, Zone, noise_sd,
     },
 };
 
@@ -489,7 +489,7 @@ fn where_windows_begin() {
     told(
         &[("size: 5m", "size: 5m, timezone: Europe/Berlin")],
         &[
-            "E r9: Europe/Berlin: windows of 5m do not follow a time zone / only whole days do, as `size: 1d`: remove `timezone`",
+            "E r9: Europe/Berlin: windows of 5m do not follow a time zone / only whole days do, as `size: 1d`, and equal parts of a day from an hour on, as `size: 8h`: remove `timezone`",
         ],
     );
     told(
@@ -503,10 +503,12 @@ fn where_windows_begin() {
     );
     told(
         &[
-            ("size: 5m", "size: 1d, timezone: Europe/Berlin, offset: 1h"),
+            ("size: 5m", "size: 1d, timezone: Europe/Berlin, week-starts: sunday"),
             ("windows-per-period: 10", "windows-per-period: 1"),
         ],
-        &["E r9: 1h: windows that follow a time zone begin at its midnight / remove `offset`"],
+        &[
+            "E r9: sunday: neither windows nor periods are whole weeks / remove `week-starts`, or make `size` or `period` a multiple of `7d`",
+        ],
     );
     told(
         &[
@@ -1208,12 +1210,32 @@ fn windows_become_panes_and_periods() {
         ("period: 24h", "period: 7d"),
         ("windows-per-period: 10", "windows-per-period: 7"),
     ]);
-    let Calendar::Days { days: 1, zone } = berlin.schedule.pane else { panic!("a day") };
+    let Calendar::Local { zone, .. } = berlin.schedule.pane.clone() else { panic!("a zone") };
+    assert_eq!(berlin.schedule.pane, Calendar::days(1, zone.clone()));
     let Unit::Subject(unit) = berlin.unit else { panic!("a subject") };
     assert_eq!(
         (unit.period, &*zone.0),
-        (Calendar::Days { days: 7, zone: zone.clone() }, "Europe/Berlin")
+        (local(7 * 86_400_000, 4 * 86_400_000, &zone), "Europe/Berlin"),
+        "weeks from Monday"
     );
+    for (window, period, pane, of_period) in [
+        // Shifts, and days from six in the morning.
+        ("size: 8h, timezone: Europe/Berlin, offset: 6h", "24h", (8, 6), (24, 6)),
+        ("size: 1d, timezone: Europe/Berlin, offset: 18h", "1d", (24, 18), (24, 18)),
+        ("size: 7d, timezone: Europe/Berlin, offset: 6h", "7d", (168, 102), (168, 102)),
+        ("size: 7d, timezone: Europe/Berlin, week-starts: sunday", "7d", (168, 72), (168, 72)),
+        ("size: 3d, timezone: Europe/Berlin", "21d", (72, 24), (504, 96)),
+    ] {
+        let made = plan(&[
+            ("size: 5m", window),
+            ("period: 24h", &format!("period: {period}")),
+            ("windows-per-period: 10", "windows-per-period: 1"),
+        ]);
+        let hours = |(size, offset): (i64, i64)| local(size * 3_600_000, offset * 3_600_000, &zone);
+        assert_eq!(made.schedule.pane, hours(pane), "{window}");
+        let Unit::Subject(unit) = made.unit else { panic!("a subject") };
+        assert_eq!(unit.period, hours(of_period), "{window}");
+    }
 
     let revised = plan(&[("size: 5m", "size: 5m, late: revise, revisions: 2, revise-after: 1h")]);
     assert_eq!(revised.schedule.late, Late::Revise { max: 2, after_ms: 3_600_000 });
@@ -1222,6 +1244,10 @@ fn windows_become_panes_and_periods() {
 
     let all = plan(&[("windows-per-period: 10, ", "")]);
     assert_eq!(all.bounds.windows_per_period, 288);
+}
+
+fn local(size_ms: i64, offset_ms: i64, zone: &Zone) -> Calendar {
+    Calendar::Local { size_ms, offset_ms, zone: zone.clone() }
 }
 
 #[test]

@@ -154,3 +154,16 @@ fn what_contradicts_earlier_charges_is_refused() {
         assert_eq!(admit(&lines, &charge), expected, "{charge:?}");
     }
 }
+
+/// What was promised with the first release of a period holds for its last.
+#[test]
+fn a_budget_raised_inside_a_period_counts_from_the_next() {
+    let lines = [line_of(&charge(1, 1, (2, 0), (2, 5))), line_of(&charge(2, 1, (0, 1), (8, 1)))];
+    assert_eq!(cap_of(&lines), Some(Cost { loss: 2, delta: 1 }));
+    let raised = charge(3, 1, (1, 0), (8, 9));
+    assert_eq!(admit(&lines, &raised), Err(Refusal::Exhausted));
+    assert_eq!(admit(&lines, &charge(3, 1, (0, 1), (8, 9))), Err(Refusal::Exhausted));
+    // One that is lowered counts at once; in a period without charges the new one counts.
+    assert_eq!(admit(&lines, &charge(3, 1, (0, 0), (1, 9))), Err(Refusal::Exhausted));
+    assert_eq!(admit(&[], &raised), Ok(()));
+}

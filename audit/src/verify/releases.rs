@@ -39,7 +39,7 @@ pub struct BudgetSpent {
     pub period_us: i64,
     pub unit: LossUnit,
     pub spent: Spent,
-    /// The largest cap that a release of the period names.
+    /// The smallest cap that a release of the period names, in loss and in delta.
     pub cap: Cost,
     pub releases: u64,
     /// Whether the period was blocked: what is known of it may not be all.
@@ -264,14 +264,13 @@ impl Releases {
     fn spent(&self, period: &[BudgetLine]) -> Option<BudgetSpent> {
         let first = period.first()?;
         let (account, period_us) = (first.account.clone(), first.period_us);
-        let most = |of: fn(&Cost) -> u64| period.iter().map(|l| of(&l.cap)).max().unwrap_or(0);
         Some(BudgetSpent {
             is_blocked: self.blocked.contains(&(account.clone(), period_us)),
             account,
             period_us,
             unit: first.unit,
             spent: Spent::of(period),
-            cap: Cost { loss: most(|cap| cap.loss), delta: most(|cap| cap.delta) },
+            cap: budget::cap_of(period)?,
             releases: period.iter().map(|line| line.charges).sum(),
         })
     }

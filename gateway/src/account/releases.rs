@@ -28,6 +28,22 @@ pub struct Covered {
     pub to: i64,
 }
 
+/// Offsets that a release's entry states are multiples of this, or 0.
+pub const COVERED_STEP: i64 = 1_024;
+
+impl Covered {
+    /// As the ledger states it: rounded outwards, so that neither an auditor nor an export learns
+    /// from it how many records a window had. It still holds every record of the pane.
+    fn outwards(self) -> Self {
+        let up = self.to.saturating_add(COVERED_STEP - 1);
+        Self {
+            from: self.from - self.from.rem_euclid(COVERED_STEP),
+            to: up - up.rem_euclid(COVERED_STEP),
+            ..self
+        }
+    }
+}
+
 /// A pane's release, ready to be made durable.
 pub struct Drawn {
     pub pane: PaneId,
@@ -148,6 +164,7 @@ impl Account {
             covers: drawn
                 .covers
                 .iter()
+                .map(|covered| covered.outwards())
                 .map(|covered| audit::Covered {
                     region: plan.region.to_string(),
                     topic: crate::contribute::contributions_topic(&plan.name).to_string(),
@@ -465,8 +482,9 @@ impl Account {
     pub async fn spent_ratio(&self, plan: &ReleasePlan, now_ms: i64) -> Result<f64, AccountError> {
         let period_us = us(period_of(plan, now_ms).start_ms);
         let lines = self.ledger()?.budget(Some(&plan.dataset)).await?;
-        let spent = audit::Spent::of(lines.iter().filter(|line| line.period_us == period_us));
-        let ppm = spent.loss.saturating_mul(1_000_000) / u128::from(plan.cap.loss.max(1));
+        let lines = || lines.iter().filter(|line| line.period_us == period_us);
+        let cap = audit::cap_of(lines()).map_or(plan.cap.loss, |cap| cap.loss.min(plan.cap.loss));
+        let ppm = audit::Spent::of(lines()).loss.saturating_mul(1_000_000) / u128::from(cap.max(1));
         Ok(f64::from(u32::try_from(ppm).unwrap_or(u32::MAX)) / 1e6)
     }
 }
@@ -481,4 +499,25 @@ fn pane_of(entry: &audit::Release) -> PaneId {
 
 fn released(plan: &ReleasePlan, at: Position, messages: Vec<Message>) -> Released {
     Released::new(plan.topic.clone(), plan.region.clone(), at, messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stated_offsets_hold_all_of_a_pane_and_not_how_many_they_are() {
+        let table = [
+            ((0, 0), (0, 0)),
+            ((0, 1), (0, 1_024)),
+            ((7, 1_024), (0, 1_024)),
+            ((1_023, 1_025), (0, 2_048)),
+            ((2_050, 2_050), (2_048, 3_072)),
+        ];
+        for ((from, to), stated) in table {
+            let Covered { from: low, to: high, .. } = Covered { partition: 0, from, to }.outwards();
+            assert_eq!((low, high), stated);
+            assert!(low <= from && to <= high);
+        }
+    }
 }

@@ -291,11 +291,8 @@ impl Period {
     ) -> Self {
         let spent = audit::Spent::of(lines);
         let plan = plans.iter().find(|plan| *plan.dataset == *dataset);
-        let (mut cap_loss, mut cap_delta) = plan.map_or((0, 0), |p| (p.cap.loss, p.cap.delta));
-        for line in lines {
-            cap_loss = cap_loss.max(line.cap.loss);
-            cap_delta = cap_delta.max(line.cap.delta);
-        }
+        let audit::Cost { loss: cap_loss, delta: cap_delta } =
+            audit::cap_of(lines).unwrap_or_default();
         let unit = lines.first().map_or("", |line| line.unit.word());
         let loss = u64::try_from(spent.loss).unwrap_or(u64::MAX);
         let epsilon_nano = match plan.map(|plan| plan.accounting) {

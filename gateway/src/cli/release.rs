@@ -6,18 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytes::Bytes;
-use serde_json::value::RawValue;
-use sluicegate_policies as policies;
-
 use super::{Exit, Output, complain, load_config, runtime, say};
 use crate::{
-    account::{Account, SEARCH_KEY},
+    account::Account,
     ambient::{Ambient, Clock, SystemClock},
-    contribute::Contributor,
-    keys::FileKeyring,
-    record::Record,
-    simulate::{NOTE, Recorded, SimulateError, Simulation, Summary, Window, simulate},
+    decide::Snapshot,
+    deliver::Regions,
+    keys::ThrowAway,
+    simulate::{NOTE, Reason, Simulation, Summary, Through, Window, simulate},
+    telemetry::Metrics,
 };
 
 /// Windows and rows that are shown to people; JSON has them all.
@@ -38,6 +35,9 @@ pub(super) enum Verb {
         /// publishing and reading have it
         #[arg(long, value_name = "FILE.ndjson")]
         input: PathBuf,
+        /// As whose records they are judged; without it, the first who may publish to the dataset
+        #[arg(long, value_name = "NAME")]
+        principal: Option<String>,
         /// How often noise is drawn
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(RUNS_MAX)))]
         runs: u32,
@@ -48,8 +48,9 @@ pub(super) enum Verb {
 }
 
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
-    let Verb::Simulate { dir, release, input, runs, config } = verb;
-    let simulated = simulated(dir, release, input, *runs, config.as_deref(), output);
+    let Verb::Simulate { dir, release, input, principal, runs, config } = verb;
+    let wanted = (dir.as_path(), release.as_str(), principal.as_deref());
+    let simulated = simulated(wanted, input, *runs, config.as_deref(), output);
     match simulated {
         Ok(simulation) => {
             match output {
@@ -63,8 +64,7 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
 }
 
 fn simulated(
-    dir: &Path,
-    release: &str,
+    (dir, release, principal): (&Path, &str, Option<&str>),
     input: &Path,
     runs: u32,
     config: Option<&Path>,
@@ -78,47 +78,35 @@ fn simulated(
     let table = bundle
         .table(SystemClock.now_ms())
         .map_err(|_| usage("the policies are not in force".to_owned()))?;
-    let Some(dataset) = table.datasets().iter().find(|d| d.name == plan.dataset) else {
-        return Err(usage("the release's dataset is not in the policy".to_owned()));
-    };
-    let random = Ambient::system();
-    let keyring = throw_away(&plan, &random).map_err(&usage)?;
-    let contributor = Contributor::new(plan.clone(), "simulation", &keyring, random.random.clone())
+    let random = Ambient::system().random;
+    let keyring = ThrowAway::new(&*random).map_err(|e| usage(e.to_string()))?;
+    let snapshot = Snapshot::new(table.clone(), "simulation", &keyring, &random)
         .map_err(|e| usage(e.to_string()))?;
+    let mut publishers = table.publishers(&plan.dataset);
+    let grant = publishers.find(|g| principal.is_none_or(|name| **g.principal() == *name));
+    let grant = grant.ok_or_else(|| {
+        let who = principal.map_or_else(|| "anyone".to_owned(), |name| format!("`{name}`"));
+        usage(format!("no access rule lets {who} publish to the dataset `{}`", plan.dataset))
+    })?;
+    let contributor = snapshot.all_contributors().find(|c| c.plan.name == plan.name);
+    let Some(contributor) = contributor else {
+        return Err(usage(format!("the release `{}` is not in force", plan.name)));
+    };
     if let Some(config) = config {
         note(config, &plan.name)?;
     }
     let file = File::open(input)
         .map_err(|e| usage(format!("couldn't read `{}`: {}", input.display(), e.kind())))?;
     let spill = std::env::temp_dir().join(format!("sluicegate-simulate-{}", std::process::id()));
-    let lines = (1..).zip(BufReader::new(file).split(b'\n')).filter_map(recorded);
-    let simulation = simulate(&contributor, dataset, lines, runs, &spill);
+    let lines = BufReader::new(file).split(b'\n');
+    let through = Through { grant, snapshot: &snapshot, contributor };
+    let simulation = simulate(&through, lines, runs, &spill);
     // It may never have been made.
     let _gone = std::fs::remove_dir_all(&spill);
     simulation.map_err(|error| {
         complain(error);
         Exit::CheckFailed
     })
-}
-
-/// Keys of this run alone: what it makes cannot be joined with anything.
-fn throw_away(
-    plan: &policies::release::ReleasePlan,
-    ambient: &Ambient,
-) -> Result<FileKeyring, String> {
-    use base64::{Engine, prelude::BASE64_STANDARD};
-    let key = || {
-        let mut bytes = [0; 32];
-        ambient.random.fill(&mut bytes).map_err(|_| "no random numbers".to_owned())?;
-        Ok::<_, String>(BASE64_STANDARD.encode(bytes))
-    };
-    let mut text = format!("keys:\n  {SEARCH_KEY}: {}\n", key()?);
-    if let policies::release::Unit::Subject(unit) = &plan.unit
-        && &*unit.key != SEARCH_KEY
-    {
-        text.push_str(&format!("  {}: {}\n", unit.key, key()?));
-    }
-    FileKeyring::parse(&text).map_err(|e| e.to_string())
 }
 
 /// Who looks at raw data leaves a trace.
@@ -136,53 +124,6 @@ fn note(config: &Path, release: &str) -> Result<(), Exit> {
     })
 }
 
-/// A record as publishing and reading write it; other members mean that the line is a value.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wrapped<'l> {
-    #[serde(borrow)]
-    value: &'l RawValue,
-    #[serde(borrow, default)]
-    key: Option<&'l RawValue>,
-    #[serde(default)]
-    timestamp_ms: Option<i64>,
-    #[serde(default)]
-    headers: Option<serde::de::IgnoredAny>,
-    #[serde(default)]
-    partition: Option<serde::de::IgnoredAny>,
-    #[serde(default)]
-    offset: Option<serde::de::IgnoredAny>,
-}
-
-fn recorded(
-    (line, text): (usize, std::io::Result<Vec<u8>>),
-) -> Option<Result<Recorded, SimulateError>> {
-    let text = match text {
-        Ok(text) => text,
-        Err(error) => {
-            return Some(Err(SimulateError::Record { line, why: error.kind().to_string() }));
-        }
-    };
-    if text.iter().all(u8::is_ascii_whitespace) {
-        return None;
-    }
-    let record = match serde_json::from_slice::<Wrapped<'_>>(&text) {
-        Ok(wrapped) => {
-            let Wrapped { value, key, timestamp_ms, headers, partition, offset } = wrapped;
-            let _not_needed = (headers, partition, offset);
-            let bytes = |raw: &RawValue| Bytes::copy_from_slice(raw.get().as_bytes());
-            let record =
-                Record { key: key.map(bytes), headers: Vec::new(), value: Some(bytes(value)) };
-            Recorded { line, record, arrival_ms: timestamp_ms }
-        }
-        Err(_) => {
-            let record = Record { key: None, headers: Vec::new(), value: Some(Bytes::from(text)) };
-            Recorded { line, record, arrival_ms: None }
-        }
-    };
-    Some(Ok(record))
-}
-
 /// RFC 3339, as far as years are known.
 pub(super) fn utc(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
@@ -191,14 +132,19 @@ pub(super) fn utc(ms: i64) -> String {
 fn show(simulation: &Simulation) {
     say(NOTE);
     say(format!(
-        "\n{}: {} records, {} outside the release, {} late; {} windows, noise drawn {} time(s)",
+        "\n{}: {} records of {} for {}, {} refused, {} outside the release, {} late; {} windows, \
+         noise drawn {} time(s)",
         simulation.release,
         simulation.records,
+        simulation.publisher,
+        simulation.purpose,
+        simulation.refused,
         simulation.outside,
         simulation.late,
         simulation.windows.len(),
         simulation.runs
     ));
+    simulation.reasons.iter().for_each(show_reason);
     if let Some(doubt) = &simulation.doubt {
         say(format!("DOUBTFUL: {doubt}"));
     }
@@ -212,6 +158,17 @@ fn show(simulation: &Simulation) {
         show_outputs("all panes", &simulation.outputs, runs);
         show_outputs("all windows", &simulation.hopping_outputs, runs);
     }
+}
+
+fn show_reason(reason: &Reason) {
+    let Reason { code, records, first_line, detail, spellings, .. } = reason;
+    // With escapes, so that two spellings of one text look different.
+    let spellings: Vec<String> = spellings.iter().map(|key| format!("{key:?}")).collect();
+    let such_as = match &*spellings {
+        [] => String::new(),
+        some => format!("; such as {}", some.join(", ")),
+    };
+    say(format!("  {records} {code} (first: line {first_line}): {detail}{such_as}"));
 }
 
 fn show_windows(windows: &[Window], outputs: &[Summary]) {
@@ -254,13 +211,16 @@ fn show_outputs(over: &str, outputs: &[Summary], runs: u64) {
     for summary in outputs {
         let unit = 10_f64.powi(-i32::from(summary.decimals));
         let digits = usize::from(summary.decimals.max(1));
+        let known = |figure: Option<f64>| {
+            figure.map_or_else(|| "-".to_owned(), |figure| format!("{:.digits$}", figure * unit))
+        };
         say(format!(
-            "  {}: noise {:.digits$} (by theory {:.digits$}), error against the truth {:.digits$}, \
-             bounds leave out {:.1} %, {} of {} rows published",
+            "  {}: noise {} (by theory {:.digits$}), error against the truth {}, bounds leave out \
+             {:.1} %, {} of {} rows published",
             summary.output,
-            summary.noise_rms * unit,
+            known(summary.noise_rms),
             summary.noise_sd * unit,
-            summary.error_rms * unit,
+            known(summary.error_rms),
             0.0 - summary.bias_percent,
             summary.published_rows,
             summary.rows * runs

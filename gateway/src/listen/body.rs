@@ -5,7 +5,7 @@ mod cloudevents;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{deliver::RESERVED_HEADER_PREFIX, record::Record};
@@ -171,11 +171,49 @@ const ENVELOPE: &str =
 fn record(body: &Bytes, text: &str) -> Result<Record, Unreadable> {
     let envelope: Envelope<'_> = serde_json::from_str(text)
         .map_err(|e| if e.is_data() { unreadable(ENVELOPE) } else { place(&e) })?;
+    opened(body, envelope)
+}
+
+fn opened(body: &Bytes, envelope: Envelope<'_>) -> Result<Record, Unreadable> {
     Ok(Record {
         key: envelope.key.and_then(|key| scalar_or_json(body, key)),
         headers: headers(envelope.headers.0)?,
         value: json(body, envelope.value),
     })
+}
+
+/// One line of a recorded stream, and when it arrived, if it says so: a record as publishing or
+/// reading writes it, or a value alone. `None` for a blank line.
+pub fn recorded(line: &Bytes) -> Option<Result<(Record, Option<i64>), Unreadable>> {
+    content(line)?;
+    Some(text(line).and_then(|text| match serde_json::from_str::<Stored<'_>>(text) {
+        Ok(Stored { key, headers, value, timestamp_ms, .. }) => {
+            Ok((opened(line, Envelope { key, headers, value })?, timestamp_ms))
+        }
+        Err(error) if error.is_data() => {
+            let value: &RawValue = serde_json::from_str(text).map_err(|e| place(&e))?;
+            Ok((Record { key: None, headers: Vec::new(), value: json(line, value) }, None))
+        }
+        Err(error) => Err(place(&error)),
+    }))
+}
+
+/// A record as reading writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored<'a> {
+    #[serde(borrow, default)]
+    key: Option<&'a RawValue>,
+    #[serde(default)]
+    headers: Headers,
+    #[serde(borrow)]
+    value: &'a RawValue,
+    #[serde(default)]
+    timestamp_ms: Option<i64>,
+    #[serde(default, rename = "partition")]
+    _partition: Option<IgnoredAny>,
+    #[serde(default, rename = "offset")]
+    _offset: Option<IgnoredAny>,
 }
 
 fn headers(given: Vec<(String, String)>) -> Result<Vec<(String, Vec<u8>)>, Unreadable> {

@@ -309,18 +309,21 @@ fn unit(unit: &Unit) -> String {
     }
 }
 
+const DAY_MS: i64 = 86_400_000;
+
 fn period(calendar: &Calendar) -> String {
+    let size_ms = calendar.size_ms();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let fits = units.iter().find(|(ms, _)| size_ms % ms == 0);
+    let length =
+        fits.map_or_else(|| format!("{size_ms}ms"), |(ms, unit)| format!("{}{unit}", size_ms / ms));
     match calendar {
-        Calendar::Days { days: 1, zone } => format!("day in {}", zone.0),
-        Calendar::Days { days, zone } => format!("{days} days in {}", zone.0),
-        Calendar::Fixed { size_ms, .. } => {
-            let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-            let fits = units.iter().find(|(ms, _)| size_ms % ms == 0);
-            fits.map_or_else(
-                || format!("{size_ms}ms"),
-                |(ms, unit)| format!("{}{unit}", size_ms / ms),
-            )
+        Calendar::Local { size_ms: DAY_MS, zone, .. } => format!("day in {}", zone.0),
+        Calendar::Local { size_ms, zone, .. } if size_ms % DAY_MS == 0 => {
+            format!("{} days in {}", size_ms / DAY_MS, zone.0)
         }
+        Calendar::Local { zone, .. } => format!("{length} in {}", zone.0),
+        Calendar::Fixed { .. } => length,
     }
 }
 

@@ -256,16 +256,16 @@ impl Task {
 
 /// Whether a period may have more panes than `windows_per_period`. With doubt it may.
 fn bounds_windows(plan: &ReleasePlan, period: &Calendar) -> bool {
-    let panes = match (period, &plan.schedule.pane) {
-        (Calendar::Fixed { size_ms: period, .. }, Calendar::Fixed { size_ms: pane, .. }) => {
-            // Rounded up: so many can begin in it, wherever it begins itself.
-            period.saturating_add(pane - 1) / (*pane).max(1)
+    let pane = &plan.schedule.pane;
+    let (period_ms, pane_ms) = (period.size_ms(), pane.size_ms().max(1));
+    let panes = match (period, pane) {
+        // Rounded up: so many can begin in it, wherever it begins itself.
+        (Calendar::Fixed { .. }, Calendar::Fixed { .. })
+        | (Calendar::Local { .. }, Calendar::Local { .. }) => {
+            period_ms.saturating_add(pane_ms - 1) / pane_ms
         }
-        (Calendar::Days { days: period, .. }, Calendar::Days { days: pane, .. }) => {
-            i64::from(period.div_ceil((*pane).max(1)))
-        }
-        (Calendar::Fixed { .. }, Calendar::Days { .. })
-        | (Calendar::Days { .. }, Calendar::Fixed { .. }) => return true,
+        (Calendar::Fixed { .. }, Calendar::Local { .. })
+        | (Calendar::Local { .. }, Calendar::Fixed { .. }) => return true,
     };
     i64::from(plan.bounds.windows_per_period) < panes
 }

@@ -161,10 +161,15 @@ pub(crate) struct WindowSpec {
     pub(crate) size: Option<Duration>,
     /// How often a window ends: `1m`. Windows overlap, each the sum of noisy panes of this length.
     pub(crate) every: Option<Duration>,
-    /// How long after midnight UTC (or a multiple of the size) windows and periods begin.
+    /// How long after midnight (or a multiple of the size), by the clocks of `timezone` or in UTC,
+    /// windows and periods begin.
     pub(crate) offset: Option<Duration>,
-    /// Whose days windows of whole days follow: `Europe/Berlin`. Without it: UTC.
+    /// Whose clocks windows of whole days or of equal parts of a day follow: `Europe/Berlin`.
+    /// Without it: UTC.
     pub(crate) timezone: Option<Text>,
+    /// The day on which windows or periods of whole weeks begin. Without it: `monday` with
+    /// `timezone`, else `thursday`, as 1970-01-01 was.
+    pub(crate) week_starts: Option<Located<WeekDay>>,
     /// Only for `type: session`, which is refused with the reason.
     pub(crate) gap: Option<Duration>,
     /// How long after its end records for a window are still taken; `30s` without it.
@@ -181,6 +186,41 @@ pub(crate) struct WindowSpec {
     pub(crate) revisions: Option<Located<u32>>,
     /// `late: revise`: how long after the one before.
     pub(crate) revise_after: Option<Duration>,
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WeekDay {
+    /// As the weeks of ISO 8601 do.
+    Monday,
+    /// The second day.
+    Tuesday,
+    /// The third day.
+    Wednesday,
+    /// As 1970-01-01 was.
+    Thursday,
+    /// The fifth day.
+    Friday,
+    /// The sixth day.
+    Saturday,
+    /// The last day.
+    Sunday,
+}
+
+impl WeekDay {
+    /// How many days after 1970-01-01, a Thursday, the first of its kind is.
+    pub(crate) fn since_epoch(self) -> i64 {
+        match self {
+            Self::Thursday => 0,
+            Self::Friday => 1,
+            Self::Saturday => 2,
+            Self::Sunday => 3,
+            Self::Monday => 4,
+            Self::Tuesday => 5,
+            Self::Wednesday => 6,
+        }
+    }
 }
 
 /// What kind of window.

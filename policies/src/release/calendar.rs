@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use jiff::{
-    Timestamp, ToSpan,
-    civil::{Date, date},
-    tz::{TimeZone, TimeZoneDatabase},
+    SignedDuration, Timestamp,
+    civil::{DateTime, date},
+    tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
 };
 
 /// A division of all time into half-open stretches `[start, end)`, in milliseconds since
@@ -14,9 +14,10 @@ use jiff::{
 pub enum Calendar {
     /// Stretches of one length; one begins at `offset_ms`.
     Fixed { size_ms: i64, offset_ms: i64 },
-    /// Whole days of a time zone, so that a stretch may last 23 or 25 hours. One begins at the
-    /// start of 1970-01-01 there.
-    Days { days: u32, zone: Zone },
+    /// By the clocks of a time zone, so that a day may last 23 or 25 hours. A stretch begins when
+    /// the clocks there first show 1970-01-01T00:00 and `offset_ms`, or that and a multiple of
+    /// `size_ms`, or anything later.
+    Local { size_ms: i64, offset_ms: i64, zone: Zone },
 }
 
 /// A time zone by its name in the IANA database.
@@ -34,7 +35,7 @@ const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// No day of a time zone is longer than this: clocks have jumped back by up to a day.
 const DAY_MAX_MS: i64 = 2 * DAY_MS;
-const EPOCH: Date = date(1970, 1, 1);
+const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
 impl Zone {
     /// A name of the database that is built in, whatever the machine has.
@@ -50,13 +51,27 @@ impl Zone {
 }
 
 impl Calendar {
+    /// Whole days of a time zone, from their midnights.
+    pub fn days(days: u32, zone: Zone) -> Self {
+        Self::Local { size_ms: i64::from(days) * DAY_MS, offset_ms: 0, zone }
+    }
+
+    /// How long a stretch is where no clock is changed.
+    pub fn size_ms(&self) -> i64 {
+        match self {
+            Self::Fixed { size_ms, .. } | Self::Local { size_ms, .. } => *size_ms,
+        }
+    }
+
     /// The stretch that holds a moment. Times before 1970 round down like all others; where the
     /// calendar ends (of 64 bits, or of the time zone database), so does the stretch.
     pub fn containing(&self, ms: i64) -> Stretch {
         match self {
             Self::Fixed { size_ms, offset_ms } => fixed((*size_ms).max(1), *offset_ms, ms),
-            Self::Days { days, zone } => local_days(i64::from(*days).max(1), &zone.zone(), ms)
-                .unwrap_or_else(|| fixed(i64::from(*days).max(1) * DAY_MS, 0, ms)),
+            Self::Local { size_ms, offset_ms, zone } => {
+                local((*size_ms).max(1), *offset_ms, &zone.zone(), ms)
+                    .unwrap_or_else(|| fixed((*size_ms).max(1), *offset_ms, ms))
+            }
         }
     }
 
@@ -74,9 +89,7 @@ impl Calendar {
     pub fn longest_ms(&self) -> i64 {
         match self {
             Self::Fixed { size_ms, .. } => *size_ms,
-            Self::Days { days, .. } => {
-                i64::from(*days).saturating_mul(DAY_MS).saturating_add(DAY_MAX_MS - DAY_MS)
-            }
+            Self::Local { size_ms, .. } => size_ms.saturating_add(DAY_MAX_MS - DAY_MS),
         }
     }
 }
@@ -90,25 +103,38 @@ fn fixed(size_ms: i64, offset_ms: i64, ms: i64) -> Stretch {
 }
 
 /// None beyond the years that the time zone database speaks of.
-fn local_days(days: i64, zone: &TimeZone, ms: i64) -> Option<Stretch> {
-    let here = Timestamp::from_millisecond(ms).ok()?.to_zoned(zone.clone()).date();
-    let number = i64::from(EPOCH.until(here).ok()?.get_days());
-    // Where a clock is set back over midnight, a moment may lie before the start of its own day.
-    let mut first = number - number.rem_euclid(days);
+fn local(size_ms: i64, offset_ms: i64, zone: &TimeZone, ms: i64) -> Option<Stretch> {
+    let here = Timestamp::from_millisecond(ms).ok()?.to_zoned(zone.clone()).datetime();
+    let shown_ms = i64::try_from(here.duration_since(EPOCH).as_millis()).ok()?;
+    // Where a clock is set back over a border, a moment may lie before the start of its stretch.
+    let mut first = shown_ms.checked_sub((shown_ms - offset_ms).rem_euclid(size_ms))?;
     loop {
-        let (start_ms, end_ms) = (begin(zone, first)?, begin(zone, first + days)?);
+        let next = first.checked_add(size_ms)?;
+        let (start_ms, end_ms) = (begin(zone, first)?, begin(zone, next)?);
         match ms {
-            _ if ms < start_ms => first -= days,
-            _ if ms >= end_ms => first += days,
+            _ if ms < start_ms => first = first.checked_sub(size_ms)?,
+            _ if ms >= end_ms => first = next,
             _ => return Some(Stretch { start_ms, end_ms }),
         }
     }
 }
 
-/// The first moment of a day: where midnight does not exist, what comes instead of it.
-fn begin(zone: &TimeZone, number: i64) -> Option<i64> {
-    let day = EPOCH.checked_add(number.days()).ok()?;
-    Some(day.to_zoned(zone.clone()).ok()?.start_of_day().ok()?.timestamp().as_millisecond())
+/// The first moment at which clocks show so many milliseconds since 1970 there, or more: where they
+/// are set forward over it, that is when they are; where they show it twice, the first time.
+fn begin(zone: &TimeZone, shown_ms: i64) -> Option<i64> {
+    let shown = EPOCH.checked_add(SignedDuration::from_millis(shown_ms)).ok()?;
+    let at = zone.to_ambiguous_timestamp(shown);
+    let moment = match at.offset() {
+        AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => {
+            at.compatible().ok()?
+        }
+        AmbiguousOffset::Gap { before, .. } => {
+            let behind = before.to_timestamp(shown).ok()?;
+            let soon = behind.checked_add(SignedDuration::from_nanos(1)).ok()?;
+            zone.preceding(soon).next()?.timestamp()
+        }
+    };
+    Some(moment.as_millisecond())
 }
 
 #[cfg(test)]
@@ -118,7 +144,11 @@ mod tests {
     use super::*;
 
     fn days(days: u32, zone: &str) -> Calendar {
-        Calendar::Days { days, zone: Zone::parse(zone).unwrap() }
+        Calendar::days(days, Zone::parse(zone).unwrap())
+    }
+
+    fn local(size_ms: i64, offset_ms: i64, zone: &str) -> Calendar {
+        Calendar::Local { size_ms, offset_ms, zone: Zone::parse(zone).unwrap() }
     }
 
     fn at(text: &str) -> i64 {
@@ -165,6 +195,35 @@ mod tests {
         assert_eq!(stretch.end_ms - stretch.start_ms, 24 * HOUR_MS + HOUR_MS / 2);
     }
 
+    /// A clinic's shifts and weeks, by hand: clocks go forward on 2026-03-29 at 02:00, which is
+    /// 01:00Z, and back on 2026-10-25 at 03:00, which is 01:00Z.
+    #[test]
+    fn shifts_and_weeks_follow_the_clocks_of_their_zone() {
+        let (shift, early, week) = (8 * HOUR_MS, 6 * HOUR_MS, 7 * DAY_MS);
+        let table = [
+            // The night shift from 22:00 to 06:00 is an hour shorter, and longer in autumn.
+            (shift, early, "2026-03-29T00:30:00Z", "2026-03-28T21:00:00Z", 7),
+            (shift, early, "2026-03-29T04:00:00Z", "2026-03-29T04:00:00Z", 8),
+            (shift, early, "2026-10-25T00:30:00Z", "2026-10-24T20:00:00Z", 9),
+            (shift, early, "2026-10-25T01:30:00Z", "2026-10-24T20:00:00Z", 9),
+            (shift, early, "2026-07-01T12:00:00Z", "2026-07-01T12:00:00Z", 8),
+            // Days from 06:00 to 06:00.
+            (DAY_MS, early, "2026-03-29T03:59:59Z", "2026-03-28T05:00:00Z", 23),
+            (DAY_MS, early, "2026-10-25T12:00:00Z", "2026-10-25T05:00:00Z", 24),
+            // Weeks from Monday.
+            (week, 4 * DAY_MS, "2026-11-04T12:00:00Z", "2026-11-01T23:00:00Z", 7 * 24),
+            (week, 4 * DAY_MS, "2026-03-29T12:00:00Z", "2026-03-22T23:00:00Z", 7 * 24 - 1),
+            // An hour that no clock showed is empty, and one that they showed twice is long.
+            (HOUR_MS, 0, "2026-03-29T01:00:00Z", "2026-03-29T01:00:00Z", 1),
+            (HOUR_MS, 0, "2026-10-25T01:30:00Z", "2026-10-25T00:00:00Z", 2),
+        ];
+        for (size_ms, offset_ms, moment, start, hours) in table {
+            let stretch = local(size_ms, offset_ms, "Europe/Berlin").containing(at(moment));
+            assert_eq!(stretch.start_ms, at(start), "{moment}");
+            assert_eq!(stretch.end_ms - stretch.start_ms, hours * HOUR_MS, "{moment}");
+        }
+    }
+
     #[test]
     fn only_zones_of_the_database_are_zones() {
         for name in ["Europe/Berlin", "UTC", "America/Argentina/Buenos_Aires"] {
@@ -192,13 +251,17 @@ mod tests {
         #[test]
         fn days_have_no_gaps_and_no_overlaps(
             ms in -3_000_000_000_000_i64..6_000_000_000_000,
-            count in 1_u32..9,
+            size_ms in prop::sample::select(vec![
+                HOUR_MS, 8 * HOUR_MS, DAY_MS, 2 * DAY_MS, 5 * DAY_MS, 7 * DAY_MS,
+            ]),
+            offset_ms in prop::sample::select(vec![0, 6 * HOUR_MS, 4 * DAY_MS + HOUR_MS / 2]),
+            times in 1_i64..4,
             zone in prop::sample::select(vec![
                 "Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kathmandu",
                 "Pacific/Apia", "Africa/Casablanca", "America/New_York", "UTC",
             ]),
         ) {
-            let calendar = days(count, zone);
+            let calendar = local(size_ms, offset_ms, zone);
             let here = calendar.containing(ms);
             prop_assert!(here.start_ms <= ms && ms < here.end_ms);
             prop_assert!(here.end_ms - here.start_ms <= calendar.longest_ms());
@@ -206,6 +269,9 @@ mod tests {
             prop_assert_eq!(calendar.containing(here.end_ms - 1), here);
             prop_assert_eq!(calendar.next(&here).start_ms, here.end_ms);
             prop_assert_eq!(calendar.previous(&here).end_ms, here.start_ms);
+            // A period of some of them holds each whole.
+            let period = local(times * size_ms, offset_ms, zone).containing(ms);
+            prop_assert!(period.start_ms <= here.start_ms && here.end_ms <= period.end_ms);
         }
 
         #[test]

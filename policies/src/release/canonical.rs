@@ -4,7 +4,10 @@ use super::{
     Accounting, Calendar, Choose, ChooseWindows, Cost, Keys, Late, MissingSubject, Noise, Output,
     ReleasePlan, Smoothing, Unit, What,
 };
-use crate::plan::{Decimal, FieldPath, Normaliser, Part, Step};
+use crate::{
+    date::DAY_MS,
+    plan::{Decimal, FieldPath, Normaliser, Part, Step},
+};
 
 /// Separates this use of the hash from every other. A plan that gets another member gets another
 /// version.
@@ -118,9 +121,16 @@ impl Form {
                 self.wide(i128::from(*size_ms));
                 self.wide(i128::from(*offset_ms));
             }
-            Calendar::Days { days, zone } => {
+            // Whole days from midnight have always been written so.
+            Calendar::Local { size_ms, offset_ms: 0, zone } if size_ms % DAY_MS == 0 => {
                 self.tag(1);
-                self.numbers([*days]);
+                self.numbers([u32::try_from(size_ms / DAY_MS).unwrap_or(u32::MAX)]);
+                self.text(&zone.0);
+            }
+            Calendar::Local { size_ms, offset_ms, zone } => {
+                self.tag(2);
+                self.wide(i128::from(*size_ms));
+                self.wide(i128::from(*offset_ms));
                 self.text(&zone.0);
             }
         }

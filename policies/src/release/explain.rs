@@ -280,7 +280,7 @@ fn percent_of_cap(spent: u64, cap: u64) -> u64 {
 /// The most periods that so many days can touch, where the first begins with a period whenever the
 /// two divide.
 fn periods_in(period: &Calendar, days: i64) -> u64 {
-    let (period, stretch) = (length_ms(period).max(1), days.saturating_mul(DAY_MS));
+    let (period, stretch) = (period.size_ms().max(1), days.saturating_mul(DAY_MS));
     let periods = if stretch % period == 0 {
         stretch / period
     } else if period % stretch == 0 {
@@ -289,14 +289,6 @@ fn periods_in(period: &Calendar, days: i64) -> u64 {
         stretch / period + 2
     };
     periods.unsigned_abs()
-}
-
-/// Days count as 24 hours.
-fn length_ms(calendar: &Calendar) -> i64 {
-    match calendar {
-        Calendar::Fixed { size_ms, .. } => *size_ms,
-        Calendar::Days { days, .. } => i64::from(*days).saturating_mul(DAY_MS),
-    }
 }
 
 fn rows(plan: &ReleasePlan, expected: Option<&Expected>) -> Rows {
@@ -418,8 +410,8 @@ fn bias(plan: &ReleasePlan, expected: Option<&Expected>) -> Bias {
 pub fn panes_per_period(plan: &ReleasePlan) -> u64 {
     match &plan.unit {
         Unit::Subject(unit) => {
-            let pane = length_ms(&plan.schedule.pane).max(1).unsigned_abs();
-            length_ms(&unit.period).unsigned_abs().div_ceil(pane)
+            let pane = plan.schedule.pane.size_ms().max(1).unsigned_abs();
+            unit.period.size_ms().unsigned_abs().div_ceil(pane)
         }
         Unit::Record => 1,
     }

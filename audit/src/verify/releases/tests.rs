@@ -179,6 +179,15 @@ fn every_harm_is_found_where_it_was_done() {
             What::AboveCap,
         ),
         (
+            "a cap that was raised inside the period",
+            |r| {
+                let cap = Cost { loss: 40, delta: 2 };
+                r[7].1.push(entry(Release { plan: [9; 32], cap, ..release(4) }));
+            },
+            (B, 3),
+            What::AboveCap,
+        ),
+        (
             "a delta above the cap",
             |r| {
                 let cost = Cost { loss: 0, delta: 1 };

@@ -30,7 +30,7 @@ use crate::{
     identify::{Credentials, Failure, Identifier, Principal},
     telemetry::Metrics,
 };
-use report::{DeliveryReport, RecordIn, RecordReport, ReportError};
+use report::{DeliveryReport, NotCountedReport, RecordIn, RecordReport, ReportError};
 
 /// A failed login is answered after this time, however it failed.
 const LOGIN_FAILURE_FLOOR: Duration = Duration::from_millis(100);
@@ -74,7 +74,7 @@ impl Face {
             429 means that your quota is used up, 503 that the gateway is failing closed; both \
             carry Retry-After."
     ),
-    components(schemas(RecordReport, DeliveryReport, ReportError, Problem, RecordIn)),
+    components(schemas(RecordReport, DeliveryReport, NotCountedReport, ReportError, Problem, RecordIn)),
     security(("mutual-tls" = []), ("bearer" = [])),
     modifiers(&SecuritySchemes)
 )]

@@ -15,7 +15,7 @@ use crate::{
     deliver::Placed,
     flow::{Outcome, Report},
     listen::{body::Format, problem::Problem},
-    record::RequestId,
+    record::{NotCounted, RequestId},
 };
 
 /// One record of a request, as `application/json` or `application/x-ndjson` carries it.
@@ -38,7 +38,7 @@ pub(super) struct RecordIn {
 pub(super) struct RecordReport {
     /// The record's number within the request.
     index: u32,
-    /// `delivered`, `aggregated` (counted into releases only), `refused` or `failed`.
+    /// `delivered`, `aggregated` (for releases only), `refused` or `failed`.
     status: &'static str,
     /// Names this decision in logs and in the ledger.
     decision_id: String,
@@ -53,8 +53,22 @@ pub(super) struct RecordReport {
     /// Each region that has the record.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     deliveries: Vec<DeliveryReport>,
+    /// The releases that do not count the record, or not in one of their sums. Depends on this
+    /// record, the release and the time of arrival alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_counted: Vec<NotCountedReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ReportError>,
+}
+
+/// Why a record counts in no window of a release.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NotCountedReport {
+    release: String,
+    /// `late`, `no-subject`, `no-key`, `key-not-listed`, `key-too-long`, `not-in-region`, or
+    /// `not-a-number`, with which it counts except in one sum.
+    code: &'static str,
+    detail: String,
 }
 
 /// Where one copy of a record stands.
@@ -93,6 +107,7 @@ impl RecordReport {
             partition: None,
             offset: None,
             deliveries: Vec::new(),
+            not_counted: report.not_counted.iter().map(NotCountedReport::of).collect(),
             error: None,
         };
         let deliveries = |placed: &[(Arc<str>, Placed)]| {
@@ -133,6 +148,12 @@ impl RecordReport {
         out.partition = out.deliveries.first().map(|d| d.partition);
         out.offset = out.deliveries.first().map(|d| d.offset);
         out
+    }
+}
+
+impl NotCountedReport {
+    fn of(NotCounted { release, why }: &NotCounted) -> Self {
+        Self { release: release.to_string(), code: why.code(), detail: why.to_string() }
     }
 }
 

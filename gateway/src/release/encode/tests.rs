@@ -238,10 +238,10 @@ fn units_in_words() {
         (Calendar::Fixed { size_ms: 90 * 60_000, offset_ms: 0 }, "subject user.id per 90m"),
         (Calendar::Fixed { size_ms: 1_500, offset_ms: 0 }, "subject user.id per 1500ms"),
         (
-            Calendar::Days { days: 1, zone: Zone("Europe/Berlin".into()) },
+            Calendar::days(1, Zone("Europe/Berlin".into())),
             "subject user.id per day in Europe/Berlin",
         ),
-        (Calendar::Days { days: 7, zone: Zone("UTC".into()) }, "subject user.id per 7 days in UTC"),
+        (Calendar::days(7, Zone("UTC".into())), "subject user.id per 7 days in UTC"),
     ] {
         if let Unit::Subject(subject) = &mut plan.unit {
             subject.period = calendar;

@@ -130,7 +130,7 @@ fn days(zone: &str, pane_days: i32, period_days: i32, first: &str, length: i64) 
     let first_ms = first.parse::<jiff::Timestamp>().unwrap().as_millisecond();
     let calendar = |days: i32| {
         let zone = Zone::parse(zone).unwrap();
-        Calendar::Days { days: u32::try_from(days).unwrap(), zone }
+        Calendar::days(u32::try_from(days).unwrap(), zone)
     };
     let pane_ms = i64::from(pane_days) * DAY_MS;
     let wide_ms = (2 * i64::from(period_days) + 10) * DAY_MS;

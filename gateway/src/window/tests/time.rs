@@ -156,7 +156,7 @@ fn where_clocks_change_each_record_is_in_one_pane_of_one_period() {
 #[test]
 fn the_ends_of_time_break_nothing() {
     let ends = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX];
-    let day = |days, zone: &str| Calendar::Days { days, zone: Zone::parse(zone).unwrap() };
+    let day = |days, zone: &str| Calendar::days(days, Zone::parse(zone).unwrap());
     let fixed = |size_ms, offset_ms| Calendar::Fixed { size_ms, offset_ms };
     let calendars = [
         (fixed(10, 3), fixed(40, 3)),

@@ -4,11 +4,14 @@ use super::number::{in_words, lasting};
 use crate::{
     date::DAY_MS,
     diagnostic::Findings,
-    document::{Duration, LateWord, ReleaseSpec, UnitForm, WindowSpec, WindowWord},
+    document::{Duration, LateWord, ReleaseSpec, UnitForm, WeekDay, WindowSpec, WindowWord},
     release::{Calendar, Late, Schedule, Zone},
     source::{Located, Span},
 };
 
+const WEEK_MS: i64 = 7 * DAY_MS;
+/// Windows that are parts of a day of a time zone: clocks are changed by an hour and less.
+const PART_OF_DAY_MS_MIN: i64 = 3_600_000;
 const PANE_MS_MIN: i64 = 1_000;
 const PANE_MS_MAX: i64 = 366 * DAY_MS;
 const PERIOD_MS_MAX: i64 = 366 * DAY_MS;
@@ -66,14 +69,14 @@ pub(super) fn times(spec: &ReleaseSpec, factor: u32, findings: &mut Findings<'_>
     let panes = panes(w, size_ms, every_ms, findings)?;
     let pane_ms = every_ms.checked_mul(i64::from(factor))?;
     check_pane(w, pane_ms, factor, findings);
-    check_start(spec, pane_ms, offset_ms, findings)?;
+    let offset_ms = check_start(spec, pane_ms, offset_ms, findings)?;
     let (lateness_ms, max_skew_ms, slack_ms) = (lateness_ms?, max_skew_ms?, slack_ms?);
     let (late, zone) = (late?, zone?);
     if findings.errors() > before {
         return None;
     }
     advise(w, size_ms, panes, lateness_ms, findings);
-    let pane = calendar(pane_ms, offset_ms, zone.as_ref())?;
+    let pane = calendar(pane_ms, offset_ms, zone.as_ref());
     let panes_per_window = u32::try_from(panes).ok()?;
     let schedule = Schedule { pane, panes_per_window, lateness_ms, max_skew_ms, late, slack_ms };
     let pane_words = match factor {
@@ -111,14 +114,16 @@ pub(super) fn period(
         return None;
     }
     let panes = u32::try_from(ms / times.pane_ms).ok()?;
-    Some((calendar(ms, times.offset_ms, times.zone.as_ref())?, panes))
+    Some((calendar(ms, times.offset_ms, times.zone.as_ref()), panes))
 }
 
-fn calendar(ms: i64, offset_ms: i64, zone: Option<&Zone>) -> Option<Calendar> {
-    Some(match zone {
-        Some(zone) => Calendar::Days { days: u32::try_from(ms / DAY_MS).ok()?, zone: zone.clone() },
+fn calendar(ms: i64, offset_ms: i64, zone: Option<&Zone>) -> Calendar {
+    match zone {
+        Some(zone) => {
+            Calendar::Local { size_ms: ms, offset_ms: offset_ms % ms, zone: zone.clone() }
+        }
         None => Calendar::Fixed { size_ms: ms, offset_ms: offset_ms % ms },
-    })
+    }
 }
 
 fn kind(w: &WindowSpec, findings: &mut Findings<'_>) -> Option<()> {
@@ -201,13 +206,14 @@ fn check_pane(w: &WindowSpec, pane_ms: i64, factor: u32, findings: &mut Findings
         .help("from `1s` to `366d`");
 }
 
-/// Offset and time zone. Where periods are longer than windows, the offset is that of periods.
+/// Offset, time zone and week. Where periods are longer than windows, the offset is that of
+/// periods. Gives the offset from 1970-01-01 that all of it comes to.
 fn check_start(
     spec: &ReleaseSpec,
     pane_ms: i64,
     offset_ms: i64,
     findings: &mut Findings<'_>,
-) -> Option<()> {
+) -> Option<i64> {
     let w = &spec.window.value;
     let period_ms = match &spec.unit.value {
         UnitForm::Subject(s) => lasting(&s.period, findings)?,
@@ -221,21 +227,30 @@ fn check_start(
             .error(offset.0.span, format!("the offset `{text}` is not shorter than what it moves"))
             .help("windows and periods repeat: a longer offset means the same as its remainder");
     }
-    let Some(timezone) = &w.timezone else { return Some(()) };
-    if pane_ms % DAY_MS != 0 {
+    let is_part = pane_ms >= PART_OF_DAY_MS_MIN && DAY_MS % pane_ms == 0;
+    if let Some(timezone) = &w.timezone
+        && pane_ms % DAY_MS != 0
+        && !is_part
+    {
         findings
             .error(
                 timezone.span,
                 format!("windows of {} do not follow a time zone", in_words(pane_ms)),
             )
-            .help("only whole days do, as `size: 1d`: remove `timezone`");
+            .help(
+                "only whole days do, as `size: 1d`, and equal parts of a day from an hour on, as \
+                 `size: 8h`: remove `timezone`",
+            );
     }
-    if let Some(offset) = w.offset.as_ref().filter(|_| offset_ms > 0) {
+    let has_weeks = pane_ms % WEEK_MS == 0 || period_ms % WEEK_MS == 0;
+    if let Some(day) = w.week_starts.filter(|_| !has_weeks) {
         findings
-            .error(offset.0.span, "windows that follow a time zone begin at its midnight")
-            .help("remove `offset`");
+            .error(day.span, "neither windows nor periods are whole weeks")
+            .help("remove `week-starts`, or make `size` or `period` a multiple of `7d`");
     }
-    Some(())
+    let day = w.week_starts.map(|day| day.value);
+    let day = day.or(w.timezone.as_ref().map(|_| WeekDay::Monday)).filter(|_| has_weeks);
+    offset_ms.checked_add(day.map_or(0, |day| day.since_epoch() * DAY_MS))
 }
 
 /// A time zone that can be found, if one is asked for.

@@ -130,9 +130,13 @@ fn periods_differ(a: &Calendar, b: &Calendar) -> &'static str {
         (Calendar::Fixed { size_ms: a, .. }, Calendar::Fixed { size_ms: b, .. }) if a == b => {
             "begin their periods at different times"
         }
-        (Calendar::Days { days: a, .. }, Calendar::Days { days: b, .. }) if a == b => {
-            "begin their periods in different time zones"
-        }
+        (
+            Calendar::Local { size_ms: a, zone, .. },
+            Calendar::Local { size_ms: b, zone: other, .. },
+        ) if a == b => match zone == other {
+            true => "begin their periods at different times",
+            false => "begin their periods in different time zones",
+        },
         _ => "have different periods",
     }
 }
@@ -225,7 +229,7 @@ fn lasting_ms(unit: &Unit) -> i64 {
         Unit::Subject(s) => match s.period {
             Calendar::Fixed { size_ms, .. } => size_ms,
             // A day of a time zone may have more than 24 hours.
-            Calendar::Days { days, .. } => i64::from(days).saturating_add(1).saturating_mul(DAY_MS),
+            Calendar::Local { size_ms, .. } => size_ms.saturating_add(DAY_MS),
         },
     }
 }

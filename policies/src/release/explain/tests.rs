@@ -59,7 +59,7 @@ fn shop() -> ReleasePlan {
             normaliser: Normaliser::ExactV1,
             domain: "customers".into(),
             key: "releases".into(),
-            period: Calendar::Days { days: 1, zone: Zone("Europe/Berlin".into()) },
+            period: Calendar::days(1, Zone("Europe/Berlin".into())),
             missing: MissingSubject::Drop,
         }),
         schedule: Schedule {
@@ -386,5 +386,31 @@ proptest! {
         let shown: f64 = super::text::up(value).replace(',', "").parse().expect("a number");
         prop_assert!(shown >= value * (1.0 - 1e-11), "{value} shown as {shown}");
         prop_assert!(shown <= value * 1.0101 + 1e-12, "{value} shown as {shown}");
+    }
+}
+
+/// What begins when is said wherever it is not plain.
+#[test]
+fn weeks_and_shifts_say_when_they_begin() {
+    const HOUR_MS: i64 = 3_600_000;
+    let local = |hours: i64, offset: i64| Calendar::Local {
+        size_ms: hours * HOUR_MS,
+        offset_ms: offset * HOUR_MS,
+        zone: Zone("Europe/Berlin".into()),
+    };
+    let fixed = |hours: i64, offset: i64| Calendar::Fixed {
+        size_ms: hours * HOUR_MS,
+        offset_ms: offset * HOUR_MS,
+    };
+    for (calendar, words) in [
+        (local(24, 0), "one day in Europe/Berlin"),
+        (local(24, 6), "one day in Europe/Berlin, from 06:00"),
+        (local(8, 6), "8 hours in Europe/Berlin, from 06:00"),
+        (local(168, 96), "7 days in Europe/Berlin, from Monday 00:00"),
+        (local(168, 102), "7 days in Europe/Berlin, from Monday 06:00"),
+        (fixed(168, 0), "7 days, from Thursday 00:00 UTC"),
+        (fixed(24, 6), "1 day"),
+    ] {
+        assert_eq!(super::text::calendar(&calendar), words);
     }
 }

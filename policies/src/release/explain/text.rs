@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::{Accuracy, Bias, Costs, Explained, Protects, Rows, Times, Together};
 use crate::{
+    date::DAY_MS,
     plan::Decimal,
     release::{
         calendar::Calendar,
@@ -431,12 +432,42 @@ pub(super) fn counts(what: &What, plan: &ReleasePlan) -> String {
     }
 }
 
-/// `24 hours`, `one day in Europe/Berlin`.
+/// `24 hours`, `one day in Europe/Berlin`, `7 days in Europe/Berlin, from Monday 06:00`.
 pub(super) fn calendar(calendar: &Calendar) -> String {
-    match calendar {
-        Calendar::Fixed { size_ms, .. } => span(*size_ms),
-        Calendar::Days { days: 1, zone } => format!("one day in {}", zone.0),
-        Calendar::Days { days, zone } => format!("{days} days in {}", zone.0),
+    let (size_ms, offset_ms, zone) = match calendar {
+        Calendar::Fixed { size_ms, offset_ms } => (*size_ms, *offset_ms, None),
+        Calendar::Local { size_ms, offset_ms, zone } => (*size_ms, *offset_ms, Some(&*zone.0)),
+    };
+    let length = match zone {
+        Some(_) if size_ms == DAY_MS => "one day".to_owned(),
+        // A week of days, not `1 week`, as it may have an hour more or less.
+        Some(_) if size_ms % DAY_MS == 0 => format!("{} days", size_ms / DAY_MS),
+        _ => span(size_ms),
+    };
+    let minutes = offset_ms.rem_euclid(DAY_MS) / 60_000;
+    let time = format!("{:02}:{:02}", minutes / 60, minutes % 60);
+    let begins = match (size_ms % (7 * DAY_MS) == 0, zone, minutes) {
+        (true, _, _) => format!(", from {} {time}", weekday(offset_ms)),
+        (false, None, _) | (false, _, 0) => String::new(),
+        (false, Some(_), _) => format!(", from {time}"),
+    };
+    match (zone, begins.is_empty()) {
+        (Some(zone), _) => format!("{length} in {zone}{begins}"),
+        (None, true) => length,
+        (None, false) => format!("{length}{begins} UTC"),
+    }
+}
+
+/// The day so long after 1970-01-01, which was a Thursday.
+fn weekday(ms: i64) -> &'static str {
+    match ms.div_euclid(DAY_MS).rem_euclid(7) {
+        0 => "Thursday",
+        1 => "Friday",
+        2 => "Saturday",
+        3 => "Sunday",
+        4 => "Monday",
+        5 => "Tuesday",
+        _ => "Wednesday",
     }
 }
 

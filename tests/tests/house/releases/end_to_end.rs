@@ -157,6 +157,9 @@ fn covered(spec: &Spec, entries: &[Entry], contributions: &[(i64, i64)]) {
         .flatten()
         .collect();
     assert!(!contributions.is_empty());
+    // An auditor does not learn from it how many records a window had.
+    let is_rounded = |covered: &&Covered| covered.from % 1_024 == 0 && covered.to % 1_024 == 0;
+    assert!(covers.iter().all(is_rounded), "offsets are exact");
     for (partition, offset) in contributions {
         let holds = |covered: &&Covered| {
             covered.topic == spec.contributions()
