@@ -226,9 +226,10 @@ pub struct Mask {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Generalise {
-    /// RFC 3339 date or date-time text, cut to the part; or epoch milliseconds, rounded down to
-    /// its start (UTC).
-    Date(DatePart),
+    /// A date or date-time as text, cut to the part; or, if `unit` is one of time since 1970, a
+    /// number of it, rounded down to the part's start (UTC). Without such a unit a number does not
+    /// fit.
+    Date { part: DatePart, unit: EventUnit },
     /// The first `keep` characters of a postal code (spaces and dashes aside); the rest become `*`.
     Zip { keep: u8 },
     /// Network prefix lengths; output is `a.b.c.0/24` form.
@@ -411,7 +412,13 @@ impl fmt::Display for Transform {
 impl fmt::Display for Generalise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Date(part) => write!(f, "date to the {}", format!("{part:?}").to_lowercase()),
+            Self::Date { part, unit } => {
+                write!(f, "date to the {}", format!("{part:?}").to_lowercase())?;
+                match unit {
+                    EventUnit::Rfc3339 => Ok(()),
+                    unit => write!(f, ", numbers in {}", format!("{unit:?}").to_lowercase()),
+                }
+            }
             Self::Zip { keep } => write!(f, "zip, {keep} kept"),
             Self::Ip { v4, v6 } => write!(f, "ip to /{v4} and /{v6}"),
             Self::Bucket { width } => write!(f, "buckets of {width}"),

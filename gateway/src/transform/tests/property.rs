@@ -3,7 +3,7 @@
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use sluicegate_policies::Randomise;
+use sluicegate_policies::{Randomise, number::canonical};
 
 use super::*;
 use crate::transform::{
@@ -172,9 +172,18 @@ fn randomised(
     }
 }
 
+/// What a transform sees of a scalar.
+fn meaning(spelt: &str, meant: &serde_json::Value) -> String {
+    match meant {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(_) => canonical(spelt).into_owned(),
+        _ => spelt.to_owned(),
+    }
+}
+
 fn scalar(spelt: &str, field: &FieldPlan, at: usize) -> Result<Option<Doc>, ()> {
     let meant: serde_json::Value = serde_json::from_str(spelt).unwrap();
-    let text = meant.as_str().map_or_else(|| spelt.to_owned(), str::to_owned);
+    let text = meaning(spelt, &meant);
     let string = |text: &str| Ok(Some(Doc::Scalar(serde_json::to_string(text).unwrap())));
     match &field.transform {
         Transform::Drop => Ok(None),
@@ -350,7 +359,7 @@ fn first(steps: &[Step], doc: &Doc, place: &mut Vec<Place>) -> Option<String> {
         Doc::Scalar(spelt) => {
             let meant: serde_json::Value = serde_json::from_str(spelt).unwrap();
             let here = residues(steps, place).iter().any(|r| r.is_empty()) && !meant.is_null();
-            here.then(|| meant.as_str().map_or_else(|| spelt.clone(), str::to_owned))
+            here.then(|| meaning(spelt, &meant))
         }
     }
 }
