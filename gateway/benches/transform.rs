@@ -58,8 +58,8 @@ fn plan(protected: [Transform; 5]) -> Plan {
 
 fn mixed() -> Plan {
     plan([
-        Transform::Tokenize(token_use(Normaliser::EmailV1)),
-        Transform::Tokenize(token_use(Normaliser::PhoneV1)),
+        Transform::Tokenize(token_use(Normaliser::EmailV2)),
+        Transform::Tokenize(token_use(Normaliser::PhoneV2)),
         Transform::Mask(Mask { first: 1, last: 0, with: '*', email: false, length: Some(5) }),
         Transform::Generalise(Generalise::Date { part: DatePart::Year, unit: EventUnit::Rfc3339 }),
         Transform::Generalise(Generalise::Ip { v4: 24, v6: 48 }),

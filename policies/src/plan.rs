@@ -272,21 +272,22 @@ pub struct TokenUse {
     pub key: Arc<str>,
 }
 
-/// Versioned spelling rules. Changing one is a new variant, never an edit.
+/// Versioned spelling rules. Changing one is a new variant, never an edit. The scalar's text is
+/// the content of a string, or the one spelling of a number ([`crate::number::canonical`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Normaliser {
-    /// The bytes of the JSON scalar's text as they are (string content unescaped).
+    /// The text as it is.
     ExactV1,
-    /// Surrounding white space off, domain lower-case, local part as it is.
-    EmailV1,
-    /// Digits only, a leading `+` or `00` kept as `+`.
-    PhoneV1,
-    /// Digits only.
-    DigitsV1,
-    /// White space and dashes off, upper-case ASCII (IBAN, plates, document numbers).
-    CompactV1,
-    /// Surrounding white space off, inner runs to one space, lower-case.
-    NameV1,
+    /// One address: the local part in NFC, the domain in NFKC and lower case.
+    EmailV2,
+    /// One number: digits, a leading `+` or `00` as `+`, without a trunk `(0)` behind it.
+    PhoneV2,
+    /// Digits of one text that has nothing else but what joins them.
+    DigitsV2,
+    /// NFKC, upper case, white space and dashes off (IBAN, plates, document numbers).
+    CompactV2,
+    /// NFKC, folded case, inner runs of white space to one space.
+    NameV2,
 }
 
 /// Where a record of one jurisdiction goes, under one grant.

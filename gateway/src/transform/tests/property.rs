@@ -7,6 +7,7 @@ use sluicegate_policies::{Randomise, number::canonical};
 
 use super::*;
 use crate::transform::{
+    normalise::address,
     randomise::{self, Occasion, Randomiser},
     rewrite::Form,
 };
@@ -200,12 +201,7 @@ fn scalar(spelt: &str, field: &FieldPlan, at: usize) -> Result<Option<Doc>, ()> 
             string(tokenizer.token(&text, 0, &mut String::new()).unwrap().as_str())
         }
         Transform::Mask(mask) if mask.email => {
-            let (local, domain) = text.rsplit_once('@').unwrap_or_default();
-            let odd = domain.contains(|c: char| !c.is_alphanumeric() && c != '.' && c != '-');
-            let hole = format!(".{domain}.").contains("..");
-            if local.is_empty() || odd || hole || domain.len() > 253 {
-                return invalid(field);
-            }
+            let Some((local, domain)) = address(&text) else { return invalid(field) };
             string(&format!("{}@{domain}", "*".repeat(local.chars().count())))
         }
         Transform::Mask(_) => {

@@ -48,7 +48,10 @@ fn masks() {
         &[
             (r#""ada@example.com""#, r#""a**@example.com""#),
             (r#""a@example.com""#, r#""*@example.com""#),
-            (r#""a@b@example.com""#, r#""a**@example.com""#),
+            (r#""a@b@example.com""#, "-"),
+            (r#""\"a b\"@example.com""#, r#""\"****@example.com""#),
+            (r#""a@b.example, d@e.example""#, "-"),
+            (r#""Ada <ada@example.com>""#, "-"),
             (r#""no address""#, "-"),
             (r#""@example.com""#, "-"),
             (r#""x@my home is 1 Main Street""#, "-"),
@@ -294,4 +297,42 @@ fn places() {
 #[test]
 fn a_constant_that_is_no_json_redacts() {
     check(&Transform::Constant("no json".into()), &[("1", r#""[redacted]""#)]);
+}
+
+/// The question put to each transform: a text with more than one value in it, or with one in a
+/// spelling of elsewhere, is dropped whole.
+#[test]
+fn no_transform_keeps_any_of_what_it_cannot_tell() {
+    let token = |normaliser| Transform::Tokenize(TokenUse { normaliser, ..token_use() });
+    let transforms = [
+        date(DatePart::Year, EventUnit::Rfc3339),
+        date(DatePart::Hour, EventUnit::Seconds),
+        generalise(Generalise::Zip { keep: 3 }),
+        generalise(Generalise::Ip { v4: 24, v6: 48 }),
+        generalise(Generalise::Bucket { width: decimal(10, 0) }),
+        generalise(Generalise::Edges([decimal(18, 0)].into())),
+        generalise(Generalise::Bound { bottom: None, top: Some(decimal(90, 0)) }),
+        Transform::Geo(Geo::Decimals(1)),
+        Transform::Geo(Geo::Geohash(4)),
+        Transform::Mask(Mask { email: true, ..stars() }),
+        token(Normaliser::EmailV2),
+        token(Normaliser::PhoneV2),
+        token(Normaliser::DigitsV2),
+        token(Normaliser::CompactV2),
+    ];
+    let texts = [
+        r#""48,123""#,
+        r#""52.52,13.41;48.2,16.37""#,
+        r#""a@b.example, d@e.example""#,
+        r#""+49 30 1234567, +49 30 7654321""#,
+        r#""4111 1111 1111 1111; 5500 0000 0000 0004""#,
+        r#""1974-12-24, 1975-01-01""#,
+        r#""203.0.113.77|203.0.113.78""#,
+        r#""90210\n10001""#,
+        r#""1,250.00""#,
+        r#""-1,5""#,
+    ];
+    for transform in transforms {
+        check(&transform, &texts.map(|text| (text, "-")));
+    }
 }
