@@ -17,8 +17,9 @@ use sluicegate_gateway::{
     transform::{Chance, Program, Protected, RecordRef, tokenizer},
 };
 use sluicegate_policies::{
-    Categories, Category, DatePart, Decimal, FieldPath, FieldPlan, Generalise, Mask, Normaliser,
-    OnInvalid, Part, Plan, Randomise, Response, Spending, Step, TokenUse, Transform, Unlisted,
+    Categories, Category, DatePart, Decimal, EventUnit, FieldPath, FieldPlan, Generalise, Mask,
+    Normaliser, OnInvalid, Part, Plan, Randomise, Response, Spending, Step, TokenUse, Transform,
+    Unlisted,
 };
 
 const RECORD: &str = r#"{"id":4711,"email":"ada.lovelace@example.com","phone":"+44 20 7946 0958","name":"Ada Lovelace","born":"1815-12-10","ip":"203.0.113.77","order":{"sku":"AX-100-B","quantity":3,"price":129.90,"currency":"GBP"},"tags":["new","web"],"session":"d41d8cd98f00b204e9800998ecf8427e","at":"2026-05-17T12:30:00Z"}"#;
@@ -57,10 +58,10 @@ fn plan(protected: [Transform; 5]) -> Plan {
 
 fn mixed() -> Plan {
     plan([
-        Transform::Tokenize(token_use(Normaliser::EmailV1)),
-        Transform::Tokenize(token_use(Normaliser::PhoneV1)),
+        Transform::Tokenize(token_use(Normaliser::EmailV2)),
+        Transform::Tokenize(token_use(Normaliser::PhoneV2)),
         Transform::Mask(Mask { first: 1, last: 0, with: '*', email: false, length: Some(5) }),
-        Transform::Generalise(Generalise::Date(DatePart::Year)),
+        Transform::Generalise(Generalise::Date { part: DatePart::Year, unit: EventUnit::Rfc3339 }),
         Transform::Generalise(Generalise::Ip { v4: 24, v6: 48 }),
     ])
 }

@@ -226,9 +226,10 @@ pub struct Mask {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Generalise {
-    /// RFC 3339 date or date-time text, cut to the part; or epoch milliseconds, rounded down to
-    /// its start (UTC).
-    Date(DatePart),
+    /// A date or date-time as text, cut to the part; or, if `unit` is one of time since 1970, a
+    /// number of it, rounded down to the part's start (UTC). Without such a unit a number does not
+    /// fit.
+    Date { part: DatePart, unit: EventUnit },
     /// The first `keep` characters of a postal code (spaces and dashes aside); the rest become `*`.
     Zip { keep: u8 },
     /// Network prefix lengths; output is `a.b.c.0/24` form.
@@ -271,21 +272,22 @@ pub struct TokenUse {
     pub key: Arc<str>,
 }
 
-/// Versioned spelling rules. Changing one is a new variant, never an edit.
+/// Versioned spelling rules. Changing one is a new variant, never an edit. The scalar's text is
+/// the content of a string, or the one spelling of a number ([`crate::number::canonical`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Normaliser {
-    /// The bytes of the JSON scalar's text as they are (string content unescaped).
+    /// The text as it is.
     ExactV1,
-    /// Surrounding white space off, domain lower-case, local part as it is.
-    EmailV1,
-    /// Digits only, a leading `+` or `00` kept as `+`.
-    PhoneV1,
-    /// Digits only.
-    DigitsV1,
-    /// White space and dashes off, upper-case ASCII (IBAN, plates, document numbers).
-    CompactV1,
-    /// Surrounding white space off, inner runs to one space, lower-case.
-    NameV1,
+    /// One address: the local part in NFC, the domain in NFKC and lower case.
+    EmailV2,
+    /// One number: digits, a leading `+` or `00` as `+`, without a trunk `(0)` behind it.
+    PhoneV2,
+    /// Digits of one text that has nothing else but what joins them.
+    DigitsV2,
+    /// NFKC, upper case, white space and dashes off (IBAN, plates, document numbers).
+    CompactV2,
+    /// NFKC, folded case, inner runs of white space to one space.
+    NameV2,
 }
 
 /// Where a record of one jurisdiction goes, under one grant.
@@ -425,7 +427,13 @@ impl fmt::Display for Transform {
 impl fmt::Display for Generalise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Date(part) => write!(f, "date to the {}", format!("{part:?}").to_lowercase()),
+            Self::Date { part, unit } => {
+                write!(f, "date to the {}", format!("{part:?}").to_lowercase())?;
+                match unit {
+                    EventUnit::Rfc3339 => Ok(()),
+                    unit => write!(f, ", numbers in {}", format!("{unit:?}").to_lowercase()),
+                }
+            }
             Self::Zip { keep } => write!(f, "zip, {keep} kept"),
             Self::Ip { v4, v6 } => write!(f, "ip to /{v4} and /{v6}"),
             Self::Bucket { width } => write!(f, "buckets of {width}"),

@@ -55,7 +55,7 @@ pub struct Categories {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Category {
-    /// The content of a string, or the spelling of a number or boolean.
+    /// The content of a string, a boolean, or a number in its one spelling.
     pub text: Arc<str>,
     /// It is written as a JSON string.
     pub quoted: bool,

@@ -222,3 +222,25 @@ fn what_compiles_but_needs_a_look_is_a_warning() {
         ]
     );
 }
+
+#[test]
+fn a_unit_of_time_belongs_to_a_date() {
+    let generalise = |with: &str| {
+        let applies = "applies-to: { categories: [user.email] }";
+        rule(
+            "ProtectionRule",
+            &format!("{applies}\nprotect: [{{ as: generalise, with: {with} }}]\n"),
+        )
+    };
+    for unit in ["s", "ms", "us", "rfc3339"] {
+        errors(&generalise(&format!("{{ date: day, unit: {unit} }}")), &[]);
+    }
+    errors(
+        &generalise("{ zip: 3, unit: ms }"),
+        &["6: zip: `unit` says what a number means as a date / add `date`, or leave `unit` out"],
+    );
+    errors(
+        &generalise("{ date: day, unit: min }"),
+        &["6: min: `min` is not a word for this place / did you mean `ms`?"],
+    );
+}

@@ -5,13 +5,13 @@
 
 use std::borrow::Cow;
 
-use sluicegate_policies::{FieldPath, Part, Step};
+use sluicegate_policies::{FieldPath, Part, Step, number::canonical};
 
 use super::{RecordRef, program::is_json};
 use crate::json::{Kind, Malformed, Names, Scalar, Scanner, What, unescape};
 
-/// The first scalar at `path`, unescaped; a null is none. Booleans and numbers are their
-/// spelling. A header is searched without case.
+/// The first scalar at `path`, unescaped; a null is none. Booleans are their spelling, numbers
+/// their value in its one spelling. A header is searched without case.
 pub fn find<'a>(
     path: &FieldPath,
     record: RecordRef<'a>,
@@ -46,12 +46,14 @@ fn in_json<'a>(steps: &[Step], bytes: &'a [u8]) -> Result<Option<Cow<'a, str>>, 
     let places = reach(steps, vec![0]);
     let Some(scalar) = search(steps, &places, &mut scanner)? else { return Ok(None) };
     let raw = scanner.raw(scalar);
-    Ok(Some(if scalar.kind == (Kind::Text { escaped: true }) {
-        let mut text = String::with_capacity(raw.len());
-        unescape(raw, &mut text);
-        Cow::Owned(text)
-    } else {
-        Cow::Borrowed(raw)
+    Ok(Some(match scalar.kind {
+        Kind::Text { escaped: true } => {
+            let mut text = String::with_capacity(raw.len());
+            unescape(raw, &mut text);
+            Cow::Owned(text)
+        }
+        Kind::Number => canonical(raw),
+        _ => Cow::Borrowed(raw),
     }))
 }
 

@@ -3,25 +3,31 @@
 //! Must never pass on a value that it does not understand, nor more of one than asked for: a
 //! postal code that is not longer than what may be shown is hidden whole.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
-use sluicegate_policies::{DatePart, Generalise};
+use sluicegate_policies::{DatePart, EventUnit, Generalise, number::Number};
 
 use super::{
-    number::{self, Exact},
+    number,
     rewrite::{Form, Input},
 };
 
-const DAY_MS: i128 = 86_400_000;
-const HOUR_MS: i128 = 3_600_000;
-const MINUTE_MS: i128 = 60_000;
+const DAY_MINUTES: i128 = 1_440;
+const DAY_SECONDS: i128 = 86_400;
+const HOUR_SECONDS: i128 = 3_600;
+/// NAT64 prefixes of a network's own choice lie below `64:ff9b:1::/48` (RFC 8215): where in the
+/// rest the IPv4 address stands, the network knows.
+const LOCAL_NAT64_BITS: u8 = 48;
 /// No country's postal code is longer.
 const ZIP_CHARS_MAX: usize = 16;
 
 pub(super) fn generalise(how: &Generalise, input: Input<'_>, out: &mut String) -> Option<Form> {
     match how {
-        Generalise::Date(part) if input.quoted => date(*part, input.text, out),
-        Generalise::Date(part) => epoch_ms(*part, input.text, out),
+        Generalise::Date { part, .. } if input.quoted => date(*part, input.text, out),
+        Generalise::Date { part, unit } => epoch(*part, *unit, input.text, out),
         // A number has lost its leading zeros: what is left of it says more than was asked for.
         Generalise::Zip { keep } if input.quoted => zip(usize::from(*keep), input.text, out),
         Generalise::Zip { .. } => None,
@@ -32,10 +38,12 @@ pub(super) fn generalise(how: &Generalise, input: Input<'_>, out: &mut String) -
     }
 }
 
+/// Every postal code has a digit: a name or a place is none.
 fn zip(keep: usize, text: &str, out: &mut String) -> Option<Form> {
     let code = || text.chars().filter(|c| !matches!(c, ' ' | '-'));
     let count = code().count();
-    if count == 0 || count > ZIP_CHARS_MAX || !code().all(|c| c.is_ascii_alphanumeric()) {
+    let fits = |c: char| c.is_ascii_alphanumeric();
+    if count > ZIP_CHARS_MAX || !code().all(fits) || !code().any(|c| c.is_ascii_digit()) {
         return None;
     }
     let shown = if count > keep { keep } else { 0 };
@@ -47,61 +55,100 @@ fn zip(keep: usize, text: &str, out: &mut String) -> Option<Form> {
 /// An IPv4 address in IPv6's clothes is an IPv4 address.
 fn ip(v4: u8, v6: u8, text: &str, out: &mut String) -> Option<Form> {
     let address: IpAddr = text.parse().ok()?;
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
+    let embedded = match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(address) => embedded(address),
+    };
+    match (embedded, address) {
+        (Some(address), _) | (None, IpAddr::V4(address)) => {
             let keep = v4.min(32);
             let mask = u32::MAX.checked_shl(32 - u32::from(keep)).unwrap_or(0);
-            write!(out, "{}/{keep}", std::net::Ipv4Addr::from(u32::from(address) & mask)).ok()?;
+            write!(out, "{}/{keep}", Ipv4Addr::from(u32::from(address) & mask)).ok()?;
         }
-        IpAddr::V6(address) => {
-            let keep = v6.min(128);
+        (None, IpAddr::V6(address)) => {
+            let local_nat64 = address.segments().starts_with(&[0x64, 0xff9b, 1]);
+            let keep = v6.min(if local_nat64 { LOCAL_NAT64_BITS } else { 128 });
             let mask = u128::MAX.checked_shl(128 - u32::from(keep)).unwrap_or(0);
-            write!(out, "{}/{keep}", std::net::Ipv6Addr::from(u128::from(address) & mask)).ok()?;
+            write!(out, "{}/{keep}", Ipv6Addr::from(u128::from(address) & mask)).ok()?;
         }
     }
     Some(Form::Text)
 }
 
-/// Rounded down to the start of the part, in UTC; stays a number of milliseconds.
-fn epoch_ms(part: DatePart, text: &str, out: &mut String) -> Option<Form> {
-    let ms = Exact::parse(text)?.integer()?;
-    let (year, month, _) = civil(ms.div_euclid(DAY_MS))?;
-    let start = match part {
-        DatePart::Hour => ms.div_euclid(HOUR_MS) * HOUR_MS,
-        DatePart::Day => ms.div_euclid(DAY_MS) * DAY_MS,
-        DatePart::Month => days(year, month, 1) * DAY_MS,
-        DatePart::Quarter => days(year, (month - 1) / 3 * 3 + 1, 1) * DAY_MS,
-        DatePart::Year => days(year, 1, 1) * DAY_MS,
+/// The IPv4 address of the host that an IPv6 address stands for, where the address itself says so.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
+    match address.segments() {
+        // `::` and `::1` are addresses of their own.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        // IPv4-compatible and IPv4-mapped (RFC 4291 2.5.5), IPv4-translated (RFC 2765 2.1).
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => {
+            v4(high, low)
+        }
+        // NAT64 (RFC 6052 2.1).
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        // 6to4 (RFC 3056).
+        [0x2002, high, low, ..] => v4(high, low),
+        // Teredo (RFC 4380 4): the client, with its bits turned.
+        [0x2001, 0, _, _, _, _, high, low] => v4(!high, !low),
+        // ISATAP (RFC 5214 6.1).
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => v4(high, low),
+        _ => None,
+    }
+}
+
+/// Rounded down to the start of the part, in UTC; stays a whole number of the same unit.
+fn epoch(part: DatePart, unit: EventUnit, text: &str, out: &mut String) -> Option<Form> {
+    let second = match unit {
+        EventUnit::Rfc3339 => return None,
+        EventUnit::Seconds => 1,
+        EventUnit::Millis => 1_000,
+        EventUnit::Micros => 1_000_000,
     };
-    write!(out, "{start}").ok()?;
+    let seconds = Number::parse(text)?.floor(0).div_euclid(second);
+    let (year, month, _) = civil(seconds.div_euclid(DAY_SECONDS))?;
+    let start = match part {
+        DatePart::Hour => seconds.div_euclid(HOUR_SECONDS) * HOUR_SECONDS,
+        DatePart::Day => seconds.div_euclid(DAY_SECONDS) * DAY_SECONDS,
+        DatePart::Month => days(year, month, 1) * DAY_SECONDS,
+        DatePart::Quarter => days(year, (month - 1) / 3 * 3 + 1, 1) * DAY_SECONDS,
+        DatePart::Year => days(year, 1, 1) * DAY_SECONDS,
+    };
+    write!(out, "{}", start * second).ok()?;
     Some(Form::Literal)
 }
 
-/// A date, or a date-time, which is first brought to UTC, so that one instant gives one text
-/// however it is spelt. An hour is written as `2024-05-17T11:00:00Z`; a date has none.
+/// A date, a part of one (`1974`, `1974-12`), or a date-time. Years to days are those that are
+/// written: a birthday does not move with an offset. An hour is brought to UTC, so that one
+/// instant gives one text, `2024-05-17T11:00:00Z`. What is coarser than asked stays as it is.
 fn date(part: DatePart, text: &str, out: &mut String) -> Option<Form> {
-    let (date, time) = match text.split_at_checked(10)? {
-        (date, "") => (date, None),
-        (date, time) => (date, Some(time)),
+    let (date, time) = text.split_at_checked(10).unwrap_or((text, ""));
+    let minutes = match time {
+        "" => None,
+        time => Some(minutes_utc(time)?),
     };
-    let [year, month, day] = fields(date, "-", [4, 2, 2])?;
-    if !(1..=12).contains(&month) || !(1..=month_days(year, month)).contains(&day) {
+    let (year, month, day) = match date.len() {
+        4 => fields(date, "-", [4]).map(|[year]| (year, None, None))?,
+        7 => fields(date, "-", [4, 2]).map(|[year, month]| (year, Some(month), None))?,
+        _ => fields(date, "-", [4, 2, 2]).map(|[y, month, day]| (y, Some(month), Some(day)))?,
+    };
+    let days_in = month_days(year, month.unwrap_or(1));
+    if !(1..=12).contains(&month.unwrap_or(1)) || !(1..=days_in).contains(&day.unwrap_or(1)) {
         return None;
     }
-    let minutes = match time {
-        Some(time) => Some(minutes_utc(time)?),
-        None => None,
-    };
-    let instant = days(year, month, day) * DAY_MS + minutes.unwrap_or(0) * MINUTE_MS;
-    let (year, month, day) = civil(instant.div_euclid(DAY_MS))?;
-    let written = match part {
-        DatePart::Year => write!(out, "{year:04}"),
-        DatePart::Quarter => write!(out, "{year:04}-Q{}", (month - 1) / 3 + 1),
-        DatePart::Month => write!(out, "{year:04}-{month:02}"),
-        DatePart::Day => write!(out, "{year:04}-{month:02}-{day:02}"),
-        DatePart::Hour => {
-            minutes?;
-            let hour = instant.rem_euclid(DAY_MS) / HOUR_MS;
+    let written = match (part, month, day, minutes) {
+        (DatePart::Year, ..) | (_, None, ..) => write!(out, "{year:04}"),
+        (DatePart::Quarter, Some(month), ..) => write!(out, "{year:04}-Q{}", (month - 1) / 3 + 1),
+        (DatePart::Month, Some(month), ..) | (_, Some(month), None, _) => {
+            write!(out, "{year:04}-{month:02}")
+        }
+        (DatePart::Day, Some(month), Some(day), _) | (_, Some(month), Some(day), None) => {
+            write!(out, "{year:04}-{month:02}-{day:02}")
+        }
+        (DatePart::Hour, Some(month), Some(day), Some(minutes)) => {
+            let day = days(year, month, day) + minutes.div_euclid(DAY_MINUTES);
+            let (year, month, day) = civil(day)?;
+            let hour = minutes.rem_euclid(DAY_MINUTES) / 60;
             write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:00:00Z")
         }
     };

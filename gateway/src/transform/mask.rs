@@ -1,19 +1,13 @@
 //! Partial masks. Must never show a value because it was short, nor an e-mail's domain when it
-//! is not one.
+//! is not one address.
 
 use sluicegate_policies::Mask;
 
-use super::rewrite::Form;
-
-/// The longest name DNS knows.
-const DOMAIN_BYTES_MAX: usize = 253;
+use super::{normalise::address, rewrite::Form};
 
 pub(super) fn mask(mask: Mask, text: &str, out: &mut String) -> Option<Form> {
     if mask.email {
-        let (local, domain) = text.rsplit_once('@')?;
-        if local.is_empty() || !is_domain(domain) {
-            return None;
-        }
+        let (local, domain) = address(text)?;
         stretch(mask, local, out);
         out.push('@');
         out.push_str(domain);
@@ -31,11 +25,4 @@ fn stretch(mask: Mask, text: &str, out: &mut String) {
     out.extend(text.chars().take(first));
     out.extend(std::iter::repeat_n(mask.with, mask.length.map_or(hidden, usize::from)));
     out.extend(text.chars().skip(count - last));
-}
-
-/// What follows the `@` is shown, so that it has to be a domain and not a sentence.
-fn is_domain(text: &str) -> bool {
-    let fits = |c: char| c.is_alphanumeric() || c == '-';
-    text.len() <= DOMAIN_BYTES_MAX
-        && text.split('.').all(|label| !label.is_empty() && label.chars().all(fits))
 }

@@ -21,11 +21,11 @@ use std::sync::{
 
 use ring::rand::SecureRandom;
 use sluicegate_policies::{
-    Categories, Category, Numeric, Randomise, Response, Spending, label_start,
+    Categories, Category, Numeric, Randomise, Response, Spending, label_start, number::Number,
 };
 use zeroize::Zeroizing;
 
-use super::{number::Exact, rewrite::Form};
+use super::{number::write_fixed, rewrite::Form};
 use crate::{
     ambient::NoChance,
     keys::{self, KeyError, Keyring, Secret},
@@ -254,13 +254,14 @@ impl Randomiser {
                 Some(Form::Text)
             }
             How::Numeric(n) => {
-                let number = text.and_then(Exact::parse).and_then(|e| e.units(u32::from(n.scale)));
+                let number =
+                    text.and_then(Number::parse).map(|number| number.round(n.scale.into()));
                 let clamped = number.map(|u| u.clamp(i128::from(n.lo), i128::from(n.hi)));
                 let clamped = clamped.and_then(|u| i64::try_from(u).ok()).or(n.other)?;
                 let mut coins = self.coins(clamped, place)?;
                 let noise = discrete_laplace(n.noise, &mut coins);
-                Exact::new(i128::from(clamped).saturating_add(noise), u32::from(n.scale))
-                    .write(draft)?;
+                let noisy = i128::from(clamped).saturating_add(noise);
+                write_fixed(noisy, u32::from(n.scale), draft)?;
                 Some(Form::Literal)
             }
         }

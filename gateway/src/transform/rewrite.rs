@@ -35,7 +35,7 @@ pub(super) enum Action {
     Randomise(Box<Randomiser>),
 }
 
-/// A scalar that is not null: the content of a string, or the spelling of a number or boolean.
+/// A scalar that is not null: the content of a string, a boolean, or a number in its one spelling.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
     pub text: &'a str,

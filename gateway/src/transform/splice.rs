@@ -4,9 +4,9 @@
 //! Must never write anything but valid JSON, and never let a container through because one of
 //! its parents was allowed: each scalar is decided on its own.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use sluicegate_policies::{RefusalCode, Unlisted};
+use sluicegate_policies::{RefusalCode, Unlisted, number::canonical};
 
 use super::{
     Refused, Scratch,
@@ -243,14 +243,16 @@ impl<'p> Splice<'p, '_, '_> {
         }
         let raw = self.scan.raw(scalar);
         let quoted = matches!(scalar.kind, Kind::Text { .. });
-        let text = if scalar.kind == (Kind::Text { escaped: true }) {
-            self.unescaped.clear();
-            unescape(raw, self.unescaped);
-            self.unescaped.as_str()
-        } else {
-            raw
+        let text = match scalar.kind {
+            Kind::Text { escaped: true } => {
+                self.unescaped.clear();
+                unescape(raw, self.unescaped);
+                Cow::Borrowed(self.unescaped.as_str())
+            }
+            Kind::Number => canonical(raw),
+            _ => Cow::Borrowed(raw),
         };
-        let input = Input { text, quoted };
+        let input = Input { text: &text, quoted };
         let place = Place { occasion: self.occasion, offset: scalar.start };
         let form = field.action.rewrite(input, index, self.draft, self.normal, self.tokens, place);
         self.put(form, scalar.start, scalar.end, field)

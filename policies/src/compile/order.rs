@@ -9,7 +9,7 @@
 
 use crate::{
     model::order,
-    plan::{Decimal, Generalise, Geo, Mask, TokenUse, Transform},
+    plan::{Decimal, EventUnit, Generalise, Geo, Mask, TokenUse, Transform},
 };
 
 /// Whether `a` shows nothing that `b` does not show.
@@ -79,7 +79,9 @@ fn token(a: &TokenUse, b: &TokenUse) -> bool {
 
 fn generalise(a: &Generalise, b: &Generalise) -> bool {
     match (a, b) {
-        (Generalise::Date(a), Generalise::Date(b)) => a <= b,
+        (Generalise::Date { part: a, unit: x }, Generalise::Date { part: b, unit: y }) => {
+            a <= b && (x == y || *x == EventUnit::Rfc3339)
+        }
         (Generalise::Zip { keep: a }, Generalise::Zip { keep: b }) => a <= b,
         (Generalise::Ip { v4: a, v6: x }, Generalise::Ip { v4: b, v6: y }) => a <= b && x <= y,
         (Generalise::Bucket { width: a }, Generalise::Bucket { width: b }) => {
@@ -133,10 +135,15 @@ mod tests {
         }))
     }
 
+    fn bucket(digits: i64) -> Transform {
+        Transform::Generalise(Generalise::Bucket { width: Decimal { digits, scale: 0 } })
+    }
+
+    fn date(part: DatePart, unit: EventUnit) -> Transform {
+        Transform::Generalise(Generalise::Date { part, unit })
+    }
+
     fn all() -> Vec<Transform> {
-        let bucket = |digits| {
-            Transform::Generalise(Generalise::Bucket { width: Decimal { digits, scale: 0 } })
-        };
         vec![
             Transform::Keep,
             Transform::Drop,
@@ -149,8 +156,10 @@ mod tests {
             token("a", "global"),
             token("a", "dataset=x"),
             token("b", "global"),
-            Transform::Generalise(Generalise::Date(DatePart::Year)),
-            Transform::Generalise(Generalise::Date(DatePart::Day)),
+            date(DatePart::Year, EventUnit::Rfc3339),
+            date(DatePart::Day, EventUnit::Rfc3339),
+            date(DatePart::Day, EventUnit::Seconds),
+            date(DatePart::Day, EventUnit::Millis),
             bucket(10),
             bucket(20),
             bucket(25),
@@ -199,12 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn a_date_whose_unit_is_declared_shows_more_and_two_units_do_not_compare() {
+        let day = |unit| date(DatePart::Day, unit);
+        let text = day(EventUnit::Rfc3339);
+        assert_eq!(stricter(&text, &day(EventUnit::Millis)), Some(&text));
+        assert!(stricter(&day(EventUnit::Seconds), &day(EventUnit::Millis)).is_none());
+    }
+
+    #[test]
     fn families_do_not_mix() {
         assert!(stricter(&token("a", "global"), &mask(0, 0)).is_none());
         assert!(stricter(&token("a", "global"), &token("b", "global")).is_none());
         assert_eq!(stricter(&mask(0, 0), &mask(0, 4)), Some(&mask(0, 0)));
-        let (ten, twenty) = (&all()[13], &all()[14]);
+        let (ten, twenty) = (&bucket(10), &bucket(20));
         assert_eq!(stricter(ten, twenty), Some(twenty));
-        assert!(stricter(twenty, &all()[15]).is_none());
+        assert!(stricter(twenty, &bucket(25)).is_none());
     }
 }

@@ -9,7 +9,10 @@ use serde::{
 };
 
 use super::{Number, PathKey};
-use crate::source::{Located, Text};
+use crate::{
+    plan::EventUnit,
+    source::{Located, Text},
+};
 
 /// Totals of a dataset that are published with noise, window by window, so that no subject's
 /// presence can be told from them. What a release may cost each subject is fixed here.
@@ -440,6 +443,17 @@ pub(crate) enum EventUnitWord {
     Us,
     /// Text: `2026-12-01T09:00:00Z`.
     Rfc3339,
+}
+
+impl From<EventUnitWord> for EventUnit {
+    fn from(word: EventUnitWord) -> Self {
+        match word {
+            EventUnitWord::S => Self::Seconds,
+            EventUnitWord::Ms => Self::Millis,
+            EventUnitWord::Us => Self::Micros,
+            EventUnitWord::Rfc3339 => Self::Rfc3339,
+        }
+    }
 }
 
 /// What becomes of the records of a dataset that releases count.

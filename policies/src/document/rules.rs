@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
-use super::Scope;
+use super::{EventUnitWord, Scope};
 use crate::source::{Located, Text};
 
 /// Who may, or may not, publish or read which data for which purpose. What no rule allows is
@@ -163,6 +163,9 @@ pub(crate) struct With {
     pub(crate) scope: Option<Scope>,
     /// `generalise`: cut a date to this part.
     pub(crate) date: Option<DateWord>,
+    /// `generalise`: what a number means as a date: `s`, `ms` or `us` since 1970. Without it
+    /// (`rfc3339`) only a text is a date, and a number does not fit.
+    pub(crate) unit: Option<EventUnitWord>,
     /// `generalise`: keep this many characters of a postal code.
     #[schemars(range(min = 0, max = 12))]
     pub(crate) zip: Option<u8>,

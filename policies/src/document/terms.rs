@@ -346,15 +346,15 @@ fn first_epoch() -> u32 {
 pub(crate) enum NormaliserWord {
     /// As it is.
     Exact,
-    /// Surrounding white space off, the domain in lower case.
+    /// One address; the domain without case, text in Unicode's normal form.
     Email,
-    /// Digits, and a leading `+`.
+    /// One number: digits, and a leading `+`.
     Phone,
-    /// Digits only.
+    /// Digits of one number.
     Digits,
     /// White space and dashes off, capitals: IBAN, plates, document numbers.
     Compact,
-    /// White space tidied, lower case.
+    /// White space tidied, case folded, text in Unicode's normal form.
     Name,
 }
 

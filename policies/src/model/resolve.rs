@@ -273,11 +273,11 @@ fn token_domain(model: &mut Model, name: &Text, t: &TokenDomain, findings: &mut 
     }
     let normaliser = match t.normalise {
         NormaliserWord::Exact => Normaliser::ExactV1,
-        NormaliserWord::Email => Normaliser::EmailV1,
-        NormaliserWord::Phone => Normaliser::PhoneV1,
-        NormaliserWord::Digits => Normaliser::DigitsV1,
-        NormaliserWord::Compact => Normaliser::CompactV1,
-        NormaliserWord::Name => Normaliser::NameV1,
+        NormaliserWord::Email => Normaliser::EmailV2,
+        NormaliserWord::Phone => Normaliser::PhoneV2,
+        NormaliserWord::Digits => Normaliser::DigitsV2,
+        NormaliserWord::Compact => Normaliser::CompactV2,
+        NormaliserWord::Name => Normaliser::NameV2,
     };
     let key = t.key.value.as_str().into();
     let rotation = t.rotation.as_ref();

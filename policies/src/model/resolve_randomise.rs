@@ -7,6 +7,7 @@ use super::resolve_transform::{decimal, order};
 use crate::{
     diagnostic::Findings,
     document::{MethodWord, Number, With},
+    number::canonical,
     path,
     plan::{
         CATEGORIES_MAX, CLAMP_MAX, Categories, Category, Decimal, EPSILON_MAX, Randomise, Response,
@@ -121,7 +122,7 @@ fn category(value: &Value) -> Option<Category> {
     match value {
         Value::String(text) => Some(Category { text: text.as_str().into(), quoted: true }),
         Value::Number(_) | Value::Bool(_) => {
-            Some(Category { text: value.to_string().into(), quoted: false })
+            Some(Category { text: canonical(&value.to_string()).into(), quoted: false })
         }
         _ => None,
     }

@@ -4,7 +4,7 @@ use super::{Model, Template, resolve_randomise::randomise};
 use crate::{
     diagnostic::Findings,
     document::{DateWord, Number, Otherwise, Protect, TransformWord, With},
-    plan::{DatePart, Decimal, Generalise, Geo, Mask, Transform},
+    plan::{DatePart, Decimal, EventUnit, Generalise, Geo, Mask, Transform},
     source::{Located, Span},
 };
 
@@ -65,6 +65,7 @@ fn check_settings(word: TransformWord, w: &With, span: Span, findings: &mut Find
         ("domain", w.domain.is_some(), &[Tokenize, Randomise]),
         ("scope", w.scope.is_some(), &[Tokenize]),
         ("date", w.date.is_some(), &[Generalise]),
+        ("unit", w.unit.is_some(), &[Generalise]),
         ("zip", w.zip.is_some(), &[Generalise]),
         ("ip", w.ip.is_some(), &[Generalise]),
         ("bucket", w.bucket.is_some(), &[Generalise]),
@@ -170,7 +171,14 @@ fn generalise(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Gener
         return None;
     }
     if let Some(part) = w.date {
-        return Some(Generalise::Date(date_part(part)));
+        let unit = w.unit.map_or(EventUnit::Rfc3339, EventUnit::from);
+        return Some(Generalise::Date { part: date_part(part), unit });
+    }
+    if w.unit.is_some() {
+        findings
+            .error(span, "`unit` says what a number means as a date")
+            .help("add `date`, or leave `unit` out");
+        return None;
     }
     if let Some(keep) = w.zip {
         return Some(Generalise::Zip { keep });

@@ -82,11 +82,11 @@ impl Form {
         self.path(path);
         self.tag(match normaliser {
             Normaliser::ExactV1 => 0,
-            Normaliser::EmailV1 => 1,
-            Normaliser::PhoneV1 => 2,
-            Normaliser::DigitsV1 => 3,
-            Normaliser::CompactV1 => 4,
-            Normaliser::NameV1 => 5,
+            Normaliser::EmailV2 => 6,
+            Normaliser::PhoneV2 => 7,
+            Normaliser::DigitsV2 => 8,
+            Normaliser::CompactV2 => 9,
+            Normaliser::NameV2 => 10,
         });
         self.text(domain);
         self.text(key);

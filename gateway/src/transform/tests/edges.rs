@@ -206,7 +206,7 @@ fn find_takes_the_first_scalar() {
     assert_eq!(find("**.c").as_deref(), Some("DE"));
     assert_eq!(find("a.c"), None);
     assert_eq!(find("a.n"), None);
-    assert_eq!(find("n").as_deref(), Some("7.50"));
+    assert_eq!(find("n").as_deref(), Some("7.5"));
     assert_eq!(find("t").as_deref(), Some("true"));
     assert_eq!(find("*.c.x").as_deref(), Some("1"));
     assert_eq!(find("header:x-country").as_deref(), Some("FR"));

@@ -3,10 +3,11 @@
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use sluicegate_policies::Randomise;
+use sluicegate_policies::{Randomise, number::canonical};
 
 use super::*;
 use crate::transform::{
+    normalise::address,
     randomise::{self, Occasion, Randomiser},
     rewrite::Form,
 };
@@ -172,9 +173,18 @@ fn randomised(
     }
 }
 
+/// What a transform sees of a scalar.
+fn meaning(spelt: &str, meant: &serde_json::Value) -> String {
+    match meant {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(_) => canonical(spelt).into_owned(),
+        _ => spelt.to_owned(),
+    }
+}
+
 fn scalar(spelt: &str, field: &FieldPlan, at: usize) -> Result<Option<Doc>, ()> {
     let meant: serde_json::Value = serde_json::from_str(spelt).unwrap();
-    let text = meant.as_str().map_or_else(|| spelt.to_owned(), str::to_owned);
+    let text = meaning(spelt, &meant);
     let string = |text: &str| Ok(Some(Doc::Scalar(serde_json::to_string(text).unwrap())));
     match &field.transform {
         Transform::Drop => Ok(None),
@@ -191,12 +201,7 @@ fn scalar(spelt: &str, field: &FieldPlan, at: usize) -> Result<Option<Doc>, ()> 
             string(tokenizer.token(&text, 0, &mut String::new()).unwrap().as_str())
         }
         Transform::Mask(mask) if mask.email => {
-            let (local, domain) = text.rsplit_once('@').unwrap_or_default();
-            let odd = domain.contains(|c: char| !c.is_alphanumeric() && c != '.' && c != '-');
-            let hole = format!(".{domain}.").contains("..");
-            if local.is_empty() || odd || hole || domain.len() > 253 {
-                return invalid(field);
-            }
+            let Some((local, domain)) = address(&text) else { return invalid(field) };
             string(&format!("{}@{domain}", "*".repeat(local.chars().count())))
         }
         Transform::Mask(_) => {
@@ -350,7 +355,7 @@ fn first(steps: &[Step], doc: &Doc, place: &mut Vec<Place>) -> Option<String> {
         Doc::Scalar(spelt) => {
             let meant: serde_json::Value = serde_json::from_str(spelt).unwrap();
             let here = residues(steps, place).iter().any(|r| r.is_empty()) && !meant.is_null();
-            here.then(|| meant.as_str().map_or_else(|| spelt.clone(), str::to_owned))
+            here.then(|| meaning(spelt, &meant))
         }
     }
 }

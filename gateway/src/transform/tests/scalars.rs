@@ -1,7 +1,7 @@
 //! Each transform by table: a JSON scalar in, a JSON scalar out. `-`: it does not fit, and is
 //! dropped.
 
-use sluicegate_policies::{DatePart, Decimal, Generalise, Geo};
+use sluicegate_policies::{DatePart, Decimal, EventUnit, Generalise, Geo};
 
 use super::*;
 
@@ -34,6 +34,8 @@ fn masks() {
             (r#""äöü€""#, r#""ä**€""#),
             (r#""\"x\\""#, r#""\"*\\""#),
             ("12345", r#""1***5""#),
+            ("12345.0", r#""1***5""#),
+            ("1.2345e4", r#""1***5""#),
             ("true", r#""t**e""#),
         ],
     );
@@ -46,7 +48,10 @@ fn masks() {
         &[
             (r#""ada@example.com""#, r#""a**@example.com""#),
             (r#""a@example.com""#, r#""*@example.com""#),
-            (r#""a@b@example.com""#, r#""a**@example.com""#),
+            (r#""a@b@example.com""#, "-"),
+            (r#""\"a b\"@example.com""#, r#""\"****@example.com""#),
+            (r#""a@b.example, d@e.example""#, "-"),
+            (r#""Ada <ada@example.com>""#, "-"),
             (r#""no address""#, "-"),
             (r#""@example.com""#, "-"),
             (r#""x@my home is 1 Main Street""#, "-"),
@@ -55,48 +60,92 @@ fn masks() {
     );
 }
 
+fn date(part: DatePart, unit: EventUnit) -> Transform {
+    generalise(Generalise::Date { part, unit })
+}
+
 #[test]
-fn dates() {
+fn dates_are_those_that_are_written() {
     let rows = [
-        (DatePart::Year, r#""2024""#, "1704067200000"),
-        (DatePart::Quarter, r#""2024-Q2""#, "1711929600000"),
-        (DatePart::Month, r#""2024-05""#, "1714521600000"),
-        (DatePart::Day, r#""2024-05-16""#, "1715817600000"),
-        (DatePart::Hour, r#""2024-05-16T23:00:00Z""#, "1715900400000"),
+        (DatePart::Year, r#""2024""#, r#""2024""#, r#""1974""#),
+        (DatePart::Quarter, r#""2024-Q2""#, r#""2024-Q2""#, r#""1974-Q4""#),
+        (DatePart::Month, r#""2024-05""#, r#""2024-05""#, r#""1974-12""#),
+        (DatePart::Day, r#""2024-05-17""#, r#""2024-05-17""#, r#""1974-12""#),
+        (DatePart::Hour, r#""2024-05-16T23:00:00Z""#, r#""2024-05-17""#, r#""1974-12""#),
     ];
-    for (part, text, ms) in rows {
+    for (part, moment, day, month) in rows {
         check(
-            &generalise(Generalise::Date(part)),
+            &date(part, EventUnit::Millis),
             &[
-                (r#""2024-05-17T01:30:59.123+02:00""#, text),
-                (r#""2024-05-16t23:30:59z""#, text),
-                ("1715902259123", ms),
-                ("1.715902259123e12", ms),
-                ("1.5", "-"),
-                ("1e400", "-"),
+                (r#""2024-05-17T01:30:59.123+02:00""#, moment),
+                (r#""2024-05-17""#, day),
+                (r#""1974-12""#, month),
+                (r#""1974""#, r#""1974""#),
                 (r#""1715902259123""#, "-"),
                 (r#""2024-02-30""#, "-"),
                 (r#""2023-02-29""#, "-"),
                 (r#""2024-13-01""#, "-"),
+                (r#""2024-13""#, "-"),
                 (r#""2024-05-17T24:00:00Z""#, "-"),
                 (r#""2024-05-17T10:00:00""#, "-"),
                 (r#""2024-05-17T10:00:00.Z""#, "-"),
-                (r#""0000-01-01T00:00:00+00:01""#, "-"),
+                (r#""2024-05-17 or 18""#, "-"),
                 (r#""17.05.2024""#, "-"),
+                (r#""1974-1""#, "-"),
+                (r#""197""#, "-"),
+                (r#""+974""#, "-"),
                 (r#""""#, "-"),
                 ("true", "-"),
             ],
         );
     }
-    check(&generalise(Generalise::Date(DatePart::Hour)), &[(r#""2024-05-17""#, "-")]);
     check(
-        &generalise(Generalise::Date(DatePart::Day)),
+        &date(DatePart::Year, EventUnit::Rfc3339),
         &[
-            (r#""2024-02-29""#, r#""2024-02-29""#),
-            (r#""2000-01-01T00:30:00+01:00""#, r#""1999-12-31""#),
-            ("-1", "-86400000"),
+            (r#""1990-01-01T00:00:00+02:00""#, r#""1990""#),
+            (r#""1990-12-31T23:30:00-05:00""#, r#""1990""#),
         ],
     );
+    check(
+        &date(DatePart::Hour, EventUnit::Rfc3339),
+        &[
+            (r#""2024-05-16t23:30:59z""#, r#""2024-05-16T23:00:00Z""#),
+            (r#""1999-12-31T23:30:00-01:00""#, r#""2000-01-01T00:00:00Z""#),
+            (r#""0000-01-01T00:00:00+00:01""#, "-"),
+        ],
+    );
+}
+
+#[test]
+fn a_number_is_a_time_only_in_a_declared_unit() {
+    let rows = [
+        (DatePart::Year, "1704067200"),
+        (DatePart::Quarter, "1711929600"),
+        (DatePart::Month, "1714521600"),
+        (DatePart::Day, "1715817600"),
+        (DatePart::Hour, "1715900400"),
+    ];
+    for (part, seconds) in rows {
+        let (ms, us) = (format!("{seconds}000"), format!("{seconds}000000"));
+        check(
+            &date(part, EventUnit::Seconds),
+            &[("1715902259", seconds), ("1715902259.123", seconds), ("1.715902259e9", seconds)],
+        );
+        check(
+            &date(part, EventUnit::Millis),
+            &[("1715902259123", &ms), ("1.715902259123e12", &ms), ("1715902259123.0", &ms)],
+        );
+        check(&date(part, EventUnit::Micros), &[("1715902259123456", &us)]);
+        // No calendar has these: milliseconds that were declared as seconds, too.
+        for too_far in ["1e400", "-1e400", "1e999999999"] {
+            check(&date(part, EventUnit::Micros), &[(too_far, "-")]);
+        }
+        check(&date(part, EventUnit::Seconds), &[("1715902259123", "-")]);
+        for number in ["1715902259", "1715902259123", "1974", "0"] {
+            check(&date(part, EventUnit::Rfc3339), &[(number, "-")]);
+        }
+    }
+    check(&date(DatePart::Day, EventUnit::Millis), &[("-1", "-86400000"), ("-0.5", "-86400000")]);
 }
 
 #[test]
@@ -111,6 +160,7 @@ fn postal_codes_and_addresses() {
             (r#""12""#, r#""**""#),
             (r#""""#, "-"),
             (r#""somewhere in London""#, "-"),
+            (r#""London""#, "-"),
             ("2139", "-"),
         ],
     );
@@ -120,9 +170,28 @@ fn postal_codes_and_addresses() {
             (r#""203.0.113.77""#, r#""203.0.113.0/24""#),
             (r#""2001:db8:1:2::3""#, r#""2001:db8:1::/48""#),
             (r#""::ffff:203.0.113.77""#, r#""203.0.113.0/24""#),
+            // The same host behind IPv4-compatible, translated, NAT64, 6to4, Teredo and ISATAP.
+            (r#""::203.0.113.77""#, r#""203.0.113.0/24""#),
+            (r#""::ffff:0:203.0.113.77""#, r#""203.0.113.0/24""#),
+            (r#""64:ff9b::203.0.113.77""#, r#""203.0.113.0/24""#),
+            (r#""2002:cb00:714d::1""#, r#""203.0.113.0/24""#),
+            (r#""2001:0:c000:201:8000:63bf:34ff:8eb2""#, r#""203.0.113.0/24""#),
+            (r#""2001:db8::5efe:cb00:714d""#, r#""203.0.113.0/24""#),
+            (r#""fe80::200:5efe:203.0.113.77""#, r#""203.0.113.0/24""#),
+            (r#""64:ff9b:1:cb00:71:4d00::""#, r#""64:ff9b:1::/48""#),
+            (r#""::1""#, r#""::/48""#),
+            (r#""203.0.113.77, 203.0.113.78""#, "-"),
+            (r#""fe80::1%eth0""#, "-"),
             (r#""203.0.113.77:80""#, "-"),
             (r#""203.0.113""#, "-"),
             ("1", "-"),
+        ],
+    );
+    check(
+        &generalise(Generalise::Ip { v4: 24, v6: 128 }),
+        &[
+            (r#""64:ff9b:1:cb00:71:4d00::""#, r#""64:ff9b:1::/48""#),
+            (r#""2002:cb00:714d::1""#, r#""203.0.113.0/24""#),
         ],
     );
     check(
@@ -145,8 +214,11 @@ fn numbers() {
             ("9007199254740993", r#""9007199254740990-9007199254741000""#),
             (r#""34""#, r#""30-40""#),
             ("1e400", "-"),
-            ("1e-400", "-"),
+            ("1e999999999", "-"),
+            ("1e-400", r#""0-10""#),
+            ("-1e-999999999", r#""-10-0""#),
             ("0e400", r#""0-10""#),
+            (r#""34,5""#, "-"),
             (r#""0x10""#, "-"),
             (r#""01""#, "-"),
             ("true", "-"),
@@ -162,6 +234,8 @@ fn numbers() {
             ("18", r#""18-65.5""#),
             ("65.5", r#""65.5+""#),
             ("1e3", r#""65.5+""#),
+            ("1e400", r#""65.5+""#),
+            ("-1e400", r#""<18""#),
         ],
     );
     check(&generalise(Generalise::Edges(Box::default())), &[("1", "-")]);
@@ -172,7 +246,7 @@ fn numbers() {
             ("18.00", "18.00"),
             ("9.1e1", "90"),
             (r#""120""#, r#""90""#),
-            ("1e400", "-"),
+            ("1e400", "90"),
             (r#""old""#, "-"),
         ],
     );
@@ -184,13 +258,24 @@ fn places() {
         &Transform::Geo(Geo::Decimals(2)),
         &[
             ("52.52437", "52.52"),
-            ("-0.00999", "0.00"),
+            ("-0.00999", "0"),
             ("-52.529", "-52.52"),
             ("5.252437e1", "52.52"),
             ("52", "52"),
+            ("52.5", "52.5"),
             ("181", "-"),
+            ("180.0000000000000000000000000000000000000000001", "-"),
+            ("-1e400", "-"),
             (r#""52.52437, -13.41053""#, r#""52.52,-13.41""#),
-            (r#""91,0""#, "-"),
+            (r#""91.0,0""#, "-"),
+            (r#""52.00437,13.00053""#, r#""52, 13""#),
+            (r#""52, 13""#, r#""52, 13""#),
+            (r#""52.524,13""#, r#""52.52,13""#),
+            // One coordinate with a decimal comma, for all that can be told.
+            (r#""48,123""#, "-"),
+            (r#""48,123 ""#, "-"),
+            (r#""48,123,16,371""#, "-"),
+            (r#""48.123 16.371""#, "-"),
             (r#""1,2,3""#, "-"),
             (r#""here""#, "-"),
         ],
@@ -202,6 +287,8 @@ fn places() {
             (r#""u33dc0cpke4h""#, r#""u33dc""#),
             (r#""u3""#, r#""u3""#),
             (r#""a house""#, "-"),
+            (r#""52123456""#, "-"),
+            (r#""Meyer""#, "-"),
             ("333", "-"),
         ],
     );
@@ -210,4 +297,42 @@ fn places() {
 #[test]
 fn a_constant_that_is_no_json_redacts() {
     check(&Transform::Constant("no json".into()), &[("1", r#""[redacted]""#)]);
+}
+
+/// The question put to each transform: a text with more than one value in it, or with one in a
+/// spelling of elsewhere, is dropped whole.
+#[test]
+fn no_transform_keeps_any_of_what_it_cannot_tell() {
+    let token = |normaliser| Transform::Tokenize(TokenUse { normaliser, ..token_use() });
+    let transforms = [
+        date(DatePart::Year, EventUnit::Rfc3339),
+        date(DatePart::Hour, EventUnit::Seconds),
+        generalise(Generalise::Zip { keep: 3 }),
+        generalise(Generalise::Ip { v4: 24, v6: 48 }),
+        generalise(Generalise::Bucket { width: decimal(10, 0) }),
+        generalise(Generalise::Edges([decimal(18, 0)].into())),
+        generalise(Generalise::Bound { bottom: None, top: Some(decimal(90, 0)) }),
+        Transform::Geo(Geo::Decimals(1)),
+        Transform::Geo(Geo::Geohash(4)),
+        Transform::Mask(Mask { email: true, ..stars() }),
+        token(Normaliser::EmailV2),
+        token(Normaliser::PhoneV2),
+        token(Normaliser::DigitsV2),
+        token(Normaliser::CompactV2),
+    ];
+    let texts = [
+        r#""48,123""#,
+        r#""52.52,13.41;48.2,16.37""#,
+        r#""a@b.example, d@e.example""#,
+        r#""+49 30 1234567, +49 30 7654321""#,
+        r#""4111 1111 1111 1111; 5500 0000 0000 0004""#,
+        r#""1974-12-24, 1975-01-01""#,
+        r#""203.0.113.77|203.0.113.78""#,
+        r#""90210\n10001""#,
+        r#""1,250.00""#,
+        r#""-1,5""#,
+    ];
+    for transform in transforms {
+        check(&transform, &texts.map(|text| (text, "-")));
+    }
 }

@@ -23,9 +23,8 @@ use super::{DatasetFacts, Id, JurisdictionFacts, Model, domain::head, resolve::t
 use crate::{
     diagnostic::Findings,
     document::{
-        AccountingWord, DatasetBudget, DatasetSpec, Document, EventTimeSpec, EventUnitWord,
-        FloorWord, IfBlocked, MissingWord, Mode, ReleaseSpec, Spec, SubjectSpec, UnitForm,
-        UnlistedWord,
+        AccountingWord, DatasetBudget, DatasetSpec, Document, EventTimeSpec, FloorWord, IfBlocked,
+        MissingWord, Mode, ReleaseSpec, Spec, SubjectSpec, UnitForm, UnlistedWord,
     },
     path,
     plan::{EventTime, EventUnit, FieldPath, OnInvalid, Records, Unlisted},
@@ -96,12 +95,7 @@ pub(super) fn event_time(
     dataset: &DatasetSpec,
     findings: &mut Findings<'_>,
 ) -> Option<EventTime> {
-    let unit = match e.unit {
-        EventUnitWord::S => EventUnit::Seconds,
-        EventUnitWord::Ms => EventUnit::Millis,
-        EventUnitWord::Us => EventUnit::Micros,
-        EventUnitWord::Rfc3339 => EventUnit::Rfc3339,
-    };
+    let unit = EventUnit::from(e.unit);
     let path = single(&e.field, findings)?;
     let listed = dataset.fields.keys().map(|listed| listed.0.value.as_str());
     let known = |p: &str| path::parse(p).is_ok_and(|p| path::overlap(&p, &path));
