@@ -411,8 +411,6 @@ impl Flow {
     }
 }
 
-}
-
 fn lost_plan() -> Stopped {
     Stopped::Refused(refuse_lost_plan())
 }
