@@ -33,7 +33,7 @@ use crate::{
 use judge::refuse_lost_plan;
 
 pub use crate::account::Keyed;
-pub(crate) use judge::Judge;
+pub(crate) use judge::{Judge, NotAccepted};
 
 const POLICY_CHANGED: &str =
     "the policy changed after the request was interrupted; publish again under a new key";
