@@ -35,7 +35,7 @@ use self::judge::refuse_lost_plan;
 
 pub use self::permit::Permitted;
 pub use crate::account::Keyed;
-pub(crate) use judge::Judge;
+pub(crate) use judge::{Judge, NotAccepted};
 
 const POLICY_CHANGED: &str =
     "the policy changed after the request was interrupted; publish again under a new key";

@@ -24,7 +24,7 @@ use self::reasons::Reasons;
 use crate::{
     contribute::{Contributor, Moment},
     decide::Snapshot,
-    flow::Judge,
+    flow::{Judge, NotAccepted},
     listen::body,
     record::{Record, RequestId, Uncounted},
     release::{
@@ -241,7 +241,7 @@ impl Reading<'_> {
         };
         let accepted = match self.judge.accept(record) {
             Ok(accepted) => accepted,
-            Err((refused, _)) => {
+            Err(NotAccepted { refused, .. }) => {
                 let (code, pointer) = (refused.code.as_str(), refused.pointer.as_deref());
                 self.reasons.refused(code, line, pointer, &refused.detail);
                 return Ok(());

@@ -37,6 +37,13 @@ pub(crate) struct Accepted<'a> {
     copies: Vec<Protected>,
 }
 
+/// One that it does not.
+pub(crate) struct NotAccepted {
+    pub(crate) refused: Refused,
+    /// The source that it declares, as far as it was read.
+    source: Vec<(Arc<str>, String)>,
+}
+
 impl Accepted<'_> {
     /// Whether a region may hold the record at all.
     pub(crate) fn may_be_held_in(&self, region: &str) -> bool {
@@ -67,7 +74,7 @@ impl<'a> Judge<'a> {
             |refused, source| Judged { fate: Fate::Refuse(refused), source, not_counted: vec![] };
         let accepted = match self.accept(record) {
             Ok(accepted) => accepted,
-            Err((why, source)) => return refused(why, source),
+            Err(NotAccepted { refused: why, source }) => return refused(why, source),
         };
         let (mut brought, mut not_counted) = (Vec::new(), Vec::new());
         if let Err(why) = self.contribute(&accepted, &mut brought, &mut not_counted) {
@@ -87,17 +94,13 @@ impl<'a> Judge<'a> {
 
     /// Whether a record may come in: it is classified, has a route, and each delivery's program
     /// takes it. The copies of a dataset that is kept for releases only are thrown away by the
-    /// caller: they were made to know that they can be made. A refusal has the declared source.
-    #[expect(clippy::type_complexity, reason = "what a refusal keeps of its record")]
-    pub(crate) fn accept(
-        &mut self,
-        record: Record,
-    ) -> Result<Accepted<'a>, (Refused, Vec<(Arc<str>, String)>)> {
+    /// caller: they were made to know that they can be made.
+    pub(crate) fn accept(&mut self, record: Record) -> Result<Accepted<'a>, NotAccepted> {
         let classified = classify::classify(record, self.grant, &self.snapshot.table)
-            .map_err(|refused| (refused, Vec::new()))?;
+            .map_err(|refused| NotAccepted { refused, source: Vec::new() })?;
         match self.copies(&classified) {
             Ok((route, copies)) => Ok(Accepted { classified, route, copies }),
-            Err(refused) => Err((refused, classified.source)),
+            Err(refused) => Err(NotAccepted { refused, source: classified.source }),
         }
     }
 
