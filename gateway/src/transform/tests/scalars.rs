@@ -252,6 +252,24 @@ fn numbers() {
     );
 }
 
+/// What sums and event times read.
+#[test]
+fn a_number_in_fixed_point_is_rounded_down_and_the_nearest_that_fits() {
+    for (text, expected) in [
+        ("12.5", Some(1250)),
+        (" 12.509 ", Some(1250)),
+        ("-0.001", Some(-1)),
+        ("1e-400", Some(0)),
+        ("1e30", Some(i64::MAX)),
+        ("1e400", Some(i64::MAX)),
+        ("-1e999999999", Some(i64::MIN)),
+        ("12,50", None),
+        ("$12", None),
+    ] {
+        assert_eq!(fixed_point(text, 2), expected, "{text}");
+    }
+}
+
 #[test]
 fn places() {
     check(
