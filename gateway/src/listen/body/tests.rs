@@ -37,6 +37,16 @@ fn what_is_wrong_is_said_without_values() {
 }
 
 #[test]
+fn a_header_twice_in_an_object_is_refused_and_in_pairs_it_is_not() {
+    for twice in [r#"{"a":"1","a":"2"}"#, r#"{"a":"1","b":"","\u0061":"2"}"#, r#"{"a":1}"#, "[1]"] {
+        assert_eq!(refusal(&format!(r#"{{"value":1,"headers":{twice}}}"#)), HEADERS, "{twice}");
+    }
+    let pairs = json_body(r#"{"value":1,"headers":[["a","1"],["b",""],["a","2"]]}"#).unwrap();
+    let values: Vec<_> = pairs.records[0].headers.iter().map(|(_, v)| &v[..]).collect();
+    assert_eq!(values, [&b"1"[..], b"", b"2"]);
+}
+
+#[test]
 fn cloudevents_in_all_three_forms_agree() {
     let structured = Bytes::from_static(
         br#"{"specversion":"1.0","id":"7","source":"/s","type":"t","datacontenttype":"application/json","data":{"a":1}}"#,
