@@ -1,6 +1,7 @@
 //! Any bytes as a record's value, key and header, under one of a few plans: no panic, nothing
-//! accepted that serde_json refuses, nothing written that is not JSON, and a second application
-//! of a plan that only tokenises changes nothing.
+//! accepted that serde_json refuses, nothing written that is not JSON, a second application of a
+//! plan that only tokenises changes nothing, and a planted name of a member or header never comes
+//! out where unlisted things do not stay.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -17,6 +18,9 @@ use sluicegate_policies::{
 };
 
 const KEYRING: &str = "keys: {main: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=}";
+
+/// A name that no plan contains.
+const PLANTED: &str = "alice.smith@corp.example";
 
 static PROGRAMS: LazyLock<Vec<Program>> = LazyLock::new(|| {
     let keys = FileKeyring::parse(KEYRING).expect("a keyring");
@@ -40,6 +44,7 @@ fuzz_target!(|data: &[u8]| {
     if bytes.is_empty() {
         return;
     }
+    plant(program, bytes, choice == KEEPS_UNLISTED);
     assert!(serde_json::from_slice::<serde_json::Value>(bytes).is_ok());
     assert!(json::validate(&out.value).is_ok());
     assert!(serde_json::from_slice::<serde_json::Value>(&out.value).is_ok());
@@ -49,6 +54,27 @@ fuzz_target!(|data: &[u8]| {
         assert!(program.apply(again, &mut out).is_ok() && out.value == once);
     }
 });
+
+/// The place of the plan with `unlisted: keep`.
+const KEEPS_UNLISTED: usize = 1;
+
+/// The value under planted names, beside itself and beside empty containers.
+fn plant(program: &Program, bytes: &[u8], keeps: bool) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let value = format!(
+        "{{\"a\":{{\"{PLANTED}\":{text},\"n\":{{\"{PLANTED}\":{{}}}}}},\"{PLANTED}\":[{{}},{text}],\"c\":{text}}}"
+    );
+    let headers = [(PLANTED.to_owned(), b"x".to_vec())];
+    let record = RecordRef { key: Some(value.as_bytes()), headers: &headers, value: value.as_bytes() };
+    let mut out = Protected::default();
+    if keeps || text.contains(PLANTED) || program.apply(record, &mut out).is_err() {
+        return;
+    }
+    let shows = |bytes: &[u8]| bytes.windows(PLANTED.len()).any(|w| w == PLANTED.as_bytes());
+    assert!(!shows(&out.value) && !out.key.as_deref().is_some_and(shows));
+    assert!(out.headers.is_empty());
+    assert!(json::validate(&out.value).is_ok());
+}
 
 fn mixed(unlisted: Unlisted) -> Plan {
     let member = |name: &str| Step::Member(name.into());
@@ -61,12 +87,20 @@ fn mixed(unlisted: Unlisted) -> Plan {
         entry(&[member("d"), Step::AnyMember, member("e")], Transform::Redact),
         entry(&[Step::AnyDepth, member("f")], Transform::Drop),
     ];
-    Plan { fields: fields.into(), unlisted, rules: Box::default() }
+    let names = ["b", "n"].map(Into::into).into();
+    Plan { fields: fields.into(), unlisted, names, rules: Box::default() }
 }
 
 fn tokens_only() -> Plan {
     let all = entry(&[Step::AnyDepth], Transform::Tokenize(token_use()));
-    Plan { fields: [all].into(), unlisted: Unlisted::Drop, rules: Box::default() }
+    let mut names = all.clone();
+    names.path.part = Part::Name;
+    Plan {
+        fields: [all, names].into(),
+        unlisted: Unlisted::Drop,
+        names: Box::default(),
+        rules: Box::default(),
+    }
 }
 
 fn entry(steps: &[Step], transform: Transform) -> FieldPlan {

@@ -53,7 +53,12 @@ fn plan(protected: [Transform; 5]) -> Plan {
         ["id", "order.**", "tags.**", "at"].iter().map(|p| field(p, Transform::Keep)).collect();
     let paths = ["email", "phone", "name", "born", "ip"];
     fields.extend(paths.iter().zip(protected).map(|(p, t)| field(p, t)));
-    Plan { fields: fields.into(), unlisted: Unlisted::Drop, rules: Box::default() }
+    Plan {
+        fields: fields.into(),
+        unlisted: Unlisted::Drop,
+        names: Box::default(),
+        rules: Box::default(),
+    }
 }
 
 fn mixed() -> Plan {

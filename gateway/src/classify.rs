@@ -91,8 +91,10 @@ fn source(record: &Record, dataset: &Dataset) -> Result<Vec<(Arc<str>, String)>,
 }
 
 fn find<'a>(path: &FieldPath, record: &'a Record) -> Result<Option<Cow<'a, str>>, Refused> {
-    transform::find(path, crate::flow::record_ref(record))
-        .map_err(|malformed| invalid(None, &malformed.to_string()))
+    transform::find(path, crate::flow::record_ref(record)).map_err(|malformed| {
+        let header = matches!(path.part, Part::Header(_)).then(|| path.written.to_string());
+        invalid(header, &malformed.to_string())
+    })
 }
 
 /// The place as a JSON pointer (RFC 6901) where the path names one place; else as it was written.

@@ -1,5 +1,6 @@
 //! What someone should look at, though it compiles.
 
+mod names;
 mod releases;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ pub(crate) fn lint(documents: &[Document], model: &Model, at: UnixMillis, f: &mu
         }
     }
     dead(model, f);
+    names::names(model, f);
     mechanisms(model, at, f);
     let table = compile::build(model, BundleDigest([0; 32]), at);
     oracles(model, &table, f);

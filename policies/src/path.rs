@@ -7,7 +7,7 @@ const STEPS_MAX: usize = 32;
 
 /// What to tell an author whose path cannot be read.
 pub(crate) const HELP: &str = "paths look like `customer.email`, `items[].sku`, `*.id`, \
-    `**.login`, `key:`, `key:customer.id`, `header:x-user`; an odd name stands in quotes: \
+    `**.login`, `key:`, `key:customer.id`, `header:x-user`, `name:readings.*`; an odd name stands in quotes: \
     `'first name'.value`";
 
 /// Reads a path, or says in words what is wrong with it.
@@ -16,11 +16,18 @@ pub(crate) fn parse(text: &str) -> Result<FieldPath, String> {
         (Part::Key, rest)
     } else if let Some(name) = text.strip_prefix("header:") {
         return header(text, name);
+    } else if let Some(rest) = text.strip_prefix("name:") {
+        (Part::Name, rest)
     } else {
         (Part::Value, text)
     };
     let whole_key = part == Part::Key && rest.is_empty();
     let steps = if whole_key { Vec::new() } else { steps(rest)? };
+    if part == Part::Name && !steps.last().is_some_and(is_wildcard) {
+        return Err(format!(
+            "`{text}` does not end in `*` or `**`: a name that the path writes is no value"
+        ));
+    }
     Ok(FieldPath { part, steps: steps.into(), written: text.into() })
 }
 
@@ -107,6 +114,11 @@ fn quoted_name(text: &str) -> Result<(Step, &str), String> {
     Err("a quote `'` is not closed in the path".to_owned())
 }
 
+/// Whether the step stands for members of any name.
+pub(crate) fn is_wildcard(step: &Step) -> bool {
+    matches!(step, Step::AnyMember | Step::AnyDepth)
+}
+
 /// Whether some place in some record is matched by both paths.
 pub(crate) fn overlap(a: &FieldPath, b: &FieldPath) -> bool {
     a.part == b.part && meet(&a.steps, &b.steps)
@@ -163,6 +175,8 @@ mod tests {
         assert_eq!(steps("**.'it''s, odd'"), [Step::AnyDepth, m("it's, odd")]);
         assert_eq!(steps("key:"), []);
         assert_eq!(parse("header:X-User").unwrap().part, Part::Header("x-user".into()));
+        assert_eq!(steps("name:a.*"), [m("a"), Step::AnyMember]);
+        assert_eq!(parse("name:**").unwrap().part, Part::Name);
     }
 
     #[test]
@@ -174,6 +188,10 @@ mod tests {
         assert_eq!(why("'open"), "a quote `'` is not closed in the path");
         assert_eq!(why("a'b"), "a `.` is missing before `'b`");
         assert_eq!(why("header:a b"), "`a b` is not the name of a header");
+        assert_eq!(
+            why("name:*.b"),
+            "`name:*.b` does not end in `*` or `**`: a name that the path writes is no value"
+        );
         assert_eq!(why("**.**.x"), "`**.**` says the same as `**`");
     }
 
@@ -189,5 +207,6 @@ mod tests {
         assert!(!meets("a", "a.b"));
         assert!(!meets("items[].sku", "items.*.sku"));
         assert!(!meets("key:a", "a"));
+        assert!(!meets("name:a.*", "a.*"));
     }
 }

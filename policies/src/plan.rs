@@ -117,6 +117,9 @@ pub enum Part {
     Key,
     /// Written `header:NAME`; names are compared without case.
     Header(Arc<str>),
+    /// Written `name:readings.*`: of the value, not the members that the path's last wildcard
+    /// stands for but their names.
+    Name,
 }
 
 /// One step of a path into JSON.
@@ -148,8 +151,12 @@ pub struct Plan {
     /// Sorted so that of several entries that match one place, the **last** is the most
     /// protective, and is the one to apply. (Incomparable overlaps do not compile.)
     pub fields: Box<[FieldPlan]>,
-    /// What happens to a scalar that no entry matches.
+    /// What happens to a scalar that no entry matches, and to a member whose name only wildcards
+    /// match and no entry for [`Part::Name`].
     pub unlisted: Unlisted,
+    /// Names of members that are words of the format, and so no data wherever a wildcard matches
+    /// them. Sorted, each once. What a path writes at a place is no data there either.
+    pub names: Box<[Arc<str>]>,
     /// Every rule that shaped this plan, sorted, once each.
     pub rules: Box<[RuleName]>,
 }

@@ -320,7 +320,8 @@ impl<'t> Grant<'t> {
         // INVARIANT: plan 0 exists and drops everything; see `compile::route::Plans::new`.
         static NOTHING: std::sync::LazyLock<Arc<Plan>> = std::sync::LazyLock::new(|| {
             let (fields, rules) = (Box::default(), Box::default());
-            Arc::new(Plan { fields, unlisted: crate::plan::Unlisted::Drop, rules })
+            let (unlisted, names) = (crate::plan::Unlisted::Drop, Box::default());
+            Arc::new(Plan { fields, unlisted, names, rules })
         });
         self.table.plans.get(id as usize).map_or((0, &*NOTHING), |p| (id, p))
     }

@@ -621,8 +621,28 @@ fn rows_must_not_name_people() {
     told(
         &[("field: campaign", "field: mail")],
         &[
-            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`",
+            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`, or, if it numbers no people, say so in a `because` of `keys`",
         ],
+    );
+}
+
+/// The author knows better than a name's last word, but not better than the rest of the policy.
+#[test]
+fn a_because_lets_a_field_be_a_row_that_only_its_name_makes_an_identifier() {
+    let keys = |field: &str| format!("field: {field}, because: it numbers campaigns");
+    told(&[("field: campaign", &keys("mail"))], &[]);
+    let public = "values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`";
+    told(
+        &[("field: campaign", &keys("contact"))],
+        &[&format!(
+            "E r11: contact: `contact` looks like an identifier: its category is `user.email` / {public}"
+        )],
+    );
+    told(
+        &[("field: campaign", "field: mail, because: \" \"")],
+        &[&format!(
+            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / {public}, or, if it numbers no people, say so in a `because` of `keys`"
+        )],
     );
 }
 

@@ -19,10 +19,19 @@ pub const DEPTH_MAX: usize = 64;
 
 /// Why bytes are not the JSON we accept, and where. Holds no byte of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} at byte {offset}")]
+#[error("{what}{}", self.place())]
 pub struct Malformed {
     pub offset: usize,
     pub what: What,
+}
+
+impl Malformed {
+    fn place(&self) -> String {
+        match self.what {
+            What::DuplicateHeader => String::new(),
+            _ => format!(" at byte {}", self.offset),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +52,9 @@ pub enum What {
     Surrogate,
     #[error("a second member of the same name")]
     DuplicateMember,
+    /// Of a record, not of a JSON text.
+    #[error("a second header of the same name")]
+    DuplicateHeader,
     #[error("nesting deeper than 64")]
     TooDeep,
     #[error("more text after the value")]
@@ -90,6 +102,9 @@ pub struct Member {
     /// Just behind the `{` or `,` before it.
     pub lead: usize,
     pub name: Name,
+    /// Where the name stands in the text, quotes included.
+    pub start: usize,
+    pub end: usize,
 }
 
 /// A cursor that only moves forward and stands, between calls, on the first byte of something.
@@ -190,12 +205,12 @@ impl<'a, 's> Scanner<'a, 's> {
         let Kind::Text { escaped } = name.kind else {
             return Err(Malformed { offset: name.start, what: What::Unexpected });
         };
-        let raw = self.raw(name);
-        let name = self.names.add(raw, name.start.saturating_add(1), escaped);
+        let (raw, Scalar { start, end, .. }) = (self.raw(name), name);
+        let name = self.names.add(raw, start.saturating_add(1), escaped);
         self.space();
         self.expect(b':')?;
         self.space();
-        Ok(Some(Member { lead, name }))
+        Ok(Some(Member { lead, name, start, end }))
     }
 
     pub fn open_array(&mut self) -> Result<Array, Malformed> {

@@ -138,31 +138,26 @@ fn place(error: &serde_json::Error) -> Unreadable {
 struct Envelope<'a> {
     #[serde(borrow, default)]
     key: Option<&'a RawValue>,
-    #[serde(default)]
-    headers: Headers,
+    #[serde(borrow, default)]
+    headers: Option<&'a RawValue>,
     #[serde(borrow)]
     value: &'a RawValue,
 }
 
+const HEADERS: &str = "`headers` is an object of strings with each name once, or an array of \
+    `[name, value]` pairs";
+
 /// An object of strings, or an array of `[name, value]` pairs where names repeat.
-#[derive(Deserialize, Default)]
-#[serde(from = "HeaderShape")]
-struct Headers(Vec<(String, String)>);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum HeaderShape {
-    Object(std::collections::BTreeMap<String, String>),
-    Pairs(Vec<(String, String)>),
-}
-
-impl From<HeaderShape> for Headers {
-    fn from(shape: HeaderShape) -> Self {
-        Self(match shape {
-            HeaderShape::Object(map) => map.into_iter().collect(),
-            HeaderShape::Pairs(pairs) => pairs,
-        })
+fn pairs(raw: &RawValue) -> Result<Vec<(String, String)>, Unreadable> {
+    let shape = |_: serde_json::Error| unreadable(HEADERS);
+    if !raw.get().starts_with('{') {
+        return serde_json::from_str(raw.get()).map_err(shape);
     }
+    let members = ordered(raw.get()).map_err(|_| unreadable(HEADERS))?;
+    let pair = |(name, value): (String, &RawValue)| {
+        serde_json::from_str(value.get()).map(|value| (name, value)).map_err(shape)
+    };
+    members.into_iter().map(pair).collect()
 }
 
 const ENVELOPE: &str =
@@ -177,7 +172,7 @@ fn record(body: &Bytes, text: &str) -> Result<Record, Unreadable> {
 fn opened(body: &Bytes, envelope: Envelope<'_>) -> Result<Record, Unreadable> {
     Ok(Record {
         key: envelope.key.and_then(|key| scalar_or_json(body, key)),
-        headers: headers(envelope.headers.0)?,
+        headers: headers(envelope.headers.map(pairs).transpose()?.unwrap_or_default())?,
         value: json(body, envelope.value),
     })
 }

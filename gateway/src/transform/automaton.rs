@@ -16,6 +16,14 @@ const ROW_OTHER: usize = 0;
 pub(super) const ROW_EACH: usize = 1;
 const ROWS_FIXED: usize = 2;
 
+/// A path and the entry of the plan that it belongs to.
+pub(super) struct Path<'p> {
+    pub field: usize,
+    pub steps: &'p [Step],
+    /// The entry is about the names of the members at the path, not about their values.
+    pub of_name: bool,
+}
+
 pub(super) struct Automaton {
     /// Words in one set.
     words: usize,
@@ -25,31 +33,38 @@ pub(super) struct Automaton {
     /// The bits that stand before a `**`: they also stay.
     stays: Box<[u64]>,
     accepts: Box<[u64]>,
+    /// The same for entries that are about a member's name.
+    accepts_name: Box<[u64]>,
+    /// The bits that move by a name that their path writes.
+    literal: Box<[u64]>,
     /// The bits from which something inside an object or array can be reached.
     into_object: Box<[u64]>,
     into_array: Box<[u64]>,
     /// The plan's entry that a bit belongs to; ascending.
     field_of_bit: Box<[usize]>,
     names: Box<[Arc<str>]>,
+    /// For each of `names`, whether it is a word of the format: it is no data anywhere.
+    words_of_format: Box<[bool]>,
     /// Open addressing by [`json::hash`]; 0 is free, otherwise the place in `names` plus one.
     slots: Box<[u32]>,
 }
 
 impl Automaton {
-    /// `paths` by ascending entry of the plan.
-    pub(super) fn new(paths: &[(usize, &[Step])]) -> Self {
-        let paths: Vec<(usize, Vec<&Step>)> =
-            paths.iter().map(|(field, steps)| (*field, collapse(steps))).collect();
+    /// `paths` by ascending entry of the plan; `format`: names that are no data.
+    pub(super) fn new(paths: &[Path<'_>], format: &[Arc<str>]) -> Self {
+        let paths: Vec<(usize, Vec<&Step>, bool)> =
+            paths.iter().map(|p| (p.field, collapse(p.steps), p.of_name)).collect();
         let mut names: Vec<Arc<str>> = paths
             .iter()
-            .flat_map(|(_, steps)| steps)
+            .flat_map(|(_, steps, _)| steps)
             .filter_map(
                 |step| if let Step::Member(name) = step { Some(name.clone()) } else { None },
             )
+            .chain(format.iter().cloned())
             .collect();
         names.sort_unstable();
         names.dedup();
-        let bits: usize = paths.iter().map(|(_, steps)| steps.len() + 1).sum();
+        let bits: usize = paths.iter().map(|(_, steps, _)| steps.len() + 1).sum();
         let words = bits.div_ceil(64).max(1);
         let empty = || vec![0u64; words].into_boxed_slice();
         let mut new = Self {
@@ -58,14 +73,17 @@ impl Automaton {
             rows: vec![0; (names.len() + ROWS_FIXED) * words].into(),
             stays: empty(),
             accepts: empty(),
+            accepts_name: empty(),
+            literal: empty(),
             into_object: empty(),
             into_array: empty(),
-            field_of_bit: paths.iter().flat_map(|(f, s)| vec![*f; s.len() + 1]).collect(),
+            field_of_bit: paths.iter().flat_map(|(f, s, _)| vec![*f; s.len() + 1]).collect(),
+            words_of_format: names.iter().map(|name| format.contains(name)).collect(),
             slots: slots(&names),
             names: names.into(),
         };
         let mut bit = 0;
-        for (_, steps) in &paths {
+        for (_, steps, of_name) in &paths {
             set(&mut new.start, bit);
             if let Some(Step::AnyDepth) = steps.first() {
                 set(&mut new.start, bit + 1);
@@ -74,7 +92,7 @@ impl Automaton {
                 new.add(step, bit);
                 bit += 1;
             }
-            set(&mut new.accepts, bit);
+            set(if *of_name { &mut new.accepts_name } else { &mut new.accepts }, bit);
             bit += 1;
         }
         new
@@ -87,6 +105,7 @@ impl Automaton {
                 let place = self.names.binary_search(name).unwrap_or_default();
                 let row = base(place + ROWS_FIXED);
                 set(&mut self.rows, row + bit);
+                set(&mut self.literal, bit);
                 set(&mut self.into_object, bit);
             }
             Step::AnyMember => {
@@ -161,11 +180,41 @@ impl Automaton {
         }
     }
 
+    /// Whether the policy itself writes this member's name: at this place in a path, or as a word
+    /// of the format. Any other name is data. (The step was made.)
+    #[inline]
+    pub(super) fn is_written(&self, sets: &[u64], level: usize, row: usize) -> bool {
+        let Some(place) = row.checked_sub(ROWS_FIXED) else { return false };
+        if self.words_of_format.get(place).is_some_and(|word| *word) {
+            return true;
+        }
+        let moves = self.rows.get(row * self.words..).unwrap_or_default();
+        let mut bits = self.set_of(sets, level).iter().zip(moves).zip(&self.literal);
+        bits.any(|((set, moves), literal)| set & moves & literal != 0)
+    }
+
+    /// Whether some entry matches at this level or may match below it.
+    #[inline]
+    pub(super) fn is_alive(&self, sets: &[u64], level: usize) -> bool {
+        self.set_of(sets, level).iter().any(|word| *word != 0)
+    }
+
     /// The last of the plan's entries that match the place of this level.
     #[inline]
     pub(super) fn matched(&self, sets: &[u64], level: usize) -> Option<usize> {
+        self.last(sets, level, &self.accepts)
+    }
+
+    /// The last of the plan's entries that match the name of the member at this level.
+    #[inline]
+    pub(super) fn matched_name(&self, sets: &[u64], level: usize) -> Option<usize> {
+        self.last(sets, level, &self.accepts_name)
+    }
+
+    #[inline]
+    fn last(&self, sets: &[u64], level: usize, accepts: &[u64]) -> Option<usize> {
         let set = self.set_of(sets, level);
-        let words = set.iter().zip(&self.accepts).enumerate().rev();
+        let words = set.iter().zip(accepts).enumerate().rev();
         let (word, hits) =
             words.map(|(i, (set, accepts))| (i, set & accepts)).find(|(_, hits)| *hits != 0)?;
         let bit = word * 64 + hits.ilog2() as usize;

@@ -11,7 +11,7 @@ use super::{RecordRef, program::is_json};
 use crate::json::{Kind, Malformed, Names, Scalar, Scanner, What, unescape};
 
 /// The first scalar at `path`, unescaped; a null is none. Booleans are their spelling, numbers
-/// their value in its one spelling. A header is searched without case.
+/// their value in its one spelling. A header is searched without case, and must not be there twice.
 pub fn find<'a>(
     path: &FieldPath,
     record: RecordRef<'a>,
@@ -27,11 +27,19 @@ pub fn find<'a>(
             Some(_) => Ok(None),
         },
         Part::Header(name) if whole => {
+            if is_repeated(name, record.headers) {
+                return Err(Malformed { offset: 0, what: What::DuplicateHeader });
+            }
             let named = record.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
             named.map(|(_, value)| text(value)).transpose()
         }
-        Part::Header(_) => Ok(None),
+        Part::Header(_) | Part::Name => Ok(None),
     }
+}
+
+/// Whether more than one header has this name.
+pub(super) fn is_repeated(name: &str, headers: &[(String, Vec<u8>)]) -> bool {
+    headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).nth(1).is_some()
 }
 
 fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Malformed> {

@@ -13,7 +13,9 @@
 //!   and clients add headers of their own.
 //! - A key is JSON if it starts with `{`, `[` or `"` and is well-formed; any other key, and each
 //!   header, is a text for the path without steps, and becomes a text without quotes.
-//! - A value of which nothing is left becomes the JSON text `null`, never the empty body: that
+//! - A container of which nothing is kept goes with its name; the value as a whole becomes `{}` or
+//!   `[]`. A dropped element of a list leaves `null`.
+//! - A value that is dropped itself becomes the JSON text `null`, never the empty body: that
 //!   would delete the key's record from a compacted topic. An empty body stays empty.
 
 mod automaton;

@@ -11,7 +11,7 @@ use sluicegate_policies::{
 
 use super::{
     Protected, RecordRef, Refused, Scratch,
-    automaton::Automaton,
+    automaton::{self, Automaton},
     find,
     randomise::{Chance, Occasion, Place, RANDOMISED_HEADER, Randomiser, is_label_of},
     rewrite::{Action, Form, Input},
@@ -39,6 +39,8 @@ pub struct Program {
     subjects: Box<[FieldPath]>,
     /// A header for each randomised field.
     labels: Box<[(String, Vec<u8>)]>,
+    /// Headers that the plan reads: of two of one name nobody could say which one counts.
+    read_once: Box<[Arc<str>]>,
 }
 
 /// An entry of the plan.
@@ -94,6 +96,7 @@ impl Program {
                 .last(),
             headers: headers(plan),
             chance: draws_afresh(plan).then(|| chance.clone()),
+            read_once: read_once(plan, &subjects),
             subjects,
             labels: labels(plan),
         })
@@ -111,6 +114,7 @@ impl Program {
     /// than one.
     pub fn apply_copy(&self, record: RecordRef<'_>, out: &mut Protected) -> Result<(), Refused> {
         out.clear();
+        self.read_once(record)?;
         self.begin(record, &mut out.scratch.occasion);
         let done = self
             .apply_value(record.value, out)
@@ -124,6 +128,14 @@ impl Program {
             Err(_) => out.clear(),
         }
         done
+    }
+
+    fn read_once(&self, record: RecordRef<'_>) -> Result<(), Refused> {
+        let twice = self.read_once.iter().find(|name| find::is_repeated(name, record.headers));
+        twice.map_or(Ok(()), |name| {
+            let malformed = Malformed { offset: 0, what: What::DuplicateHeader };
+            Err(Fault::from(malformed).refused(&format!("header:{name}")))
+        })
     }
 
     fn begin(&self, record: RecordRef<'_>, occasion: &mut Occasion) {
@@ -309,8 +321,29 @@ fn labels(plan: &Plan) -> Box<[(String, Vec<u8>)]> {
 }
 
 fn automaton(plan: &Plan, part: &Part) -> Automaton {
-    let of_part = entries(plan).filter(|(_, field)| field.path.part == *part);
-    Automaton::new(&of_part.map(|(i, field)| (i, &*field.path.steps)).collect::<Vec<_>>())
+    let paths = entries(plan).filter_map(|(i, entry)| {
+        let of_name = entry.path.part == Part::Name && *part == Part::Value;
+        let steps = &*entry.path.steps;
+        (of_name || entry.path.part == *part).then_some(automaton::Path {
+            field: i,
+            steps,
+            of_name,
+        })
+    });
+    Automaton::new(&paths.collect::<Vec<_>>(), &plan.names)
+}
+
+/// Each once. The gateway's own labels repeat.
+fn read_once(plan: &Plan, subjects: &[FieldPath]) -> Box<[Arc<str>]> {
+    let paths = plan.fields.iter().map(|field| &field.path).chain(subjects);
+    let headers = paths.filter_map(|path| match &path.part {
+        Part::Header(name) if !name.eq_ignore_ascii_case(RANDOMISED_HEADER) => Some(name.clone()),
+        _ => None,
+    });
+    let mut names: Vec<Arc<str>> = headers.collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into()
 }
 
 /// The path names a whole text: it has no steps, or only `**`.

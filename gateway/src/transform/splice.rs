@@ -2,9 +2,13 @@
 //! What stays is copied in stretches as long as possible, bytes as they stand.
 //!
 //! Must never write anything but valid JSON, and never let a container through because one of
-//! its parents was allowed: each scalar is decided on its own.
+//! its parents was allowed: each scalar is decided on its own, and so is each name that the policy
+//! does not itself write.
+//!
+//! What is written of a container before it is known whether anything of it is kept is taken back
+//! by cutting the output to where it began: the text is still read once.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use sluicegate_policies::{RefusalCode, Unlisted, number::canonical};
 
@@ -16,9 +20,9 @@ use super::{
     rewrite::{Action, Form, Input},
     token::Token,
 };
-use crate::json::{DEPTH_MAX, Kind, Malformed, Scanner, unescape, write_string};
+use crate::json::{DEPTH_MAX, Kind, Malformed, Member, Scanner, unescape, write_string};
 
-/// What became of a value. INVARIANT: of a dropped value nothing was written.
+/// What became of a value. INVARIANT: the caller takes back what was written of a dropped one.
 pub(super) enum Fate {
     Kept,
     Dropped,
@@ -128,6 +132,42 @@ struct Splice<'p, 'a, 's> {
     occasion: &'s Occasion,
 }
 
+/// What was found in a container.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// It was empty as it came.
+    Empty,
+    Kept,
+    /// Nothing of it is kept.
+    Gone,
+}
+
+/// A state of the output to which it can be cut back.
+#[derive(Clone, Copy)]
+struct Mark {
+    written: usize,
+    copied: usize,
+    tokens: usize,
+}
+
+/// What becomes of a member's name.
+enum Naming {
+    Stays,
+    /// The last of the tokens takes its place.
+    Token,
+    /// The member goes.
+    Dropped,
+}
+
+impl Naming {
+    fn of(fate: Fate) -> Self {
+        match fate {
+            Fate::Kept => Self::Stays,
+            Fate::Dropped => Self::Dropped,
+        }
+    }
+}
+
 /// Where a container's content was cut, so that exactly one comma stays between two members.
 #[derive(Default)]
 struct Seam {
@@ -144,26 +184,35 @@ impl<'p> Splice<'p, '_, '_> {
         match self.scan.peek() {
             Some(b'{') => {
                 let enters = self.automaton.enters_object(self.sets, level);
-                self.container(field.map(|(_, f)| f), enters, |s| s.object(level))
+                self.container(field.map(|(_, f)| f), enters, level, |s| s.object(level))
             }
             Some(b'[') => {
                 let enters = self.automaton.enters_array(self.sets, level);
-                self.container(field.map(|(_, f)| f), enters, |s| s.array(level))
+                self.container(field.map(|(_, f)| f), enters, level, |s| s.array(level))
             }
             _ => self.scalar(field),
         }
     }
 
+    /// A container of which nothing is kept goes, except for the whole text, which has no name.
     fn container(
         &mut self,
         field: Option<&'p Field>,
         enters: bool,
-        enter: impl FnOnce(&mut Self) -> Result<(), Fault>,
+        level: usize,
+        enter: impl FnOnce(&mut Self) -> Result<Content, Fault>,
     ) -> Result<Fate, Fault> {
         let start = self.scan.at();
+        let left = |content: Content, keeps_empty: bool| match content {
+            Content::Kept => Fate::Kept,
+            Content::Empty if keeps_empty => Fate::Kept,
+            Content::Empty | Content::Gone if level == 0 => Fate::Kept,
+            Content::Empty | Content::Gone => Fate::Dropped,
+        };
         let Some(field) = field else {
             if enters {
-                return enter(self).map(|()| Fate::Kept);
+                let keeps_empty = self.unlisted == Unlisted::Keep;
+                return enter(self).map(|content| left(content, keeps_empty));
             }
             self.scan.skip()?;
             return self.unlisted();
@@ -178,7 +227,10 @@ impl<'p> Splice<'p, '_, '_> {
                 self.replace(start, self.scan.at(), field.action.whole_json());
                 Ok(Fate::Kept)
             }
-            _ if field.covers_below => enter(self).map(|()| Fate::Kept),
+            action if field.covers_below => {
+                let keeps_empty = matches!(action, Action::Keep);
+                enter(self).map(|content| left(content, keeps_empty))
+            }
             action => {
                 self.scan.skip()?;
                 let place = Place { occasion: self.occasion, offset: start };
@@ -188,37 +240,97 @@ impl<'p> Splice<'p, '_, '_> {
         }
     }
 
-    fn object(&mut self, level: usize) -> Result<(), Fault> {
-        let mut seam = Seam::default();
+    fn object(&mut self, level: usize) -> Result<Content, Fault> {
+        let (mut seam, mut content) = (Seam::default(), Content::Empty);
+        // Two names can become one token; a second member of that name must not be written.
+        let mut tokens_as_names = BTreeSet::new();
         let mut object = self.scan.open_object()?;
         while let Some(member) = self.scan.next_member(&mut object)? {
             self.resume(&mut seam, member.lead);
             let row = self.automaton.row(self.scan.name(member.name), member.name.hash);
             self.automaton.step(self.sets, level, row);
-            let fate = self.value(level + 1).map_err(|fault| {
-                fault.under(self.automaton.name_of(row).map(|name| pointer_segment(name)))
-            })?;
-            self.settle(&mut seam, fate, member.lead);
+            let mark = self.mark();
+            let fate = match self.name(level, row, member)? {
+                Naming::Dropped => self.scan.skip().map(|()| Fate::Dropped)?,
+                Naming::Stays => self.value(level + 1).map_err(|fault| {
+                    fault.under(self.automaton.name_of(row).map(|name| pointer_segment(name)))
+                })?,
+                Naming::Token => {
+                    let name: Box<[u8]> =
+                        self.tokens.last().map_or(&[][..], Token::as_bytes).into();
+                    let fate = self.value(level + 1).map_err(|fault| fault.under(None))?;
+                    if matches!(fate, Fate::Kept) && !tokens_as_names.insert(name) {
+                        return Err(Fault::new(RefusalCode::InvalidValue, None));
+                    }
+                    fate
+                }
+            };
+            content = self.settle(&mut seam, fate, member.lead, mark);
         }
         self.close(&seam);
-        Ok(())
+        Ok(content)
     }
 
-    fn array(&mut self, level: usize) -> Result<(), Fault> {
-        let mut seam = Seam::default();
+    /// The name of a member whose step was made. One that the policy itself writes is no data; any
+    /// other that a path reaches through a wildcard is a value like those below it.
+    fn name(&mut self, level: usize, row: usize, member: Member) -> Result<Naming, Fault> {
+        let (automaton, program) = (self.automaton, self.program);
+        if !automaton.is_alive(self.sets, level + 1) || automaton.is_written(self.sets, level, row)
+        {
+            // Where no entry reaches, name and value are unlisted together.
+            return Ok(Naming::Stays);
+        }
+        let matched = automaton.matched_name(self.sets, level + 1);
+        let Some((index, field)) = matched.and_then(|i| Some((i, program.fields.get(i)?))) else {
+            return self.unlisted().map(Naming::of);
+        };
+        match &field.action {
+            Action::Keep => Ok(Naming::Stays),
+            Action::Token(tokenizer) => {
+                let name = std::str::from_utf8(self.scan.name(member.name)).unwrap_or_default();
+                let Some(token) = tokenizer.token(name, index, self.normal) else {
+                    return field.invalid().map(Naming::of);
+                };
+                self.tokens.push(token);
+                self.put(Some(Form::Token), member.start, member.end, field)?;
+                Ok(Naming::Token)
+            }
+            // Whatever else a rule asks for could make one name of two: no plan has it.
+            _ => Ok(Naming::Dropped),
+        }
+    }
+
+    /// A dropped element leaves `null`: the place of the others in the list is part of what they
+    /// say.
+    fn array(&mut self, level: usize) -> Result<Content, Fault> {
+        let (begin, start) = (self.mark(), self.scan.at());
+        let mut content = Content::Empty;
         let mut array = self.scan.open_array()?;
         let mut index = 0u64;
         // The same step for each element, but the sets below it are overwritten on the way.
-        while let Some(lead) = self.scan.next_element(&mut array)? {
-            self.resume(&mut seam, lead);
+        while self.scan.next_element(&mut array)?.is_some() {
             self.automaton.step(self.sets, level, ROW_EACH);
+            let (mark, from) = (self.mark(), self.scan.at());
             let fate =
                 self.value(level + 1).map_err(|fault| fault.under(Some(index.to_string())))?;
-            self.settle(&mut seam, fate, lead);
+            match fate {
+                Fate::Kept => content = Content::Kept,
+                Fate::Dropped => {
+                    self.back_to(mark);
+                    self.replace(from, self.scan.at(), "null");
+                    if content == Content::Empty {
+                        content = Content::Gone;
+                    }
+                }
+            }
             index += 1;
         }
-        self.close(&seam);
-        Ok(())
+        if content == Content::Gone {
+            self.back_to(begin);
+            self.copy_to(start + 1);
+            self.copied = self.scan.at() - 1;
+        }
+        Ok(content)
     }
 
     fn scalar(&mut self, field: Option<(usize, &'p Field)>) -> Result<Fate, Fault> {
@@ -305,15 +417,17 @@ impl<'p> Splice<'p, '_, '_> {
         }
     }
 
-    /// After a member.
-    fn settle(&mut self, seam: &mut Seam, fate: Fate, lead: usize) {
+    /// After a member. Whatever was written of a dropped one since `mark` is taken back.
+    fn settle(&mut self, seam: &mut Seam, fate: Fate, lead: usize, mark: Mark) -> Content {
         match fate {
             Fate::Kept => seam.kept_one = true,
             Fate::Dropped => {
+                self.back_to(mark);
                 self.copy_to(if seam.kept_one { lead - 1 } else { lead });
                 seam.open = true;
             }
         }
+        if seam.kept_one { Content::Kept } else { Content::Gone }
     }
 
     /// Behind the closing bracket.
@@ -321,6 +435,16 @@ impl<'p> Splice<'p, '_, '_> {
         if seam.open {
             self.copied = self.scan.at() - 1;
         }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { written: self.out.len(), copied: self.copied, tokens: self.tokens.len() }
+    }
+
+    fn back_to(&mut self, mark: Mark) {
+        self.out.truncate(mark.written);
+        self.tokens.truncate(mark.tokens);
+        self.copied = mark.copied;
     }
 
     fn replace(&mut self, start: usize, end: usize, with: &str) {

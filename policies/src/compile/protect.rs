@@ -11,7 +11,7 @@ use crate::{
     document::Scope,
     model::{DatasetFacts, Entry, FieldFacts, Id, Model, Protection, Template},
     path,
-    plan::{FieldPlan, Plan, RuleName, TokenUse, Transform, Unlisted},
+    plan::{FieldPath, FieldPlan, Part, Plan, RuleName, TokenUse, Transform, Unlisted},
     source::Span,
 };
 
@@ -55,11 +55,7 @@ struct Spoken {
 pub(crate) fn plan(moment: &Moment<'_>, context: &Context) -> Result<Plan, Vec<Conflict>> {
     let model = moment.model;
     let Some(dataset) = model.dataset_facts.get(context.dataset) else {
-        return Ok(Plan {
-            fields: Box::default(),
-            unlisted: Unlisted::Drop,
-            rules: Box::default(),
-        });
+        return Ok(nothing());
     };
     let mut conflicts = Vec::new();
     let mut fields: Vec<(&FieldFacts, FieldPlan, Option<Demand>)> = Vec::new();
@@ -78,7 +74,14 @@ pub(crate) fn plan(moment: &Moment<'_>, context: &Context) -> Result<Plan, Vec<C
     let mut rules: Vec<RuleName> = plans.iter().flat_map(|f| f.rules.iter().cloned()).collect();
     rules.sort();
     rules.dedup();
-    Ok(Plan { fields: plans.into(), unlisted: dataset.unlisted, rules: rules.into() })
+    let (unlisted, names) = (dataset.unlisted, dataset.names.clone());
+    Ok(Plan { fields: plans.into(), unlisted, names, rules: rules.into() })
+}
+
+/// The plan that drops everything.
+pub(crate) fn nothing() -> Plan {
+    let (fields, rules) = (Box::default(), Box::default());
+    Plan { fields, unlisted: Unlisted::Drop, names: Box::default(), rules }
 }
 
 /// The categories of which something is left, each once, sorted.
@@ -135,11 +138,20 @@ fn field_plan(
         path: field.path.clone(),
         category: model.categories.name(field.category),
         // Deny by default: a category that no rule covers does not pass.
-        transform: chosen.map_or(Transform::Drop, |s| s.transform),
+        transform: chosen.map_or(Transform::Drop, |s| fit_for(&field.path, s.transform)),
         on_invalid: dataset.on_invalid,
         rules: rules.into(),
     };
     Ok((plan, demand))
+}
+
+/// Of two names, any other transform could make one: the member goes instead.
+fn fit_for(path: &FieldPath, transform: Transform) -> Transform {
+    match transform {
+        Transform::Keep | Transform::Tokenize(_) => transform,
+        _ if path.part == Part::Name => Transform::Drop,
+        _ => transform,
+    }
 }
 
 fn applies(

@@ -22,7 +22,7 @@ pub(crate) fn view(
 ) -> Plan {
     let model = planner.moment.model;
     let Some(facts) = model.dataset_facts.get(dataset) else {
-        return Plan { fields: Box::default(), unlisted: Unlisted::Drop, rules: Box::default() };
+        return super::protect::nothing();
     };
     let mut demands = Vec::new();
     for (jurisdiction, plans) in stored {
@@ -53,7 +53,7 @@ pub(crate) fn view(
     let mut rules: Vec<RuleName> = fields.iter().flat_map(|f| f.rules.iter().cloned()).collect();
     rules.sort();
     rules.dedup();
-    Plan { fields: fields.into(), unlisted, rules: rules.into() }
+    Plan { fields: fields.into(), unlisted, names: facts.names.clone(), rules: rules.into() }
 }
 
 fn passes(written: &str, demand: Option<&Plan>, plans: &[Arc<Plan>]) -> bool {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     document::{IfBlocked, Scope},
     model::{Id, Model, RegionFacts, Template, TransferFacts},
-    plan::{Delivery, Plan, Refusal, RefusalCode, Route, Transfer, Unlisted, Withheld},
+    plan::{Delivery, Plan, Refusal, RefusalCode, Route, Transfer, Withheld},
 };
 
 /// Equal plans, once each.
@@ -27,8 +27,7 @@ impl Plans {
     /// The first plan drops everything: it is what a misused grant gets.
     pub(crate) fn new() -> Self {
         let mut plans = Self { list: Vec::new(), ids: HashMap::new() };
-        let fields = Box::default();
-        plans.intern(Plan { fields, unlisted: Unlisted::Drop, rules: Box::default() });
+        plans.intern(super::protect::nothing());
         plans
     }
 

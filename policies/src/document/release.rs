@@ -316,6 +316,9 @@ pub(crate) struct KeysSpec {
     /// Longer values (in bytes) are not counted; 128 without it.
     #[schemars(range(min = 1, max = 1_024))]
     pub(crate) max_bytes: Option<Located<u32>>,
+    /// Why the values of a field whose name looks like an identifier (`campaign_id`) are no
+    /// person's. Without it such a field is an error.
+    pub(crate) because: Option<Text>,
 }
 
 /// Which number of subjects has to reach `min-subjects`.

@@ -214,12 +214,19 @@ pub(crate) struct DatasetSpec {
     /// Whose data it is: words of the vocabulary's `subjects`.
     #[serde(default)]
     pub(crate) subjects: Vec<Text>,
-    /// Path to category: `customer.email: user.contact.email`.
+    /// Path to category: `customer.email: user.contact.email`. `"name:readings.*": device.serial`
+    /// is about the names of the members that the wildcard matches.
     #[serde(default)]
     pub(crate) fields: BTreeMap<PathKey, Text>,
-    /// What happens to a field that is not listed. `keep` needs a `because`.
+    /// What happens to a field that is not listed, and to a member whose name a wildcard matches
+    /// and nothing declares. `keep` needs a `because`.
     #[serde(default)]
     pub(crate) unlisted: UnlistedWord,
+    /// Names of members that are words of the format, not data: they may be kept wherever `*` or
+    /// `**` matches them. What is written in `fields` need not be repeated. Other names are
+    /// values: give them a category with `name:`, as in `"name:readings.*": device.serial`.
+    #[serde(default)]
+    pub(crate) names: Vec<Text>,
     /// How to find the subject's jurisdiction: exactly one of the four ways.
     pub(crate) jurisdiction: Located<JurisdictionFrom>,
     /// Where records go: `home` (the regions at home for the subject) and names of regions.

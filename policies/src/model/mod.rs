@@ -102,6 +102,8 @@ pub(crate) struct DatasetFacts {
     pub(crate) subjects: Vec<Id>,
     pub(crate) fields: Vec<FieldFacts>,
     pub(crate) unlisted: Unlisted,
+    /// Words of the format, sorted, each once.
+    pub(crate) names: Box<[Arc<str>]>,
     pub(crate) jurisdiction: JurisdictionFacts,
     /// `home` stands among them as `None`.
     pub(crate) deliver_to: Vec<Option<Id>>,

@@ -25,6 +25,8 @@ use crate::{
 const HOME: &str = "home";
 /// Fields that one dataset lists.
 const FIELDS_MAX: usize = 1_000;
+/// Words of the format that one dataset lists.
+const NAMES_MAX: usize = 1_000;
 
 /// Builds the model. It is usable only when no error was found.
 pub(crate) fn resolve(documents: &[Document], findings: &mut Findings<'_>) -> Model {
@@ -304,6 +306,15 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
             )
             .help("use paths with `*` and `**`");
     }
+    if let Some(first) = s.names.get(NAMES_MAX) {
+        findings.error(
+            first.span,
+            format!("the dataset `{}` lists more than {NAMES_MAX} names", name.value),
+        );
+    }
+    let mut names: Vec<Arc<str>> = s.names.iter().map(|n| n.value.as_str().into()).collect();
+    names.sort();
+    names.dedup();
     let subjects = model.subjects.find_all(&s.subjects, "subject", findings);
     let fields = s.fields.iter().filter_map(|(path, category)| {
         let read = field_path(&path.0, findings);
@@ -335,6 +346,7 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
             UnlistedWord::Refuse => Unlisted::Refuse,
             UnlistedWord::Keep => Unlisted::Keep,
         },
+        names: names.into(),
         // Without one there is an error already, and the model is not used.
         jurisdiction: jurisdiction.unwrap_or(JurisdictionFacts::Principal),
         deliver_to,
@@ -407,7 +419,14 @@ fn single_path(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPath> {
 }
 
 fn lineage_path(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPath> {
-    field_path(text, findings)
+    let read = field_path(text, findings)?;
+    if read.part == Part::Name {
+        findings
+            .error(text.span, format!("`{}` is a name, not a place in the record", text.value))
+            .help("`name:` is for `fields` only");
+        return None;
+    }
+    Some(read)
 }
 
 fn jurisdiction_from(

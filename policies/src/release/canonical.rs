@@ -210,6 +210,7 @@ impl Form {
                 self.tag(2);
                 self.text(name);
             }
+            Part::Name => self.tag(3),
         }
         self.count(path.steps.len());
         for step in &path.steps {

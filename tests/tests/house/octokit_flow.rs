@@ -39,6 +39,19 @@ struct House {
     answers: String,
 }
 
+/// Personal data where names stand: of members on the way to what is kept, of members with nothing in
+/// them, and of a header.
+const PLANTED: [&str; 3] =
+    ["alice.smith@corp.example", "bob.jones@corp.example", "x-carol-smith-1961"];
+
+fn planted(body: &Value) -> Value {
+    let [way, empty, _header] = PLANTED;
+    let mut body = body.clone();
+    body["properties"] = json!({ way: { "type": "User", "state": "open" }, "user": { empty: {} } });
+    body[empty] = json!([[], { "user": {} }]);
+    body
+}
+
 /// The payload as a record: who sent it as key, its country and address in headers.
 fn record(number: usize, payload: &Payload) -> Value {
     json!({
@@ -47,8 +60,9 @@ fn record(number: usize, payload: &Payload) -> Value {
             "x-country": COUNTRIES[number % COUNTRIES.len()],
             "x-event": payload.event,
             "x-client-ip": address(number),
+            PLANTED[2]: "open",
         },
-        "value": payload.body,
+        "value": planted(&payload.body),
     })
 }
 
@@ -60,6 +74,7 @@ fn address(number: usize) -> String {
 fn protected(payloads: &[Payload]) -> Vec<String> {
     let mut strings = Protected::of(payloads).strings();
     strings.extend((0..100).map(address));
+    strings.extend(PLANTED.map(str::to_owned));
     strings
 }
 
@@ -257,6 +272,9 @@ fn routed(records: &[Vec<Record>; 2], payloads: usize) {
             assert_eq!(header(record, "x-client-ip"), b"203.0.113.0/24");
         }
     }
+    let kept =
+        records.iter().flatten().filter(|r| value(r)["repository"]["owner"]["login"].is_string());
+    assert!(kept.count() > payloads / 2, "the names of the forge are known on the way");
     let sender = |record: &Record| value(record)["sender"]["login"].as_str().map(str::to_owned);
     for record in records.iter().flatten() {
         if let Some(login) = sender(record) {

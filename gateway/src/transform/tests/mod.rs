@@ -1,6 +1,7 @@
 //! Plans and records for the tests of this module.
 
 mod edges;
+mod names;
 mod property;
 mod randomise;
 mod scalars;
@@ -22,11 +23,12 @@ fn keyring() -> FileKeyring {
     FileKeyring::parse(KEYRING).unwrap()
 }
 
-/// `customer.email`, `items[].sku`, `key:id`, `header:x`, `**`.
+/// `customer.email`, `items[].sku`, `key:id`, `header:x`, `name:a.*`, `**`.
 fn path(written: &str) -> FieldPath {
     let (part, steps) = match written.split_once(':') {
         Some(("key", steps)) => (Part::Key, steps),
         Some(("header", name)) => (Part::Header(name.into()), ""),
+        Some(("name", steps)) => (Part::Name, steps),
         _ => (Part::Value, written),
     };
     let steps = steps.split('.').filter(|s| !s.is_empty()).flat_map(|s| {
@@ -53,7 +55,13 @@ fn field(written: &str, transform: Transform) -> FieldPlan {
 }
 
 fn plan(unlisted: Unlisted, fields: impl IntoIterator<Item = FieldPlan>) -> Plan {
-    Plan { fields: fields.into_iter().collect(), unlisted, rules: Box::default() }
+    let (names, rules) = Default::default();
+    Plan { fields: fields.into_iter().collect(), unlisted, names, rules }
+}
+
+/// The same with names that are words of the format.
+fn knowing(names: &[&str], plan: Plan) -> Plan {
+    Plan { names: names.iter().map(|name| Arc::from(*name)).collect(), ..plan }
 }
 
 fn compile(plan: &Plan) -> Program {

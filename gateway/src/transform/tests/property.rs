@@ -83,7 +83,7 @@ impl Naive<'_> {
         let all = |f: &FieldPlan| {
             residues(&f.path.steps, place).iter().map(|r| r.to_vec()).collect::<Vec<_>>()
         };
-        let winner = self.plan.fields.iter().rev().find(|f| all(f).iter().any(Vec::is_empty));
+        let winner = self.last(&Part::Value, place);
         let is_object = matches!(doc, Doc::Object(_));
         let enters = self.plan.fields.iter().flat_map(all).any(|rest| match rest.first() {
             Some(Step::Member(_) | Step::AnyMember) => is_object,
@@ -113,7 +113,57 @@ impl Naive<'_> {
                 }
             }
             (_, None) if !enters => unlisted(),
-            _ => self.container(doc, place, at).map(Some),
+            (_, winner) => {
+                let keeps_empty = match winner {
+                    Some(field) => field.transform == Transform::Keep,
+                    None => self.plan.unlisted == Unlisted::Keep,
+                };
+                let left = self.container(doc, place, at)?;
+                let empty = |doc: &Doc| matches!(doc.print().as_str(), "{}" | "[]");
+                let was_empty = match doc {
+                    Doc::Array(items) => items.is_empty(),
+                    Doc::Object(members) => members.is_empty(),
+                    Doc::Scalar(_) => unreachable!(),
+                };
+                let stays = !empty(&left) || place.is_empty() || (was_empty && keeps_empty);
+                Ok(stays.then_some(left))
+            }
+        }
+    }
+
+    /// The entry that counts at a place.
+    fn last(&self, part: &Part, place: &[Place]) -> Option<&FieldPlan> {
+        let fits = |f: &&FieldPlan| {
+            f.path.part == *part && residues(&f.path.steps, place).iter().any(|r| r.is_empty())
+        };
+        self.plan.fields.iter().rev().find(fits)
+    }
+
+    /// How a member's name is spelled in the output. `Ok(None)`: the member goes.
+    fn name(&self, spelt: &str, name: &str, parent: &[Place]) -> Result<Option<String>, ()> {
+        let place = [parent, &[Place::Member(name.to_owned())]].concat();
+        let writes = |f: &FieldPlan| {
+            residues(&f.path.steps, parent)
+                .iter()
+                .any(|r| matches!(r.first(), Some(Step::Member(written)) if **written == *name))
+        };
+        let alive = |f: &FieldPlan| !residues(&f.path.steps, &place).is_empty();
+        let written = self.plan.names.iter().any(|word| **word == *name)
+            || self.plan.fields.iter().any(writes);
+        if written || !self.plan.fields.iter().any(alive) {
+            return Ok(Some(spelt.to_owned()));
+        }
+        let Some(field) = self.last(&Part::Name, &place) else {
+            return match self.plan.unlisted {
+                Unlisted::Drop => Ok(None),
+                Unlisted::Keep => Ok(Some(spelt.to_owned())),
+                Unlisted::Refuse => Err(()),
+            };
+        };
+        match &field.transform {
+            Transform::Keep => Ok(Some(spelt.to_owned())),
+            Transform::Tokenize(_) => Ok(scalar(spelt, field, 0)?.map(|token| token.print())),
+            _ => Ok(None),
         }
     }
 
@@ -122,25 +172,28 @@ impl Naive<'_> {
         Ok(match doc {
             Doc::Scalar(_) => unreachable!(),
             Doc::Array(items) => {
-                let mut left = Vec::new();
+                let (mut left, mut kept) = (Vec::new(), false);
                 let mut at = at;
                 for (a, item, b) in items {
                     at += 1 + a.len();
-                    if let Some(item) = self.value(item, &below(Place::Element), at)? {
-                        left.push((a.clone(), item, b.clone()));
-                    }
+                    let value = self.value(item, &below(Place::Element), at)?;
+                    kept |= value.is_some();
+                    let value = value.unwrap_or_else(|| Doc::Scalar("null".to_owned()));
+                    left.push((a.clone(), value, b.clone()));
                     at += item.print().len() + b.len();
                 }
-                Doc::Array(left)
+                Doc::Array(if kept { left } else { Vec::new() })
             }
             Doc::Object(members) => {
                 let mut left = Vec::new();
                 let mut at = at;
                 for (a, name, item, b) in members {
-                    let meant = serde_json::from_str(name).unwrap();
+                    let meant: String = serde_json::from_str(name).unwrap();
                     at += 1 + a.len() + name.len() + b.len() + 1 + b.len();
-                    if let Some(item) = self.value(item, &below(Place::Member(meant)), at)? {
-                        left.push((a.clone(), name.clone(), item, b.clone()));
+                    if let Some(name) = self.name(name, &meant, place)?
+                        && let Some(item) = self.value(item, &below(Place::Member(meant)), at)?
+                    {
+                        left.push((a.clone(), name, item, b.clone()));
                     }
                     at += item.print().len() + a.len();
                 }
@@ -288,14 +341,23 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         super::randomise::numeric(-5, 5, Some(0)),
     ]);
     let refuse = proptest::bool::weighted(0.1);
-    let entry = (vec(step, 0..5), transform, refuse).prop_map(|(steps, transform, refuse)| {
-        let mut entry = field("", transform);
+    let of_name = proptest::option::weighted(
+        0.25,
+        select(vec![Transform::Keep, Transform::Drop, Transform::Tokenize(token_use())]),
+    );
+    let entry = (vec(step, 0..5), transform, of_name, refuse);
+    let entry = entry.prop_map(|(steps, transform, of_name, refuse)| {
+        let part = if of_name.is_some() { Part::Name } else { Part::Value };
+        let mut entry = field("", of_name.unwrap_or(transform));
+        entry.path.part = part;
         entry.path.steps = steps.into();
         entry.on_invalid = if refuse { OnInvalid::Refuse } else { OnInvalid::Drop };
         entry
     });
     let unlisted = select(vec![Unlisted::Drop, Unlisted::Drop, Unlisted::Keep, Unlisted::Refuse]);
-    (unlisted, vec(entry, 0..8)).prop_map(|(unlisted, fields)| plan(unlisted, fields))
+    let names = proptest::sample::subsequence(&NAMES[..], 0..=NAMES.len());
+    (unlisted, vec(entry, 0..8), names)
+        .prop_map(|(unlisted, fields, names)| knowing(&names, plan(unlisted, fields)))
 }
 
 proptest! {
@@ -335,7 +397,10 @@ proptest! {
         for entry in &plan.fields {
             let text = doc.print();
             let found = find(&entry.path, value(text.as_bytes())).unwrap();
-            prop_assert_eq!(found.map(|c| c.into_owned()), first(&entry.path.steps, &doc, &mut Vec::new()));
+            let looked_up = entry.path.part == Part::Value;
+            let found = found.map(|c| c.into_owned());
+            let expected = looked_up.then(|| first(&entry.path.steps, &doc, &mut Vec::new()));
+            prop_assert_eq!(found, expected.flatten());
         }
     }
 }

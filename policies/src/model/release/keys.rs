@@ -221,39 +221,56 @@ fn unknown(
             .help("add `min-subjects: 20`");
         return None;
     }
-    if let Some(why) = identifies(making, &field) {
+    let word = keys.floor.map_or(FloorWord::Noisy, |f| f.value);
+    let made = || {
+        Some(Rows::Unknown {
+            path: field.path.clone(),
+            max_bytes: keys.max_bytes.map_or(MAX_BYTES, |m| m.value),
+            floor: keys.min_subjects.map(|m| (m.value, word)),
+        })
+    };
+    if let Some(sign) = identifies(making, &field) {
+        let escape = match (&sign, &keys.because) {
+            (Sign::Policy(_), _) => "",
+            (Sign::Name(_), Some(because)) if !because.value.trim().is_empty() => return made(),
+            (Sign::Name(_), _) => ", or, if it numbers no people, say so in a `because` of `keys`",
+        };
+        let (Sign::Policy(why) | Sign::Name(why)) = sign;
         findings
             .error(keys.field.span, format!("`{}` looks like an identifier: {why}", keys.field.value))
-            .help("values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`");
+            .help(format!("values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`{escape}"));
         return None;
     }
-    let word = keys.floor.map_or(FloorWord::Noisy, |f| f.value);
-    Some(Rows::Unknown {
-        path: field.path,
-        max_bytes: keys.max_bytes.map_or(MAX_BYTES, |m| m.value),
-        floor: keys.min_subjects.map(|m| (m.value, word)),
-    })
+    made()
 }
 
-/// Why the values of a field may name people, if they may.
-fn identifies(making: &Making<'_>, field: &Field) -> Option<String> {
+/// Why the values of a field may name people.
+enum Sign {
+    /// The policy itself says so.
+    Policy(String),
+    /// Only its name looks like it, which the author may know better.
+    Name(String),
+}
+
+fn identifies(making: &Making<'_>, field: &Field) -> Option<Sign> {
     let (model, dataset) = (making.model, making.source);
     for category in &field.categories {
         let name = model.categories.name(*category);
         let mut lines =
             model.categories.ids().filter(|up| model.category_tree.covers(*up, *category));
         if lines.any(|up| category_of_identifier(&model.categories.name(up))) {
-            return Some(format!("its category is `{name}`"));
+            return Some(Sign::Policy(format!("its category is `{name}`")));
         }
     }
     if making.is_like_subject(field) {
-        return Some("its category is that of the subject".to_owned());
+        return Some(Sign::Policy("its category is that of the subject".to_owned()));
     }
     if let Some(rule) = tokenised(model, dataset, field) {
-        return Some(format!("the rule `{}` makes tokens of it", model.rules.name(rule)));
+        let rule = model.rules.name(rule);
+        return Some(Sign::Policy(format!("the rule `{rule}` makes tokens of it")));
     }
     let name = last_name(&field.path)?;
-    name_of_identifier(name).then(|| format!("so is its name, `{name}`"))
+    name_of_identifier(name).then(|| Sign::Name(format!("so is its name, `{name}`")))
 }
 
 /// A rule that makes tokens of the field. Drafts do not count.

@@ -136,6 +136,7 @@ pub(super) fn declare(
         subjects: Vec::new(),
         fields: Vec::new(),
         unlisted: Unlisted::Keep,
+        names: Box::default(),
         // Without a region there is an error already, and the model is not used.
         jurisdiction: jurisdiction.map_or(JurisdictionFacts::Principal, JurisdictionFacts::Fixed),
         deliver_to: vec![region],
