@@ -27,6 +27,7 @@ use crate::{
         accept::{Accept, OnRefused},
         admission::Admission,
         http::{self, Face},
+        places,
         tls::Tls,
     },
     release::{runner::Begun, supervisor::Supervisor},
@@ -211,10 +212,13 @@ impl Service {
         let refused = on_refused(face.clone());
         let [data_tls, admin_tls] = tls;
         let (data_face, admin_face) = (http::router(face).0, admin::router(desk).0);
-        for (listener, tls, router) in
-            [(data, data_tls, data_face), (admin_socket, admin_tls, admin_face)]
-        {
-            let accept = Accept { listener, tls, router, refused: refused.clone() };
+        let [data_places, admin_places] = places::of(&config.limits);
+        for (listener, tls, router, places) in [
+            (data, data_tls, data_face, data_places),
+            (admin_socket, admin_tls, admin_face, admin_places),
+        ] {
+            let (refused, metrics) = (refused.clone(), health.metrics.clone());
+            let accept = Accept { listener, tls, router, places, metrics, refused };
             tasks.spawn(accept.run(config.limits.clone(), stopping.clone()));
         }
         let settle = Reconcile {
