@@ -18,7 +18,7 @@ use crate::{
     admin::{self, Desk},
     ambient::Ambient,
     config::Config,
-    decide::Policy,
+    decide::{Policy, ReloadError},
     deliver::{Embedded, Kafka, Pipeline, Regions},
     flow::Flow,
     identify::Identifier,
@@ -116,7 +116,10 @@ impl Health {
                 }
             }
         }
-        match self.policy.reload() {
+        // Reading may hang with its file system, and compiling takes as long as it takes.
+        let policy = self.policy.clone();
+        let reloaded = tokio::task::spawn_blocking(move || policy.reload()).await;
+        match reloaded.unwrap_or_else(|_| Err(ReloadError::Interrupted)) {
             Ok(Some(activated)) => {
                 self.count("policy", "taken");
                 tracing::info!(event = "policy-activated", digest = %activated.digest);
