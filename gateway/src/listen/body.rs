@@ -1,11 +1,15 @@
 //! HTTP bodies to records: JSON, NDJSON and CloudEvents. Values are cut out of the body as they
 //! stand, byte for byte; what is wrong is said by number and member, never by value.
 
+mod count;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+pub use count::exceeds;
 
 use crate::{deliver::RESERVED_HEADER_PREFIX, record::Record};
 

@@ -326,7 +326,7 @@ impl<'r> Run<'r> {
 
     /// The offset that the next contribution will get.
     async fn end(&self, partition: u32) -> Result<i64, RunError> {
-        Ok(self.pipeline.read(&self.topic, partition, i64::MAX, 0).await?.end)
+        Ok(self.pipeline.read(&self.topic, partition, i64::MAX, 0, 0).await?.end)
     }
 
     /// A ledger that was restored from a backup does not know what its later self has released:
@@ -337,9 +337,12 @@ impl<'r> Run<'r> {
         let latest = self.of.account.latest_release(plan).await?;
         let mut unknown: BTreeSet<PaneId> = BTreeSet::new();
         for partition in 0..self.pipeline.ensure(&plan.topic, None).await? {
-            let end = self.pipeline.read(&plan.topic, partition, i64::MAX, 0).await?.end;
+            let end = self.pipeline.read(&plan.topic, partition, i64::MAX, 0, 0).await?.end;
             let from = end.saturating_sub(GUARD_MESSAGES).max(0);
-            let page = self.pipeline.read(&plan.topic, partition, from, REPLAY_RECORDS).await?;
+            let page = self
+                .pipeline
+                .read(&plan.topic, partition, from, REPLAY_RECORDS, usize::MAX)
+                .await?;
             for record in &page.records {
                 let value = record.value.as_deref().unwrap_or_default();
                 let pane = store::pane_of_message(&plan.name, value);
@@ -418,7 +421,9 @@ impl<'r> Run<'r> {
             // Beyond the end nothing is: what was there is lost, and its period is blocked.
             let cut = cut.min(end);
             while part.next < cut {
-                let records = self.pipeline.read(&self.topic, partition, part.next, REPLAY_RECORDS);
+                let (topic, next) = (&self.topic, part.next);
+                let records =
+                    self.pipeline.read(topic, partition, next, REPLAY_RECORDS, usize::MAX);
                 let records = records.await?.records;
                 let Some(last) = records.last() else { break };
                 let end = (last.offset + 1).min(cut);
