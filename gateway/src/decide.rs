@@ -309,8 +309,8 @@ fn read_regular(file: &Path, max: u64) -> Result<Option<String>, String> {
         return Err("not a regular file".to_owned());
     }
     let mut text = String::new();
-    let read = std::fs::File::open(file).map_err(words)?.take(max + 1);
-    let bytes = { read }.read_to_string(&mut text).map_err(words)?;
+    let mut read = std::fs::File::open(file).map_err(words)?.take(max + 1);
+    let bytes = read.read_to_string(&mut text).map_err(words)?;
     Ok((bytes as u64 <= max).then_some(text))
 }
 

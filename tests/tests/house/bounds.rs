@@ -17,6 +17,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use serde_json::{Value, json};
 use sluicegate_tests::{
     client::{Credential, builder, client, tls},
+    components::tell,
     gateway::Gateway,
     process::eventually,
     setup::Setup,
@@ -87,6 +88,21 @@ impl House {
         assert_eq!(reports[count - 1]["status"], "delivered", "{reports}");
         let path = format!("/v1/topics/bids/partitions/{partition}/records");
         self.gateway.url(&format!("{path}?region=eu-central&limit=1000"))
+    }
+
+    /// Connections on which a large body is announced and does not come.
+    async fn announced(&self, times: usize) -> Vec<TlsStream<TcpStream>> {
+        let mut announced = Vec::new();
+        for _ in 0..times {
+            let mut stream = self.dial(self.gateway.data, Some("svc.market"), "http/1.1").await;
+            let head = format!(
+                "POST /v1/topics/bids/records HTTP/1.1\r\nhost: localhost\r\ncontent-type: {JSON}\r\n\
+                 content-length: 3900000\r\n\r\n["
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            announced.push(stream);
+        }
+        announced
     }
 
     /// A figure of the process, such as `VmHWM`, in MiB.
@@ -378,17 +394,7 @@ async fn overload_of_each_kind_stays_within_its_memory() {
             unread.push(answer);
         }
     }
-    // Bodies that are announced and do not come.
-    let mut announced = Vec::new();
-    for _ in 0..OVERLOAD {
-        let mut stream = house.dial(house.gateway.data, Some("svc.market"), "http/1.1").await;
-        let head = format!(
-            "POST /v1/topics/bids/records HTTP/1.1\r\nhost: localhost\r\ncontent-type: {JSON}\r\n\
-             content-length: 3900000\r\n\r\n["
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        announced.push(stream);
-    }
+    let announced = house.announced(OVERLOAD).await;
     let held = house.memory("VmHWM");
     drop(announced);
     // Many tiny records, and many that are allowed.
@@ -406,7 +412,7 @@ async fn overload_of_each_kind_stays_within_its_memory() {
         "at rest {at_rest} MiB, unread and announced {held} MiB, peak {peak} MiB; reads {reads:?}, tiny \
          {tiny:?}, large {large:?}; neighbor {sent}, slowest {slowest:?}"
     );
-    println!("{said}");
+    tell(&said);
     assert!(wrong.is_empty(), "the neighbor was not served: {wrong:?}; {said}");
     assert!(slowest < Duration::from_secs(20) && sent > 20, "{said}");
     assert!(reads[&200] > 0 && tiny.contains_key(&413) && large.contains_key(&200), "{said}");
