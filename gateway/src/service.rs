@@ -119,7 +119,7 @@ impl Health {
         // Reading may hang with its file system, and compiling takes as long as it takes.
         let policy = self.policy.clone();
         let reloaded = tokio::task::spawn_blocking(move || policy.reload()).await;
-        match reloaded.unwrap_or_else(|_| Err(ReloadError::Interrupted)) {
+        match reloaded.unwrap_or(Err(ReloadError::Interrupted)) {
             Ok(Some(activated)) => {
                 self.count("policy", "taken");
                 tracing::info!(event = "policy-activated", digest = %activated.digest);
