@@ -326,7 +326,7 @@ mod tests {
         }
         // Those that are full again go first, and lose nothing by it.
         let later = now + Duration::from_secs(10);
-        for n in BUCKETS_MAX..BUCKETS_MAX + BUCKETS_FORGOTTEN {
+        for n in BUCKETS_MAX..BUCKETS_MAX + 2 * BUCKETS_FORGOTTEN {
             assert!(admission.records(&name(n), 20, later).is_ok());
         }
         assert!(admission.buckets.lock().unwrap().len() < BUCKETS_MAX / 2);
