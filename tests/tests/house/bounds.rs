@@ -311,7 +311,7 @@ async fn a_pipe_among_the_policies_stops_nothing() {
 
 /// What the gateway may use for requests and answers here, and at most altogether.
 const IN_FLIGHT: usize = 64_000_000;
-const BOUND_MIB: u64 = 200;
+const BOUND_MIB: u64 = 230;
 /// Ten times as many of each kind as fit.
 const OVERLOAD: usize = 160;
 
