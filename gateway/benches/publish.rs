@@ -191,7 +191,7 @@ async fn records(house: &Path, topic: &str) -> i64 {
     let pipeline = Embedded::open(&house.join("eu.db"), 4, Arc::new(SystemClock)).await.unwrap();
     let mut all = 0;
     for partition in 0..4 {
-        all += pipeline.read(topic, partition, i64::MAX, 0).await.unwrap().end;
+        all += pipeline.read(topic, partition, i64::MAX, 0, 0).await.unwrap().end;
     }
     all
 }

@@ -7,7 +7,7 @@
 //! refused.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -94,6 +94,8 @@ pub enum ReloadError {
     Chance(#[from] NoChance),
     #[error("the policies name region `{0}`, which the configuration does not have")]
     Region(String),
+    #[error("reading the policies was interrupted")]
+    Interrupted,
 }
 
 /// What a reload did.
@@ -276,15 +278,37 @@ fn fingerprint(sources: &[Source], keyring: &str) -> blake3::Hash {
 }
 
 /// The `.yaml` and `.yml` files of a folder and its subfolders, in the order of their paths,
-/// which are given relative to the folder.
+/// which are given relative to the folder. Links are followed, each folder is read once, and only
+/// regular files are read: a pipe or device would never end.
 pub fn read_bundle(dir: &Path) -> Result<Vec<Source>, ReloadError> {
     let failed = |why: String| ReloadError::Read { dir: dir.to_owned(), why };
+    let files = bundle_files(dir).map_err(failed)?;
+    if files.is_empty() {
+        return Err(failed("no `.yaml` file in it".to_owned()));
+    }
+    let mut left = BUNDLE_BYTES_MAX;
+    let mut source = |file: PathBuf| {
+        let text = read_regular(&file, left)
+            .map_err(|why| failed(format!("`{}`: {why}", file.display())))?
+            .ok_or_else(|| failed(format!("more than {BUNDLE_BYTES_MAX} bytes")))?;
+        left = left.saturating_sub(text.len() as u64);
+        let path = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
+        Ok(Source { path, text })
+    };
+    files.into_iter().map(&mut source).collect()
+}
+
+fn bundle_files(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let words = |error: std::io::Error| error.kind().to_string();
     let mut files = Vec::new();
     let mut folders = vec![dir.to_owned()];
+    let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).map_err(|e| failed(e.kind().to_string()))?;
-        for entry in entries {
-            let path = entry.map_err(|e| failed(e.kind().to_string()))?.path();
+        if !seen.insert(folder.canonicalize().map_err(words)?) {
+            continue;
+        }
+        for entry in std::fs::read_dir(&folder).map_err(words)? {
+            let path = entry.map_err(words)?.path();
             let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
             let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
             if hidden {
@@ -294,28 +318,27 @@ pub fn read_bundle(dir: &Path) -> Result<Vec<Source>, ReloadError> {
             } else if yaml {
                 files.push(path);
             }
+            if files.len() > BUNDLE_FILES_MAX || seen.len() + folders.len() > BUNDLE_FILES_MAX {
+                return Err(format!("more than {BUNDLE_FILES_MAX} files or folders"));
+            }
         }
     }
     files.sort();
-    if files.is_empty() {
-        return Err(failed("no `.yaml` file in it".to_owned()));
+    Ok(files)
+}
+
+/// The text of a regular file; `None` when it is larger than `max` bytes.
+fn read_regular(file: &Path, max: u64) -> Result<Option<String>, String> {
+    use std::io::Read as _;
+    let words = |error: std::io::Error| error.kind().to_string();
+    // Asked before it is opened: opening a pipe waits for its other end.
+    if !std::fs::metadata(file).map_err(words)?.is_file() {
+        return Err("not a regular file".to_owned());
     }
-    if files.len() > BUNDLE_FILES_MAX {
-        return Err(failed(format!("more than {BUNDLE_FILES_MAX} files")));
-    }
-    let bytes: u64 = files.iter().filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum();
-    if bytes > BUNDLE_BYTES_MAX {
-        return Err(failed(format!("more than {BUNDLE_BYTES_MAX} bytes")));
-    }
-    files
-        .into_iter()
-        .map(|file| {
-            let text = std::fs::read_to_string(&file)
-                .map_err(|e| failed(format!("`{}`: {}", file.display(), e.kind())))?;
-            let path = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
-            Ok(Source { path, text })
-        })
-        .collect()
+    let mut text = String::new();
+    let mut read = std::fs::File::open(file).map_err(words)?.take(max + 1);
+    let bytes = read.read_to_string(&mut text).map_err(words)?;
+    Ok((bytes as u64 <= max).then_some(text))
 }
 
 /// The bits of a mode that a keyring must not have: writable or executable by its group, or

@@ -114,7 +114,9 @@ pub struct Wanted {
     pub region: Option<String>,
     pub partition: u32,
     pub offset: i64,
+    /// Records, and bytes of them, at most; the first record comes in any case.
     pub limit: usize,
+    pub bytes: usize,
     pub origin: [u8; 16],
 }
 
@@ -253,7 +255,9 @@ impl Flow {
         Arrived { request, first: seq, ms: arrival_ms }: Arrived,
     ) -> Vec<Judged> {
         let mut judge = Judge::new(grant, snapshot, arrival_ms, request, seq);
-        records.into_iter().map(|record| self.counted(grant, judge.fate(record))).collect()
+        heavy(records.len(), || {
+            records.into_iter().map(|record| self.counted(grant, judge.fate(record))).collect()
+        })
     }
 
     fn counted(&self, grant: &Grant<'_>, judged: Judged) -> Judged {
@@ -320,8 +324,8 @@ impl Flow {
         let topic = permitted.target().topic.as_str();
         let region = self.region(wanted.region.as_deref())?;
         let pipeline = self.regions.get(&region).ok_or(Stopped::NoPartition)?;
-        let page = pipeline
-            .read(topic, wanted.partition, wanted.offset, wanted.limit)
+        let mut page = pipeline
+            .read(topic, wanted.partition, wanted.offset, wanted.limit, wanted.bytes)
             .await
             .map_err(|error| match error {
                 DeliverError::UnknownTopic => Stopped::NoPartition,
@@ -331,7 +335,13 @@ impl Flow {
         let program = snapshot.program(plan_id).ok_or_else(lost_plan)?;
         let mut lines = Vec::new();
         let mut scratch = transform::Protected::default();
+        let mut shown = 0;
         for stored in &page.records {
+            // Lines may be longer than what is stored: what does not fit is not in this page.
+            if shown > 0 && lines.len() >= wanted.bytes {
+                break;
+            }
+            shown += 1;
             // A record that the view cannot be applied to is left out, never shown as it is.
             let record = transform::RecordRef {
                 key: stored.key.as_deref(),
@@ -342,6 +352,7 @@ impl Flow {
                 render_line(&mut lines, wanted.partition, stored, &scratch);
             }
         }
+        page.records.truncate(shown);
         self.account.read(permitted, &wanted, &region, &grant, &page).await?;
         Ok(lines)
     }
@@ -408,6 +419,20 @@ impl Flow {
             let region = region.to_string();
             self.metrics.deliveries.get_or_create(&RegionLabel { region }).inc();
         }
+    }
+}
+
+/// Records whose parsing or judging may hold up other tasks of its thread.
+const HEAVY_RECORDS: usize = 500;
+
+/// Does work over so many records; while it is much, other tasks go on elsewhere.
+pub(crate) fn heavy<T>(records: usize, work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let elsewhere =
+        Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+    match records > HEAVY_RECORDS && elsewhere {
+        true => tokio::task::block_in_place(work),
+        false => work(),
     }
 }
 

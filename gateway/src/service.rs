@@ -22,7 +22,7 @@ use crate::{
     admin::{self, Desk},
     ambient::Ambient,
     config::Config,
-    decide::Policy,
+    decide::{Policy, ReloadError},
     deliver::{Embedded, Kafka, Pipeline, Regions},
     flow::Flow,
     identify::{Identifier, RefreshError},
@@ -31,6 +31,7 @@ use crate::{
         accept::{Accept, OnRefused},
         admission::Admission,
         http::{self, Face},
+        places,
         tls::Tls,
     },
     release::{runner::Begun, supervisor::Supervisor},
@@ -142,7 +143,10 @@ impl Health {
                 Err(error) => refused.push(("certificates", error.to_string())),
             }
         }
-        match self.policy.reload() {
+        // Reading may hang with its file system, and compiling takes as long as it takes.
+        let policy = self.policy.clone();
+        let reloaded = tokio::task::spawn_blocking(move || policy.reload()).await;
+        match reloaded.unwrap_or(Err(ReloadError::Interrupted)) {
             Ok(Some(activated)) => {
                 self.count("policy", "taken");
                 tracing::info!(event = "policy-activated", digest = %activated.digest);
@@ -245,10 +249,13 @@ impl Service {
         let refused = on_refused(face.clone());
         let [data_tls, admin_tls] = tls;
         let (data_face, admin_face) = (http::router(face).0, admin::router(desk).0);
-        for (listener, tls, router) in
-            [(data, data_tls, data_face), (admin_socket, admin_tls, admin_face)]
-        {
-            let accept = Accept { listener, tls, router, refused: refused.clone() };
+        let [data_places, admin_places] = places::of(&config.limits);
+        for (listener, tls, router, places) in [
+            (data, data_tls, data_face, data_places),
+            (admin_socket, admin_tls, admin_face, admin_places),
+        ] {
+            let (refused, metrics) = (refused.clone(), health.metrics.clone());
+            let accept = Accept { listener, tls, router, places, metrics, refused };
             tasks.spawn(accept.run(config.limits.clone(), stopping.clone()));
         }
         let settle = Reconcile {

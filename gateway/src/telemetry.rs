@@ -119,6 +119,7 @@ pub struct Metrics {
     pub ledger_seconds: Histogram,
     pub publish_seconds: Histogram,
     pub in_flight: Gauge,
+    pub connections_closed: Family<CodeLabel, Counter>,
     pub ready: Gauge,
 }
 
@@ -141,6 +142,7 @@ impl Default for Metrics {
             ledger_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             publish_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 17)),
             in_flight: Gauge::default(),
+            connections_closed: Family::default(),
             ready: Gauge::default(),
         };
         metrics.register();
@@ -149,6 +151,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// A connection that its peer did not end.
+    pub fn count_connection_closed(&self, why: &'static str) {
+        let code = why.to_owned();
+        self.connections_closed.get_or_create(&CodeLabel { code }).inc();
+    }
+
     fn register(&mut self) {
         self.unprefixed.register_collector(Box::new(process::Process));
         let r = &mut self.registry;
@@ -176,6 +184,11 @@ impl Metrics {
             "fail_closed",
             "Requests refused because something a decision needs was away",
             self.fail_closed.clone(),
+        );
+        r.register(
+            "connections_closed",
+            "Connections that the gateway closed, by reason",
+            self.connections_closed.clone(),
         );
         r.register("reloads", "Reloads by what and outcome", self.reloads.clone());
         r.register("releases", "Panes by release and outcome", self.releases.clone());

@@ -7,6 +7,8 @@
     reason = "helpers of tests: a broken assumption ends the test"
 )]
 
+#[path = "house/bounds.rs"]
+mod bounds;
 #[path = "house/endpoints.rs"]
 mod endpoints;
 #[path = "house/faults/mod.rs"]

@@ -249,7 +249,11 @@ impl Checker<'_> {
             ("body-bytes", limits.body_bytes, 1_024),
             ("record-bytes", limits.record_bytes, 1_024),
             ("in-flight-bytes", limits.in_flight_bytes, limits.body_bytes),
+            ("request-records", limits.request_records, 1),
+            ("read-bytes", limits.read_bytes, 1_024),
             ("connections", limits.connections, 1),
+            ("admin-connections", limits.admin_connections, 2),
+            ("connections-per-address", limits.connections_per_address, 1),
         ] {
             if value < least {
                 let message = format!("`{key}` is below {least}");

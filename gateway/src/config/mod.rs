@@ -255,21 +255,35 @@ pub struct Roles {
 pub struct Limits {
     /// Bytes of one request body that is not streamed.
     pub body_bytes: usize,
+    /// Records of one request that is not streamed; more: 413.
+    pub request_records: usize,
     /// Bytes of one record: value, key and headers.
     pub record_bytes: usize,
-    /// Bytes of all requests that are being worked on; more waits for `admission_wait_ms`, then
-    /// is answered 503.
+    /// Bytes of one answer to a read, though it has one record at least.
+    pub read_bytes: usize,
+    /// Memory of all requests that are worked on and all answers that are not written. More waits
+    /// for `admission_wait_ms`, then is answered 503. A principal that would hold more than it
+    /// leaves free is answered 429.
     pub in_flight_bytes: usize,
     pub admission_wait_ms: u64,
     /// Records a second a principal may publish, averaged, with a burst of twice that; 0: no
     /// quota. Above it: 429.
     pub principal_records_per_s: u32,
-    /// Connections a listener keeps open.
+    /// Connections of the data listener, as far as the process may have so many open files. When
+    /// all are taken, the one that has waited longest without a request is closed for a new one.
     pub connections: usize,
-    /// A request's headers must arrive within this time.
+    /// The same for the admin listener; its files are set aside.
+    pub admin_connections: usize,
+    /// Connections of one address (IPv6: of one /64) at one listener, at most half of all.
+    pub connections_per_address: usize,
+    /// A connection's first request must arrive within this time.
     pub header_timeout_ms: u64,
-    /// A body that stands still this long is cut off.
+    /// A connection without a request is closed after this time.
+    pub idle_timeout_ms: u64,
+    /// Each 32 KiB of a body must arrive within this time, and its rest too.
     pub body_idle_timeout_ms: u64,
+    /// Each 32 KiB of an answer must be taken within this time, or the connection is closed.
+    pub write_timeout_ms: u64,
     /// How long a graceful stop waits for requests in flight.
     pub shutdown_ms: u64,
     /// How long readiness is off before the listener closes, so that balancers notice.
@@ -305,13 +319,19 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 16 << 20,
+            request_records: 10_000,
             record_bytes: 1_000_000,
+            read_bytes: 4 << 20,
             in_flight_bytes: 256 << 20,
             admission_wait_ms: 2_000,
             principal_records_per_s: 0,
             connections: 10_000,
+            admin_connections: 256,
+            connections_per_address: 1_000,
             header_timeout_ms: 10_000,
+            idle_timeout_ms: 60_000,
             body_idle_timeout_ms: 30_000,
+            write_timeout_ms: 30_000,
             shutdown_ms: 30_000,
             shutdown_delay_ms: 0,
             idempotency_hours: 24,

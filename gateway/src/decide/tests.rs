@@ -8,6 +8,23 @@ const NOW_US: i64 = 1_795_392_000_000_000;
 const DAY_US: i64 = 86_400_000_000;
 const KEY: &str = "keys: { tokens-1: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= }\n";
 
+#[test]
+fn only_regular_files_of_each_folder_once_are_read() {
+    let House { dir, policy, .. } = house();
+    let policies = dir.path().join("policies");
+    std::os::unix::fs::symlink(&policies, policies.join("again")).unwrap();
+    assert_eq!(read_bundle(&policies).unwrap().len(), 3, "a folder that holds itself");
+    let pipe = policies.join("pipe.yaml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (done, waited) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(policy.reload().err().map(|e| e.to_string())));
+    let why = waited.recv_timeout(std::time::Duration::from_secs(10)).unwrap().unwrap();
+    assert!(why.contains("not a regular file"), "{why}");
+    std::fs::remove_file(&pipe).unwrap();
+    std::fs::File::create(&pipe).unwrap().set_len(BUNDLE_BYTES_MAX + 1).unwrap();
+    assert!(read_bundle(&policies).err().unwrap().to_string().contains("more than"));
+}
+
 struct House {
     dir: tempfile::TempDir,
     clock: Arc<ManualClock>,

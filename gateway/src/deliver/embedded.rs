@@ -16,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use sluicegate_audit::Position;
 use sqlx::{
     AssertSqlSafe, Connection, Row, SqliteConnection, SqlitePool,
@@ -38,6 +39,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 /// Records of one page of a tail.
 const TAIL_RECORDS: usize = 2_000;
+const TAIL_BYTES: usize = 16 << 20;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS topic (
@@ -160,8 +162,9 @@ impl Pipeline for Embedded {
         partition: u32,
         from: i64,
         max: usize,
+        bytes: usize,
     ) -> Answer<'a, Result<Page, DeliverError>> {
-        Box::pin(async move { self.reader.page(topic, partition, from, max).await })
+        Box::pin(async move { self.reader.page(topic, partition, from, max, bytes).await })
     }
 
     fn find<'a>(
@@ -211,7 +214,7 @@ impl Pipeline for Embedded {
             .map_err(unavailable)?;
             match from {
                 Some(from) => Ok(from),
-                None => Ok(self.reader.page(topic, partition, i64::MAX, 0).await?.end),
+                None => Ok(self.reader.page(topic, partition, i64::MAX, 0, 0).await?.end),
             }
         })
     }
@@ -283,6 +286,7 @@ impl Reader {
         partition: u32,
         from: i64,
         max: usize,
+        bytes: usize,
     ) -> Result<Page, DeliverError> {
         let topic: Option<(i64, i64)> =
             sqlx::query_as("SELECT id, partitions FROM topic WHERE name = ?1")
@@ -293,7 +297,7 @@ impl Reader {
         let (id, _) = topic
             .filter(|(_, partitions)| i64::from(partition) < *partitions)
             .ok_or(DeliverError::UnknownTopic)?;
-        let rows = sqlx::query(
+        let mut rows = sqlx::query(
             "SELECT pos, t_ms, key, headers, value FROM record \
              WHERE topic = ?1 AND part = ?2 AND pos >= ?3 ORDER BY pos LIMIT ?4",
         )
@@ -301,9 +305,17 @@ impl Reader {
         .bind(partition)
         .bind(from)
         .bind(i64::try_from(max).unwrap_or(i64::MAX))
-        .fetch_all(&self.0)
-        .await
-        .map_err(unavailable)?;
+        .fetch(&self.0);
+        let (mut records, mut read) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await.map_err(unavailable)? {
+            let record = stored(&row).map_err(unavailable)?;
+            read += record.bytes();
+            records.push(record);
+            if read >= bytes {
+                break;
+            }
+        }
+        drop(rows);
         let end: i64 = sqlx::query_scalar(
             "SELECT coalesce(max(pos) + 1, 0) FROM record WHERE topic = ?1 AND part = ?2",
         )
@@ -312,7 +324,6 @@ impl Reader {
         .fetch_one(&self.0)
         .await
         .map_err(unavailable)?;
-        let records = rows.iter().map(stored).collect::<Result<_, _>>().map_err(unavailable)?;
         Ok(Page { records, end })
     }
 
@@ -366,7 +377,8 @@ impl Tail for EmbeddedTail {
         Box::pin(async move {
             let mut records = Vec::new();
             for (partition, next) in &mut self.next {
-                let page = self.log.page(&self.topic, *partition, *next, TAIL_RECORDS).await?;
+                let page =
+                    self.log.page(&self.topic, *partition, *next, TAIL_RECORDS, TAIL_BYTES).await?;
                 *next = page.records.last().map_or(*next, |last| last.offset + 1);
                 records.extend(page.records.into_iter().map(|record| (*partition, record)));
             }
@@ -381,7 +393,7 @@ impl Tail for EmbeddedTail {
         Box::pin(async move {
             let at = self.next.get(&partition).copied().unwrap_or(0);
             // An empty partition that was trimmed still has its newest record.
-            Ok(self.log.page(&self.topic, partition, i64::MAX, 0).await?.end.max(at))
+            Ok(self.log.page(&self.topic, partition, i64::MAX, 0, 0).await?.end.max(at))
         })
     }
 

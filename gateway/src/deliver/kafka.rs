@@ -9,6 +9,7 @@ mod tail;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::ControlFlow,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -170,7 +171,11 @@ impl Kafka {
                 ends.insert(partition, (start, end));
             }
         }
-        let scanned = drain(&consumer, topic, &ends, &mut each).await;
+        let mut on = |record: &ConsumerRecord| {
+            each(record);
+            ControlFlow::Continue(())
+        };
+        let scanned = drain(&consumer, topic, &ends, &mut on).await;
         let _closed = consumer.close().await;
         scanned
     }
@@ -185,6 +190,7 @@ impl Kafka {
         partition: u32,
         from: i64,
         max: usize,
+        bytes: usize,
     ) -> Result<Page, DeliverError> {
         let connection = self.connection().await.map_err(DeliverError::Unavailable)?;
         let known = connection
@@ -201,13 +207,20 @@ impl Kafka {
             consumer.fetch_watermarks(topic, partition).await.map_err(|e| failed(&e))?;
         let from = from.max(low);
         let until = end.min(from.saturating_add(i64::try_from(max).unwrap_or(i64::MAX)));
-        let mut records = Vec::new();
+        let (mut records, mut read) = (Vec::new(), 0);
         if from < until {
             let ends = HashMap::from([(partition, (from, until))]);
-            drain(&consumer, topic, &ends, &mut |record| records.push(stored(record))).await?;
+            drain(&consumer, topic, &ends, &mut |record| {
+                if read < bytes && record.offset < until {
+                    let record = stored(record);
+                    read += record.bytes();
+                    records.push(record);
+                }
+                if read < bytes { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+            .await?;
         }
         let _closed = consumer.close().await;
-        records.retain(|r| r.offset < until);
         Ok(Page { records, end })
     }
 }
@@ -223,8 +236,9 @@ impl Pipeline for Kafka {
         partition: u32,
         from: i64,
         max: usize,
+        bytes: usize,
     ) -> Answer<'a, Result<Page, DeliverError>> {
-        Box::pin(self.page(topic, partition, from, max))
+        Box::pin(self.page(topic, partition, from, max, bytes))
     }
 
     fn find<'a>(
@@ -525,12 +539,12 @@ fn failed(error: &KrafkaError) -> DeliverError {
     }
 }
 
-/// Polls assigned partitions until each has been read up to its end.
+/// Polls assigned partitions until each has been read up to its end, or `each` has enough.
 async fn drain(
     consumer: &Consumer,
     topic: &str,
     ends: &HashMap<i32, (i64, i64)>,
-    each: &mut impl FnMut(&ConsumerRecord),
+    each: &mut impl FnMut(&ConsumerRecord) -> ControlFlow<()>,
 ) -> Result<(), DeliverError> {
     if ends.is_empty() {
         return Ok(());
@@ -544,8 +558,8 @@ async fn drain(
     let mut deadline = Instant::now() + FETCH_TIMEOUT;
     while !open.is_empty() {
         let records = consumer.poll(POLL).await.map_err(|e| failed(&e))?;
-        for record in &records {
-            each(record);
+        if records.iter().try_for_each(&mut *each).is_break() {
+            return Ok(());
         }
         if !records.is_empty() {
             deadline = Instant::now() + FETCH_TIMEOUT;

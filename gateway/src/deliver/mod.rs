@@ -95,6 +95,14 @@ pub struct Stored {
     pub value: Option<Bytes>,
 }
 
+impl Stored {
+    pub fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        length(&self.key) + length(&self.value) + headers
+    }
+}
+
 /// One stretch of a partition.
 pub struct Page {
     pub records: Vec<Stored>,
@@ -132,13 +140,15 @@ pub trait Pipeline: Send + Sync {
     /// whose key equals an earlier one's stands behind it in the same partition.
     fn append(&self, batch: Vec<Outbound>) -> Answer<'_, Vec<Result<Placed, DeliverError>>>;
 
-    /// Reads at most `max` records of a partition from an offset on.
+    /// Reads at most `max` records of a partition from an offset on, and no more once they have
+    /// `bytes` bytes.
     fn read<'a>(
         &'a self,
         topic: &'a str,
         partition: u32,
         from: i64,
         max: usize,
+        bytes: usize,
     ) -> Answer<'a, Result<Page, DeliverError>>;
 
     /// Which of these positions the topic holds: the truth behind an intent without outcome.

@@ -7,29 +7,50 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, Version, header},
+    response::Response,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    server::conn::auto::Builder,
     service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{mpsc, watch},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt;
 
-use super::{linger::lingering, tls::Tls};
+use super::{
+    head::Heads,
+    linger::lingering,
+    pace::{Over, Pace, Times},
+    places::Places,
+    shape,
+    tls::Tls,
+};
 use crate::{
     config::Limits,
     identify::{CertificateNames, Failure},
+    telemetry::Metrics,
 };
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an accept that fails for want of file descriptors, wait instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that are told to end and have nothing left to do end within this time.
+const CLOSING: Duration = Duration::from_secs(5);
 const H2_STREAMS_MAX: u32 = 128;
+/// What a peer may send before anybody reads it: of one stream, and of a connection.
+const H2_STREAM_WINDOW: u32 = 64 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 128 * 1024;
+/// A peer with requests under way that does not answer a ping for this long is gone.
+const H2_PING: Duration = Duration::from_secs(20);
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 
 /// What is known of a connection; an extension of each of its requests.
@@ -44,6 +65,8 @@ pub struct Accept {
     pub listener: TcpListener,
     pub tls: Arc<Tls>,
     pub router: Router,
+    pub places: Arc<Places>,
+    pub metrics: Arc<Metrics>,
     /// Told of client certificates that TLS itself refused: they are failed logins too.
     pub refused: OnRefused,
 }
@@ -55,34 +78,40 @@ impl Accept {
     /// Serves until `stop` turns true, then lets requests in flight finish for at most
     /// `limits.shutdown_ms`.
     pub async fn run(self, limits: Limits, mut stop: watch::Receiver<bool>) {
-        let connections = Arc::new(Semaphore::new(limits.connections));
-        let graceful = GracefulShutdown::new();
+        // Nothing is sent: it ends when the last connection has dropped its sender.
+        let (alive, mut all_ended) = mpsc::channel::<()>(1);
         loop {
-            let Ok(permit) = connections.clone().acquire_owned().await else { break };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
             };
             let Ok((stream, address)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
+            let pace = Pace::new(Times::of(&limits));
+            let Some(place) = self.places.take(address.ip(), &pace) else {
+                self.metrics.count_connection_closed("full");
+                continue;
+            };
             let connection = Connection {
                 tls: self.tls.clone(),
                 router: self.router.clone(),
-                header_timeout: Duration::from_millis(limits.header_timeout_ms),
+                pace,
                 refused: self.refused.clone(),
-                watcher: graceful.watcher(),
                 stop: stop.clone(),
             };
+            let (metrics, alive) = (self.metrics.clone(), alive.clone());
             tokio::spawn(async move {
-                connection.serve(stream, address).await;
-                drop(permit);
+                if let Some(over) = connection.serve(stream, address).await {
+                    metrics.count_connection_closed(over.code());
+                }
+                drop((place, alive));
             });
         }
-        drop(self.listener);
+        drop((self.listener, alive));
         let bound = Duration::from_millis(limits.shutdown_ms);
-        if tokio::time::timeout(bound, graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(bound, all_ended.recv()).await.is_err() {
             tracing::warn!(event = "connections-cut", "requests outlived the graceful stop");
         }
     }
@@ -91,9 +120,8 @@ impl Accept {
 struct Connection {
     tls: Arc<Tls>,
     router: Router,
-    header_timeout: Duration,
+    pace: Arc<Pace>,
     refused: OnRefused,
-    watcher: hyper_util::server::graceful::Watcher,
     stop: watch::Receiver<bool>,
 }
 
@@ -109,7 +137,8 @@ impl Connection {
         (self.refused)(failure, address.ip());
     }
 
-    async fn serve(self, stream: TcpStream, address: SocketAddr) {
+    /// Serves a connection to its end; says why, if we ended it.
+    async fn serve(self, stream: TcpStream, address: SocketAddr) -> Option<Over> {
         // Small answers must not wait for more bytes; a socket that refuses still works.
         let _nodelay = stream.set_nodelay(true);
         // The configuration is taken now, at the handshake: a revoked authority counts at once.
@@ -119,10 +148,14 @@ impl Connection {
         let stream = tokio::select! {
             done = handshake => match done {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return self.handshake_failed(&error, address),
-                Err(_) => return,
+                Ok(Err(error)) => {
+                    self.handshake_failed(&error, address);
+                    return None;
+                }
+                Err(_) => return Some(Over::Silent),
             },
-            _ = stop.wait_for(|stop| *stop) => return,
+            over = self.pace.over() => return Some(over),
+            () = stopped(&mut stop) => return None,
         };
         let certificate = stream
             .get_ref()
@@ -130,29 +163,99 @@ impl Connection {
             .peer_certificates()
             .and_then(|chain| chain.first())
             .map(|leaf| Arc::new(CertificateNames::of(leaf)));
-        let peer = Peer { address, certificate };
-        let router = self.router.map_request(move |mut request: Request<_>| {
-            request.extensions_mut().insert(peer.clone());
-            let (head, body) = request.into_parts();
-            let body = lingering(&head.headers, Body::new(body));
-            Request::from_parts(head, body)
-        });
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
-            .max_buf_size(HEADER_BYTES_MAX * 4);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(H2_STREAMS_MAX)
-            .max_header_list_size(HEADER_BYTES_MAX as u32);
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-            .into_owned();
-        if self.watcher.watch(connection).await.is_err() {
-            tracing::debug!(event = "connection-ended-early");
-        }
+        self.requests(stream, Peer { address, certificate }).await
     }
+
+    async fn requests(self, stream: TlsStream<TcpStream>, peer: Peer) -> Option<Over> {
+        let Self { router, pace, mut stop, .. } = self;
+        let service = tower::service_fn({
+            let pace = pace.clone();
+            move |request: Request<_>| answer(router.clone(), pace.clone(), peer.clone(), request)
+        });
+        let builder = builder(pace.times());
+        let connection = builder.serve_connection(
+            TokioIo::new(Heads::new(stream, pace.clone())),
+            TowerToHyperService::new(service),
+        );
+        tokio::pin!(connection);
+        let over = tokio::select! {
+            ended = connection.as_mut() => {
+                if ended.is_err() {
+                    tracing::debug!(event = "connection-ended-early");
+                }
+                return None;
+            }
+            over = pace.over() => over,
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                // While it ends, its times go on.
+                tokio::select! {
+                    _ = connection.as_mut() => return None,
+                    over = pace.over() => over,
+                }
+            }
+        };
+        if over == Over::Idle {
+            // A request that is on its way just now may still come.
+            connection.as_mut().graceful_shutdown();
+            let _ended = tokio::time::timeout(CLOSING, connection).await;
+        }
+        Some(over)
+    }
+}
+
+/// Nothing is borrowed from the channel afterwards.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _gone_is_stopped_too = stop.wait_for(|stop| *stop).await;
+}
+
+fn builder(times: Times) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // The library counts from the last answer on; the first request has `Pace`'s time.
+        .header_read_timeout(times.idle)
+        // Without it the library copies answers, and nobody knows when they are taken.
+        .writev(true)
+        .max_buf_size(HEADER_BYTES_MAX * 4);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(H2_PING)
+        .keep_alive_timeout(H2_PING)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX as u32);
+    builder
+}
+
+/// One request, and its answer as it is watched on its way.
+async fn answer<B>(
+    router: Router,
+    pace: Arc<Pace>,
+    peer: Peer,
+    request: Request<B>,
+) -> Result<Response, std::convert::Infallible>
+where
+    B: axum::body::HttpBody<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let open = pace.open();
+    let closes = open.bare && request.version() < Version::HTTP_2;
+    let refused = shape::refused(&request);
+    let (mut head, body) = request.into_parts();
+    let body = lingering(&head.headers, Body::new(body));
+    let mut response = match refused {
+        Some(refused) => refused,
+        None => {
+            head.extensions.insert(peer);
+            router.oneshot(Request::from_parts(head, body)).await?
+        }
+    };
+    if closes {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(open.answer(response))
 }

@@ -2,11 +2,14 @@
 //! stand, byte for byte; what is wrong is said by number and member, never by value.
 
 mod cloudevents;
+mod count;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
+
+pub use count::exceeds;
 
 use crate::{deliver::RESERVED_HEADER_PREFIX, record::Record};
 

@@ -3,7 +3,11 @@
 pub mod accept;
 pub mod admission;
 pub mod body;
+pub mod head;
 pub mod http;
 pub mod linger;
+pub mod pace;
+pub mod places;
 pub mod problem;
+pub mod shape;
 pub mod tls;

@@ -275,7 +275,7 @@ impl<'r> Run<'r> {
 
     /// The offset that the next contribution will get.
     async fn end(&self, partition: u32) -> Result<i64, RunError> {
-        Ok(self.pipeline.read(&self.topic, partition, i64::MAX, 0).await?.end)
+        Ok(self.pipeline.read(&self.topic, partition, i64::MAX, 0, 0).await?.end)
     }
 
     async fn follow(&mut self) -> Result<(), RunError> {
@@ -331,7 +331,9 @@ impl<'r> Run<'r> {
             // Beyond the end nothing is: what was there is lost, and its period is blocked.
             let cut = cut.min(end);
             while part.next < cut {
-                let records = self.pipeline.read(&self.topic, partition, part.next, REPLAY_RECORDS);
+                let (topic, next) = (&self.topic, part.next);
+                let records =
+                    self.pipeline.read(topic, partition, next, REPLAY_RECORDS, usize::MAX);
                 let records = records.await?.records;
                 let Some(last) = records.last() else { break };
                 let end = (last.offset + 1).min(cut);

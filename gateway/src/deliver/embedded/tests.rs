@@ -34,21 +34,22 @@ async fn what_was_appended_is_read_back_in_order_also_after_a_restart() {
     let log = open(&file).await;
     let mut read = 0;
     for partition in 0..3 {
-        let page = log.read("orders", partition, 0, 100).await.unwrap();
+        let page = log.read("orders", partition, 0, 100, usize::MAX).await.unwrap();
         assert_eq!(page.end, page.records.len() as i64);
         let offsets: Vec<i64> = page.records.iter().map(|r| r.offset).collect();
         assert_eq!(offsets, (0..page.end).collect::<Vec<_>>());
         read += page.records.len();
     }
     assert_eq!(read, 40);
-    let first = log.read("orders", placed[0].partition, 0, 1).await.unwrap();
+    let first = log.read("orders", placed[0].partition, 0, 1, usize::MAX).await.unwrap();
     assert_eq!(first.records[0].headers, outbound(0, None).headers);
     assert_eq!(first.records[0].timestamp_ms, 1_000);
     // A key stays in its partition, in order, and a tombstone stays one.
     let of_x = (0..40).filter(|n| n % 3 == 0).map(|n| placed[n]);
     assert!(of_x.clone().all(|p| p.partition == placed[0].partition));
     assert!(of_x.clone().zip(of_x.skip(1)).all(|(a, b)| a.offset < b.offset));
-    let tombstone = log.read("orders", placed[4].partition, placed[4].offset, 1).await.unwrap();
+    let tombstone =
+        log.read("orders", placed[4].partition, placed[4].offset, 1, usize::MAX).await.unwrap();
     assert!(tombstone.records[0].value.is_none());
 }
 
@@ -74,8 +75,14 @@ async fn unknown_topics_and_partitions_are_said() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir.path().join("eu.db")).await;
     log.append(vec![outbound(0, None)]).await;
-    assert_eq!(log.read("other", 0, 0, 1).await.err(), Some(DeliverError::UnknownTopic));
-    assert_eq!(log.read("orders", 3, 0, 1).await.err(), Some(DeliverError::UnknownTopic));
+    assert_eq!(
+        log.read("other", 0, 0, 1, usize::MAX).await.err(),
+        Some(DeliverError::UnknownTopic)
+    );
+    assert_eq!(
+        log.read("orders", 3, 0, 1, usize::MAX).await.err(),
+        Some(DeliverError::UnknownTopic)
+    );
 }
 
 /// Values of Apache Kafka's own `UtilsTest.testMurmur2`, folded to a partition.

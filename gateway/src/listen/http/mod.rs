@@ -177,6 +177,8 @@ pub(crate) async fn identify(
     match identified {
         Ok(principal) => Ok((principal, request)),
         Err(failure) => {
+            // A stranger's headers and body are not kept while it waits for its answer.
+            drop(request);
             face.flow.login_failed(failure, peer.map(|p| p.address.ip())).await;
             tokio::time::sleep_until(started + LOGIN_FAILURE_FLOOR).await;
             Err(Problem::unauthenticated())

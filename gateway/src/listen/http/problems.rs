@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use crate::{
     deliver::DeliverError,
     flow::Stopped,
-    listen::{body::Unreadable, problem::Problem},
+    listen::{admission::Full, body::Unreadable, problem::Problem},
 };
 
 pub(super) fn failed(region: &str, error: &DeliverError) -> Problem {
@@ -28,6 +28,35 @@ pub(super) fn too_large(limit: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body or a record is too large")
         .detail(format!("the limit is {limit} bytes"))
         .help("send fewer records a request, or stream them as `application/x-ndjson`")
+}
+
+pub(super) fn too_many(limit: usize) -> Problem {
+    let title = "The request has too many records";
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many-records", title)
+        .detail(format!("the limit is {limit} records"))
+        .help("send fewer records per request, or stream them as `application/x-ndjson`")
+}
+
+/// Memory for a request or its answer is not to be had.
+pub(super) fn full(full: Full) -> Problem {
+    match full {
+        Full::Gateway => unavailable("full", "too much is in flight"),
+        Full::Share => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "share",
+            "The principal's requests and answers in flight take up its share of memory",
+        )
+        .help("send fewer or smaller requests at once, and read their answers")
+        .retry_after(Duration::from_secs(2)),
+    }
+}
+
+pub(super) fn timed_out() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "Request body timed out")
+}
+
+pub(super) fn not_taken() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "reports-not-read", "The reports were not read")
 }
 
 pub(super) fn cut_off() -> Problem {

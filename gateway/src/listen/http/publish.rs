@@ -17,16 +17,16 @@ use super::{
     Face,
     encoding::Encoding,
     headers::{idempotency_key, purpose},
-    problems::{stopped, too_large, unavailable, unknown_format, unreadable},
+    problems::{full, stopped, too_large, too_many, unavailable, unknown_format, unreadable},
     report::{self, RecordIn, RecordReport},
-    stream::{self, next},
+    stream::{self, Frames},
 };
 use crate::{
-    flow::{Keyed, Permitted, Target},
+    flow::{Keyed, Permitted, Target, heavy},
     identify::Principal,
     listen::{
         accept::Peer,
-        admission::Admitted,
+        admission::{Admitted, cost},
         body::{self, Format, Parsed},
         problem::Problem,
     },
@@ -74,18 +74,20 @@ use crate::{
             content_type = "application/problem+json"),
         (status = 404, description = "No such topic", body = Problem,
             content_type = "application/problem+json"),
-        (status = 408, description = "The body stood still", body = Problem,
+        (status = 408, description = "Request body timed out", body = Problem,
             content_type = "application/problem+json"),
         (status = 409, description = "A request with this idempotency key is still running",
             body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body or a record is too large", body = Problem,
+        (status = 413, description = "The body or a record is too large, or there are too many \
+            records", body = Problem,
             content_type = "application/problem+json"),
         (status = 415, description = "The content type or encoding is not known", body = Problem,
             content_type = "application/problem+json"),
         (status = 422, description = "The policy refuses the record, or the idempotency key was \
             used for another payload", body = Problem,
             content_type = "application/problem+json"),
-        (status = 429, description = "The principal's quota is used up", body = Problem,
+        (status = 429, description = "The principal's quota, or its share of memory, is used up",
+            body = Problem,
             content_type = "application/problem+json"),
         (status = 503, description = "The gateway is failing closed", body = Problem,
             content_type = "application/problem+json"),
@@ -117,14 +119,20 @@ pub(super) async fn publish(
         return Ok(stream::relay(request, body));
     }
     let (mut bytes, mut admitted) = request.whole(&headers, body).await?;
+    let records_max = request.face.limits.request_records;
     if let Some(encoding) = encoding {
         let limit = request.face.limits.body_bytes;
-        let encoded = admitted;
-        admitted = request.admitted(limit).await?;
+        admitted.grow_to(bytes.len() + worst(limit, records_max)).await.map_err(full)?;
         bytes = encoding.decoded(bytes, limit).await?;
-        drop(encoded);
     }
-    let parsed = body::parse(format, &headers, &bytes).map_err(unreadable)?;
+    // A kilobyte is parsed in the time of a record.
+    let parsed = heavy(bytes.len() / 1_024, || {
+        if body::exceeds(format, &bytes, records_max) {
+            return Err(too_many(records_max));
+        }
+        body::parse(format, &headers, &bytes).map_err(unreadable)
+    })?;
+    admitted.shrink_to(cost(bytes.len(), parsed.records.len()));
     request
         .face
         .admission
@@ -135,13 +143,19 @@ pub(super) async fn publish(
         request.face.flow.keyed(&request.principal, &request.target, &key, &[kind, &bytes])
     });
     let face = request.face.clone();
-    let work = async move {
-        let _admitted = admitted;
-        request.batch(&permitted, parsed, format, keyed).await
-    };
+    let work =
+        async move { Ok(admitted.carry(request.batch(&permitted, parsed, format, keyed).await?)) };
     let answer = face.to_its_end(work).await?;
     face.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
     Ok(answer)
+}
+
+/// The shortest record: `{"value":0}` and a comma.
+const RECORD_BYTES_MIN: usize = 12;
+
+/// What a body of so many bytes can cost at most.
+pub(super) fn worst(bytes: usize, records_max: usize) -> usize {
+    cost(bytes, bytes.div_ceil(RECORD_BYTES_MIN).min(records_max))
 }
 
 /// One request to publish.
@@ -169,22 +183,23 @@ impl Publish {
         if declared.is_some_and(|length| length > limit) {
             return Err(too_large(limit));
         }
-        let admitted = self.admitted(declared.unwrap_or(limit)).await?;
+        // A body that says its length has all the memory it will ever need before it is read.
+        let records_max = self.face.limits.request_records;
+        let mut admitted = self.face.admission.enter(&self.principal.name);
+        let declared = declared.unwrap_or_default();
+        admitted.grow_to(worst(declared, records_max)).await.map_err(full)?;
         let idle = Duration::from_millis(self.face.limits.body_idle_timeout_ms);
-        let mut frames = body.into_data_stream();
-        let mut whole = BytesMut::with_capacity(declared.unwrap_or_default());
-        while let Some(frame) = next(&mut frames, idle).await? {
-            if whole.len() + frame.len() > limit {
+        let mut frames = Frames::new(body, idle);
+        let mut whole = BytesMut::new();
+        while let Some(frame) = frames.next().await? {
+            let bytes = whole.len() + frame.len();
+            if bytes > limit {
                 return Err(too_large(limit));
             }
+            admitted.grow_to(worst(bytes, records_max)).await.map_err(full)?;
             whole.extend_from_slice(&frame);
         }
         Ok((whole.freeze(), admitted))
-    }
-
-    async fn admitted(&self, bytes: usize) -> Result<Admitted, Problem> {
-        let admitted = self.face.admission.bytes(bytes).await;
-        admitted.ok_or_else(|| unavailable("full", "too much is in flight"))
     }
 
     async fn batch(

@@ -14,7 +14,11 @@ use axum::{
 use serde::Deserialize;
 use sluicegate_policies::Operation;
 
-use super::{Face, headers::purpose, problems::stopped};
+use super::{
+    Face,
+    headers::purpose,
+    problems::{full, stopped},
+};
 use crate::{
     flow::{Target, Wanted},
     identify::Principal,
@@ -23,6 +27,9 @@ use crate::{
 
 /// Records of one read.
 const READ_RECORDS_MAX: usize = 1_000;
+/// How many times the bytes of a read are in memory while it is worked on: as stored, as the
+/// reader may see them, and as lines.
+const READ_COPIES: usize = 3;
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -41,8 +48,9 @@ pub(super) struct ReadQuery {
 
 /// Read records back
 ///
-/// Records of one partition from an offset on, one a line, as the reader's purpose may see them.
-/// The read is in the ledger before the first byte is sent.
+/// Records of one partition from an offset on, one per line, as the reader's purpose may see them:
+/// at most `limit`, and no more than fit in the gateway's bound for an answer. Continue behind the
+/// last offset. The read is in the ledger before the first byte is sent.
 #[utoipa::path(
     get,
     path = "/v1/topics/{topic}/partitions/{partition}/records",
@@ -64,6 +72,8 @@ pub(super) struct ReadQuery {
         (status = 403, description = "The policy does not permit this", body = Problem,
             content_type = "application/problem+json"),
         (status = 404, description = "No such topic or partition", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 429, description = "The principal's share of memory is used up", body = Problem,
             content_type = "application/problem+json"),
         (status = 503, description = "The gateway is failing closed", body = Problem,
             content_type = "application/problem+json"),
@@ -95,9 +105,14 @@ pub(super) async fn read(
         partition,
         offset,
         limit,
+        bytes: face.limits.read_bytes,
         origin: face.flow.origin(peer.address.ip()),
     };
+    let mut admitted = face.admission.enter(&principal.name);
+    // A page has at least one record, however large.
+    let page = face.limits.read_bytes.saturating_add(face.limits.record_bytes);
+    admitted.grow_to(page.saturating_mul(READ_COPIES)).await.map_err(full)?;
     let lines = face.flow.read(&permitted, wanted).await.map_err(stopped)?;
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((StatusCode::OK, kind, lines).into_response())
+    Ok(admitted.carry((StatusCode::OK, kind, lines).into_response()))
 }

@@ -14,13 +14,15 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    problems::{cut_off, stopped, too_large, unavailable, unreadable},
-    publish::Publish,
+    problems::{cut_off, full, not_taken, stopped, timed_out, too_large, unreadable},
+    publish::{Publish, worst},
     report,
 };
 use crate::{
     listen::{
+        admission::Admitted,
         body::{self, Unreadable},
+        pace::PIECE_BYTES,
         problem::Problem,
     },
     record::Record,
@@ -30,13 +32,15 @@ use crate::{
 const STRETCH_RECORDS: usize = 500;
 const STRETCH_BYTES: usize = 1 << 20;
 /// Stretches of report lines that may wait for a slow reader.
-const REPORTS_WAITING: usize = 16;
+const REPORTS_WAITING: usize = 1;
+/// What a stream holds for as long as it lives: reports on their way.
+const STREAM_BYTES: usize = 512 * 1024;
 
 /// Relays a body; the answer is the stream of its reports.
 pub(super) fn relay(request: Publish, body: Body) -> Response {
     let (reports, waiting) = mpsc::channel::<Result<Bytes, std::io::Error>>(REPORTS_WAITING);
     tokio::spawn(async move {
-        let mut stream = Stream { request, reports, seq: 0 };
+        let mut stream = Stream { request, reports, seq: 0, searched: 0 };
         stream.run(body).await;
     });
     let lines = futures_util::stream::unfold(waiting, |mut waiting| async move {
@@ -61,6 +65,8 @@ struct Stream {
     request: Publish,
     reports: mpsc::Sender<Result<Bytes, std::io::Error>>,
     seq: u32,
+    /// So much of the buffer is known to have no line end.
+    searched: usize,
 }
 
 impl Stream {
@@ -68,38 +74,52 @@ impl Stream {
         if let Err(problem) = self.relay(body).await {
             // The status line is long gone: the stream ends with the problem as its last line.
             let line = serde_json::to_vec(&problem).unwrap_or_default();
-            self.send(line).await;
+            let _not_taken = self.send(line).await;
         }
     }
 
     async fn relay(&mut self, body: Body) -> Result<(), Problem> {
         let face = self.request.face.clone();
-        let idle = Duration::from_millis(face.limits.body_idle_timeout_ms);
-        let reserve = STRETCH_BYTES + face.limits.record_bytes;
-        let _admitted = face
-            .admission
-            .bytes(reserve)
-            .await
-            .ok_or_else(|| unavailable("full", "too much is in flight"))?;
-        let mut frames = body.into_data_stream();
+        let limits = &face.limits;
+        let mut admitted = face.admission.enter(&self.request.principal.name);
+        admitted.grow_to(STREAM_BYTES).await.map_err(full)?;
+        let mut frames = Frames::new(body, Duration::from_millis(limits.body_idle_timeout_ms));
         let mut buffer = BytesMut::new();
-        loop {
-            let Some(frame) = next(&mut frames, idle).await? else { break };
+        while let Some(frame) = frames.next().await? {
             buffer.extend_from_slice(&frame);
             // Take along what has arrived already, up to one stretch.
             while buffer.len() < STRETCH_BYTES {
-                match frames.next().now_or_never() {
-                    Some(Some(Ok(more))) => buffer.extend_from_slice(&more),
-                    Some(Some(Err(_))) => return Err(cut_off()),
-                    Some(None) | None => break,
+                match frames.arrived()? {
+                    Some(more) => buffer.extend_from_slice(&more),
+                    None => break,
                 }
             }
+            let needed = worst(buffer.len(), STRETCH_RECORDS.min(limits.request_records));
+            self.admit(&mut admitted, STREAM_BYTES + needed).await?;
             self.lines(&mut buffer, false).await?;
-            if buffer.len() > face.limits.record_bytes {
-                return Err(too_large(face.limits.record_bytes));
+            if buffer.len() > limits.record_bytes {
+                return Err(too_large(limits.record_bytes));
+            }
+            admitted.shrink_to(STREAM_BYTES + buffer.len());
+            if buffer.is_empty() {
+                // Between records a stream may take its time; only silence ends it.
+                buffer = BytesMut::new();
+                frames.begin();
             }
         }
         self.lines(&mut buffer, true).await
+    }
+
+    /// Memory for a stretch. A stream is slowed down before it is cut.
+    async fn admit(&self, admitted: &mut Admitted, bytes: usize) -> Result<(), Problem> {
+        let wait = Duration::from_millis(self.request.face.limits.body_idle_timeout_ms);
+        let deadline = Instant::now() + wait;
+        while let Err(error) = admitted.grow_to(bytes).await {
+            if Instant::now() >= deadline {
+                return Err(full(error));
+            }
+        }
+        Ok(())
     }
 
     /// Publishes the complete lines of the buffer; at the end, also one without line end.
@@ -118,15 +138,26 @@ impl Stream {
         }
     }
 
-    fn stretch(&self, buffer: &mut BytesMut, end: bool) -> (Vec<Record>, Cut) {
+    /// The next line, with its end; at the end of the body, also what has none.
+    fn line(&mut self, buffer: &mut BytesMut, end: bool) -> Option<Bytes> {
+        let unknown = buffer.get(self.searched..).unwrap_or_default();
+        let line = match unknown.iter().position(|byte| *byte == b'\n') {
+            Some(newline) => buffer.split_to(self.searched + newline + 1),
+            None if end && !buffer.is_empty() => buffer.split(),
+            None => {
+                self.searched = buffer.len();
+                return None;
+            }
+        };
+        self.searched = 0;
+        Some(line.freeze())
+    }
+
+    fn stretch(&mut self, buffer: &mut BytesMut, end: bool) -> (Vec<Record>, Cut) {
         let limit = self.request.face.limits.record_bytes;
         let mut records = Vec::new();
         while records.len() < STRETCH_RECORDS {
-            let line = match buffer.iter().position(|byte| *byte == b'\n') {
-                Some(newline) => buffer.split_to(newline + 1).freeze(),
-                None if end && !buffer.is_empty() => buffer.split().freeze(),
-                None => return (records, Cut::Empty),
-            };
+            let Some(line) = self.line(buffer, end) else { return (records, Cut::Empty) };
             let Some(parsed) = body::line(&line) else { continue };
             let n = self.seq as usize + records.len();
             let problem = match parsed {
@@ -160,25 +191,90 @@ impl Stream {
         let reports = face.flow.publish(&permitted, received).await.map_err(stopped)?;
         self.seq = self.seq.saturating_add(count);
         face.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
-        self.send(report::lines(self.request.id, &reports)).await;
-        Ok(())
+        self.send(report::lines(self.request.id, &reports)).await
     }
 
-    async fn send(&self, lines: Vec<u8>) {
-        // A publisher that hung up gets no reports; what it sent is published all the same.
-        let _hung_up = self.reports.send(Ok(Bytes::from(lines))).await;
+    /// A publisher that hung up gets no reports; what it sent is published all the same. One that
+    /// stays and takes none ends its stream.
+    async fn send(&self, lines: Vec<u8>) -> Result<(), Problem> {
+        let wait = Duration::from_millis(self.request.face.limits.write_timeout_ms);
+        let sent = tokio::time::timeout(wait, self.reports.send(Ok(Bytes::from(lines)))).await;
+        sent.map(|_hung_up| ()).map_err(|_| not_taken())
     }
 }
 
-type Frames = axum::body::BodyDataStream;
+/// A body as it arrives: each piece of [`PIECE_BYTES`] within the timeout, however few bytes come
+/// at a time. Only waiting for the peer counts.
+pub(super) struct Frames {
+    frames: axum::body::BodyDataStream,
+    timeout: Duration,
+    waited: Duration,
+    bytes: usize,
+}
 
-pub(super) async fn next(frames: &mut Frames, idle: Duration) -> Result<Option<Bytes>, Problem> {
-    match tokio::time::timeout(idle, frames.next()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(frame))) => Ok(Some(frame)),
-        Ok(Some(Err(_))) => Err(cut_off()),
-        Err(_) => {
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body stood still"))
+impl Frames {
+    pub(super) fn new(body: Body, timeout: Duration) -> Self {
+        Self { frames: body.into_data_stream(), timeout, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// The timeout begins anew.
+    fn begin(&mut self) {
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let started = Instant::now();
+        let left = self.timeout.saturating_sub(self.waited);
+        let frame = tokio::time::timeout(left, self.frames.next()).await;
+        self.waited += started.elapsed();
+        self.taken(frame.map_err(|_| timed_out())?)
+    }
+
+    /// What is here without waiting.
+    fn arrived(&mut self) -> Result<Option<Bytes>, Problem> {
+        match self.frames.next().now_or_never() {
+            Some(frame) => self.taken(frame),
+            None => Ok(None),
         }
+    }
+
+    fn taken(
+        &mut self,
+        frame: Option<Result<Bytes, axum::Error>>,
+    ) -> Result<Option<Bytes>, Problem> {
+        let frame = frame.transpose().map_err(|_| cut_off())?;
+        self.bytes += frame.as_ref().map_or(0, Bytes::len);
+        if self.bytes >= PIECE_BYTES {
+            self.begin();
+        }
+        Ok(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drip(pieces: usize, bytes: usize, pause_ms: u64) -> Body {
+        let drip = futures_util::stream::unfold(0, move |n| async move {
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            (n < pieces).then(|| (Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; bytes])), n + 1))
+        });
+        Body::from_stream(drip)
+    }
+
+    async fn read(body: Body) -> Result<usize, u16> {
+        let mut frames = Frames::new(body, Duration::from_millis(200));
+        let mut bytes = 0;
+        while let Some(frame) = frames.next().await.map_err(|problem| problem.status)? {
+            bytes += frame.len();
+        }
+        Ok(bytes)
+    }
+
+    #[tokio::test]
+    async fn a_body_has_a_smallest_rate() {
+        assert_eq!(read(drip(1_000, 1, 20)).await, Err(408), "it never stands still for long");
+        assert_eq!(read(drip(20, PIECE_BYTES, 20)).await, Ok(20 * PIECE_BYTES));
     }
 }

@@ -20,9 +20,12 @@ impl Run<'_> {
         let latest = self.of.account.latest_release(plan).await?;
         let mut unknown: BTreeSet<PaneId> = BTreeSet::new();
         for partition in 0..self.pipeline.ensure(&plan.topic, None).await? {
-            let end = self.pipeline.read(&plan.topic, partition, i64::MAX, 0).await?.end;
+            let end = self.pipeline.read(&plan.topic, partition, i64::MAX, 0, 0).await?.end;
             let from = end.saturating_sub(GUARD_MESSAGES).max(0);
-            let page = self.pipeline.read(&plan.topic, partition, from, REPLAY_RECORDS).await?;
+            let page = self
+                .pipeline
+                .read(&plan.topic, partition, from, REPLAY_RECORDS, usize::MAX)
+                .await?;
             for record in &page.records {
                 let value = record.value.as_deref().unwrap_or_default();
                 let pane = store::pane_of_message(&plan.name, value);
