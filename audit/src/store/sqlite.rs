@@ -1,6 +1,13 @@
 //! SQLite: one file, one writing connection, WAL with `synchronous=FULL`.
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::ErrorKind,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sqlx::{
     Connection, QueryBuilder, SqliteConnection, SqlitePool, Transaction,
@@ -8,9 +15,9 @@ use sqlx::{
 };
 
 use super::{
-    Answer, ClaimRow, Commit, Cut, EdgeRow, PAGE_ROWS, ReleaseAt, Store, StoreError, StoredRow,
-    Taken, number,
-    queries::{PURGE_CLAIMS, TAKE_CLAIM, after_key, reading_methods},
+    Answer, ClaimRow, Commit, Cut, Edge, EdgeRow, PageRow, ReleaseAt, Store, StoreError, StoredRow,
+    Taken, TimedRow, number,
+    queries::{NAMING, PURGE_CLAIMS, REGISTER, TAKE_CLAIM, after_key, reading_methods},
     releases::{self, release_methods, release_writes},
     writer_of,
 };
@@ -29,13 +36,41 @@ pub(crate) struct Sqlite {
     readers: SqlitePool,
     /// The writer's connection: a second one would only wait for it.
     books: SqlitePool,
+    named: Named,
+}
+
+/// A file and the name that it was opened by. An open file survives the removal of its name, and
+/// what is written to it afterwards is lost with the process.
+struct Named {
+    path: PathBuf,
+    wal: PathBuf,
+    /// Device and number.
+    file: (u64, u64),
+}
+
+impl Named {
+    fn of(path: &Path) -> Result<Self, StoreError> {
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let file = number_of(path).ok_or(StoreError::Replaced)?;
+        Ok(Self { path: path.to_owned(), wal: wal.into(), file })
+    }
+
+    /// Within a transaction, when the log is there too.
+    fn is_there(&self) -> bool {
+        number_of(&self.path) == Some(self.file) && self.wal.exists()
+    }
+}
+
+fn number_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 impl Sqlite {
     pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
+        create(file)?;
         let options = SqliteConnectOptions::new()
             .filename(file)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .pragma("recursive_triggers", "ON")
@@ -48,7 +83,7 @@ impl Sqlite {
             .max_connections(READERS)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        Ok(Self { books: writer.clone(), writer, readers })
+        Ok(Self { books: writer.clone(), writer, readers, named: Named::of(file)? })
     }
 
     /// Works beside a running writer, and without write access to the file.
@@ -57,7 +92,20 @@ impl Sqlite {
             SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(BUSY_TIMEOUT);
         let readers =
             SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        Ok(Self { writer: readers.clone(), books: readers.clone(), readers })
+        let named = Named::of(file)?;
+        Ok(Self { writer: readers.clone(), books: readers.clone(), readers, named })
+    }
+}
+
+/// Makes the file, if it is not there, for nobody else to read. SQLite gives the rights of the file
+/// to the two beside it.
+fn create(file: &Path) -> Result<(), StoreError> {
+    let made = File::options().write(true).create_new(true).mode(0o600).open(file);
+    match made {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(StoreError::Unavailable(error.into()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -85,8 +133,12 @@ impl Store for Sqlite {
         commit: &'a Commit,
     ) -> Answer<'a, Taken> {
         Box::pin(async move {
+            // A new connection must not be to another file.
+            if number_of(&self.named.path) != Some(self.named.file) {
+                return Err(StoreError::Replaced);
+            }
             let mut connection = self.writer.acquire().await?;
-            let committed = commit_on(&mut connection, writer, node, commit).await;
+            let committed = self.commit_on(&mut connection, writer, node, commit).await;
             if committed.is_err() {
                 // On a full disk SQLite ends a transaction by itself, and the driver loses count
                 // of it: only a new connection begins another.
@@ -102,20 +154,27 @@ impl Store for Sqlite {
 
 release_writes!(SqliteConnection);
 
-async fn commit_on(
-    connection: &mut SqliteConnection,
-    writer: WriterId,
-    node: &str,
-    commit: &Commit,
-) -> Result<Taken, StoreError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let connection = &mut *transaction;
-    rows(connection, writer, commit).await?;
-    projections(connection, writer, commit).await?;
-    let claims = claims(connection, writer, node, commit).await?;
-    let releases = releases_of(connection, commit).await?;
-    transaction.commit().await?;
-    Ok(Taken { claims, releases })
+impl Sqlite {
+    async fn commit_on(
+        &self,
+        connection: &mut SqliteConnection,
+        writer: WriterId,
+        node: &str,
+        commit: &Commit,
+    ) -> Result<Taken, StoreError> {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let connection = &mut *transaction;
+        rows(connection, writer, node, commit).await?;
+        projections(connection, writer, commit).await?;
+        let claims = claims(connection, writer, node, commit).await?;
+        let releases = releases_of(connection, commit).await?;
+        // Once a flush, and as late as it can be.
+        if !self.named.is_there() {
+            return Err(StoreError::Replaced);
+        }
+        transaction.commit().await?;
+        Ok(Taken { claims, releases })
+    }
 }
 
 /// Nobody else writes to the file until the transaction ends.
@@ -129,10 +188,19 @@ async fn begin_books<'c>(
 async fn rows(
     connection: &mut SqliteConnection,
     writer: WriterId,
+    node: &str,
     commit: &Commit,
 ) -> Result<(), StoreError> {
     let writer = writer.0.to_vec();
     for row in &commit.rows {
+        if row.wseq == 0 {
+            sqlx::query(REGISTER)
+                .bind(&writer)
+                .bind(node)
+                .bind(row.t_us)
+                .execute(&mut *connection)
+                .await?;
+        }
         sqlx::query(
             "INSERT INTO ledger_row (writer, wseq, t_us, bytes, prev, link) \
              VALUES ($1, $2, $3, $4, $5, $6)",
