@@ -19,6 +19,7 @@ use sluicegate_audit::{Appended, Digest16, Digest32, Entry, Position};
 use sluicegate_policies::{
     BundleDigest, Delivery, Grant, JurisdictionId, RefusalCode, Route, Table,
 };
+use tokio::sync::watch;
 
 pub use digests::{Digests, SEARCH_KEY};
 use entries::{
@@ -245,7 +246,9 @@ impl Account {
             software: concat!("sluicegate ", env!("CARGO_PKG_VERSION")).to_owned(),
             clock: Arc::new(LedgerClock(self.ambient.clock.clone())),
         };
-        audit::Ledger::open(&self.url, options).await.map_err(|e| e.to_string())
+        let ledger = audit::Ledger::open(&self.url, options).await.map_err(|e| e.to_string())?;
+        tokio::spawn(log_trouble(ledger.trouble()));
+        Ok(ledger)
     }
 
     /// One look-up a region and topic for many intents.
@@ -691,6 +694,17 @@ impl Account {
             && let Err(error) = ledger.close().await
         {
             tracing::warn!(event = "ledger-not-closed", %error);
+        }
+    }
+}
+
+/// One line when the ledger cannot be written any more, and one when it can again.
+async fn log_trouble(mut trouble: watch::Receiver<Option<audit::AppendError>>) {
+    while trouble.changed().await.is_ok() {
+        let why = trouble.borrow_and_update().clone();
+        match why {
+            Some(why) => tracing::error!(event = "ledger-unavailable", %why),
+            None => tracing::info!(event = "ledger-available"),
         }
     }
 }
