@@ -119,7 +119,14 @@ fn hashing(criterion: &mut Criterion) -> Result<(), Failure> {
             for record in &records {
                 let Exported::Row { writer, wseq, bytes, manifest } = record else { continue };
                 let (writer, wseq, manifest) = (*writer, *wseq, manifest.as_deref());
-                verifier.row(&verify::Stored { writer, wseq, bytes, link: None, manifest });
+                verifier.row(&verify::Stored {
+                    writer,
+                    wseq,
+                    bytes,
+                    link: None,
+                    manifest,
+                    beside: None,
+                });
             }
             verifier.finish()
         });

@@ -339,6 +339,22 @@ pub struct Placement {
     pub at: Vec<At>,
 }
 
+impl Placement {
+    /// Runs of offsets without a hole: what a store looks records up by.
+    pub(crate) fn stretches(&self) -> Vec<(i64, i64)> {
+        let mut offsets: Vec<i64> = self.at.iter().map(|at| at.offset).collect();
+        offsets.sort_unstable();
+        let mut runs: Vec<(i64, i64)> = Vec::new();
+        for offset in offsets {
+            match runs.last_mut() {
+                Some((_, to)) if *to >= offset.saturating_sub(1) => *to = offset,
+                _ => runs.push((offset, offset)),
+            }
+        }
+        runs
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cbor(array)]
 pub struct At {

@@ -204,6 +204,7 @@ pub struct Ledger {
     appends: mpsc::Sender<Append>,
     store: Arc<dyn Store>,
     status: watch::Receiver<Status>,
+    trouble: watch::Receiver<Option<AppendError>>,
     writer: WriterId,
     node: Arc<str>,
     floor_us: i64,
@@ -247,7 +248,6 @@ impl Ledger {
         }
         let standing = std::mem::replace(&mut options.standing, Standing::Beside);
         let floor_us = floor(last.as_ref(), &standing, now.us)?;
-        store.register(options.writer, &options.node, now.us).await?;
         let predecessor = last
             .and_then(|row| {
                 let link = row.link?.try_into().ok()?;
@@ -260,11 +260,13 @@ impl Ledger {
         let committer = Committer::new(options, store.clone(), status_sender, floor_us, now.us);
         let (writer, node) = (committer.options().writer, committer.options().node.clone());
         let software = committer.options().software.clone();
+        let trouble = committer.trouble();
         tokio::spawn(committer.run(waiting));
         let ledger = Self {
             appends,
             store,
             status,
+            trouble,
             writer,
             node: Arc::from(node.as_str()),
             floor_us: floor_us.unwrap_or(i64::MIN),
@@ -301,6 +303,11 @@ impl Ledger {
     /// Whether the last flush worked.
     pub fn is_healthy(&self) -> bool {
         *self.status.borrow() == Status::Healthy
+    }
+
+    /// Why flushes do not work, as it changes; `None` while they do. It ends with the ledger.
+    pub fn trouble(&self) -> watch::Receiver<Option<AppendError>> {
+        self.trouble.clone()
     }
 
     /// Appends an entry and returns when it is durable.

@@ -13,7 +13,7 @@ use crate::{
     id::hex,
     json::text,
     row::{self, RowError},
-    store::{Store, StoreError, Url, read_only},
+    store::{Pace, Store, StoreError, TimedRow, Url, read_only},
 };
 
 pub use crate::utc::utc;
@@ -56,6 +56,8 @@ pub struct Answer {
     pub releases: Vec<FoundRelease>,
     /// Events that matched beyond [`FOUND_MAX`].
     pub more: u64,
+    /// Events that may match: the ledger commits to them, and their leaves are no longer kept.
+    pub unknown: u64,
 }
 
 /// A release, where its entry stands, and which of its messages was asked for.
@@ -92,8 +94,8 @@ impl Lineage {
     ) -> Result<Answer, StoreError> {
         let mut wanted = BTreeSet::new();
         for edge in self.store.edges(region, topic, partition, offset).await? {
-            let Some(row) = self.row(edge.writer, edge.wseq).await? else { continue };
-            for outcome in outcomes(&row.0) {
+            let (row, _) = self.row(edge.writer, edge.wseq).await?;
+            for outcome in outcomes(&row) {
                 for placement in &outcome.placed {
                     let here = placement.region == edge.region
                         && placement.topic == topic
@@ -105,18 +107,23 @@ impl Lineage {
         }
         let mut answer = Answer::default();
         for position in wanted {
-            self.events(position.writer, position.wseq, &mut answer, |leaf, _| {
-                leaf == position.leaf
-            })
-            .await?;
-            answer.releases.extend(self.release(position).await?);
+            if let Some(release) = self.release(position).await? {
+                answer.releases.push(release);
+                continue;
+            }
+            let unknown = self
+                .events(position.writer, position.wseq, &mut answer, |leaf, _| {
+                    leaf == position.leaf
+                })
+                .await?;
+            answer.unknown += u64::from(unknown.min(1));
         }
         Ok(answer)
     }
 
     /// The release that a message's position belongs to.
     async fn release(&self, of: Position) -> Result<Option<FoundRelease>, StoreError> {
-        let Some((row, _)) = self.row(of.writer, of.wseq).await? else { return Ok(None) };
+        let (row, _) = self.row(of.writer, of.wseq).await?;
         let (entry, message) = release_message(of.leaf);
         Ok(match row.entries.into_iter().nth(entry as usize) {
             Some(Entry::Release(release)) => Some(FoundRelease {
@@ -153,40 +160,46 @@ impl Lineage {
         digests: impl Fn(&Event) -> &Vec<Digest16> + Copy,
     ) -> Result<Answer, StoreError> {
         let mut answer = Answer::default();
-        let mut after = None;
+        let mut pace = Pace::new(&*self.store).await?;
+        let mut after = (from_us, None);
         loop {
-            let page = self.store.filters(from_us, to_us, after).await?;
-            let Some((writer, wseq, _)) = page.last() else { return Ok(answer) };
-            after = Some((*writer, *wseq));
-            for (writer, wseq, filter) in page {
+            let page = self.store.by_time(to_us, after).await?;
+            let Some(last) = page.last() else { return Ok(answer) };
+            after = (last.t_us, Some((last.writer, last.wseq)));
+            for TimedRow { writer, wseq, bytes, filter, .. } in page {
+                let Some(filter) = filter else {
+                    answer.unknown += u64::from(Row::decode(&bytes).map_err(corrupt)?.events);
+                    continue;
+                };
                 if Filter::from_bytes(filter).may_hold(&digest) {
-                    self.events(writer, wseq, &mut answer, |_, event| {
-                        digests(event).iter().any(|d| d.0 == digest)
-                    })
-                    .await?;
+                    let wanted = |_, event: &Event| digests(event).iter().any(|d| d.0 == digest);
+                    let unknown = self.events(writer, wseq, &mut answer, wanted).await?;
+                    answer.unknown += u64::from(unknown);
                 }
             }
+            pace.pause(&*self.store).await?;
         }
     }
 
-    async fn row(
-        &self,
-        writer: WriterId,
-        wseq: u64,
-    ) -> Result<Option<(Row, Option<Vec<u8>>)>, StoreError> {
-        let Some(stored) = self.store.row(writer, wseq).await? else { return Ok(None) };
-        Ok(Some((Row::decode(&stored.bytes).map_err(corrupt)?, stored.manifest)))
+    async fn row(&self, writer: WriterId, wseq: u64) -> Result<(Row, Option<Vec<u8>>), StoreError> {
+        let stored = self.store.row(writer, wseq).await?.ok_or_else(|| {
+            let gone = "a look-up names a row that is gone; `ledger verify` says more";
+            StoreError::Corrupt(gone.to_owned())
+        })?;
+        Ok((Row::decode(&stored.bytes).map_err(corrupt)?, stored.manifest))
     }
 
-    /// Adds those events of a row that are wanted.
+    /// Adds those events of a row that are wanted. Gives the number of its events if they are not
+    /// kept, and so cannot be looked at.
     async fn events(
         &self,
         writer: WriterId,
         wseq: u64,
         answer: &mut Answer,
         wanted: impl Fn(u32, &Event) -> bool,
-    ) -> Result<(), StoreError> {
-        let Some((row, Some(manifest))) = self.row(writer, wseq).await? else { return Ok(()) };
+    ) -> Result<u32, StoreError> {
+        let (row, manifest) = self.row(writer, wseq).await?;
+        let Some(manifest) = manifest else { return Ok(row.events) };
         let leaves = row::decode_manifest(&manifest).map_err(corrupt)?;
         let mut places: Option<BTreeMap<u32, Vec<Place>>> = None;
         for entry in &row.entries {
@@ -210,7 +223,7 @@ impl Lineage {
                 answer.found.push(self.found(position, row.t_us, intent, event, at).await?);
             }
         }
-        Ok(())
+        Ok(0)
     }
 
     async fn places(
@@ -220,7 +233,7 @@ impl Lineage {
     ) -> Result<BTreeMap<u32, Vec<Place>>, StoreError> {
         let mut places: BTreeMap<u32, BTreeSet<Place>> = BTreeMap::new();
         for (by, at) in self.store.outcomes(writer, wseq).await? {
-            let Some((row, _)) = self.row(by, at).await? else { continue };
+            let (row, _) = self.row(by, at).await?;
             let ours = |o: &&Outcome| o.of.writer == writer && o.of.wseq == wseq;
             for placement in outcomes(&row).filter(ours).flat_map(|o| &o.placed) {
                 for at in &placement.at {
@@ -282,8 +295,11 @@ fn outcomes(row: &Row) -> impl Iterator<Item = &Outcome> {
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.found.is_empty() && self.releases.is_empty() {
-            return writeln!(f, "nothing in the ledger fits");
+        if self.unknown > 0 {
+            let not_kept = "their leaves are no longer kept";
+            writeln!(f, "cannot be told for {} events: {not_kept}", self.unknown)?;
+        } else if self.found.is_empty() && self.releases.is_empty() {
+            writeln!(f, "nothing in the ledger fits")?;
         }
         for release in &self.releases {
             writeln!(f, "{release}")?;
@@ -390,7 +406,8 @@ impl Answer {
     pub fn json(&self) -> String {
         let found = list(self.found.iter().map(Found::json));
         let releases = list(self.releases.iter().map(FoundRelease::json));
-        format!(r#"{{"found":{found},"releases":{releases},"more":{}}}"#, self.more)
+        let Self { more, unknown, .. } = self;
+        format!(r#"{{"found":{found},"releases":{releases},"more":{more},"unknown":{unknown}}}"#)
     }
 }
 

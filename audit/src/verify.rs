@@ -12,7 +12,7 @@ pub use self::releases::{BudgetSpent, ReleaseCounts};
 
 use self::releases::Releases;
 use crate::{
-    Entry, Event, Fate, Link, Row, WriterId,
+    Entry, Event, Fate, Filter, Link, Outcome, Position, Row, WriterId,
     id::hex,
     row::{self, decode_leaf, decode_manifest, detail_digest_of, genesis, link_of, manifest_root},
 };
@@ -26,6 +26,28 @@ pub struct Stored<'a> {
     pub link: Option<&'a [u8]>,
     /// The leaves of the flush, if they are still kept.
     pub manifest: Option<&'a [u8]>,
+    /// What a store keeps beside them to search by.
+    pub beside: Option<Beside<'a>>,
+}
+
+/// What a store keeps beside a row to search by.
+pub struct Beside<'a> {
+    pub t_us: i64,
+    /// The filter of the events that are kept.
+    pub filter: Option<&'a [u8]>,
+}
+
+/// Where a store says that events are: a run of offsets without a hole.
+pub struct Lookup<'a> {
+    pub region: &'a str,
+    pub topic: &'a str,
+    pub partition: u32,
+    pub offset_from: i64,
+    pub offset_to: i64,
+    /// The row with the intent.
+    pub of: (WriterId, u64),
+    /// The row with the outcome.
+    pub at: (WriterId, u64),
 }
 
 /// Where and how a ledger diverges from what its own bytes promise.
@@ -53,6 +75,15 @@ pub enum What {
     Link,
     #[error("the events are not those that the row commits to")]
     Manifest,
+    #[error("the time or filter to search by is not the row's")]
+    Beside,
+    /// A table that names a row: rows were cut from the tail, or a chain was removed.
+    #[error("the row is gone, and {0} still names it")]
+    Gone(&'static str),
+    #[error(
+        "look-ups by offset of records of this row, or of the next {BLOCK}, are not what the rows say"
+    )]
+    Lookups,
     #[error("an event refers to an intent or treatment that the row does not have")]
     Event,
     #[error("an intent's events are not exactly the row's events")]
@@ -76,6 +107,10 @@ pub enum What {
     Charges,
     #[error("a period of an account is charged above its cap")]
     AboveCap,
+    #[error("a release is not in the look-up table of releases")]
+    Unlisted,
+    #[error("the charge of a release is gone, and its budget could be spent again")]
+    Uncharged,
 }
 
 /// Periods that the text for people lists.
@@ -109,8 +144,9 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Whether there was something to verify, and it verifies.
     pub fn is_ok(&self) -> bool {
-        self.divergence.is_none()
+        self.divergence.is_none() && self.rows > 0
     }
 
     /// As JSON, for programs.
@@ -158,8 +194,9 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.divergence {
-            None => writeln!(f, "the ledger verifies")?,
             Some(divergence) => writeln!(f, "the ledger DIVERGES at {divergence}")?,
+            None if self.rows == 0 => writeln!(f, "nothing to verify: the ledger has no rows")?,
+            None => writeln!(f, "the ledger verifies")?,
         }
         if let Some(origin) = &self.origin {
             writeln!(f, "  origin     {origin}")?;
@@ -192,6 +229,9 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// Rows of a writer whose look-ups are compared together.
+const BLOCK: u64 = 1_024;
+
 struct Chain {
     wseq: u64,
     link: Link,
@@ -208,6 +248,9 @@ pub struct Verifier {
     /// Rows that the opening of a later writer names, and that have not been met: they seal the
     /// chain before, whose tail could otherwise be cut unseen.
     seals: BTreeMap<(WriterId, u64), Link>,
+    /// For each block of rows with intents, the sum of what their look-ups hash to, less the sum
+    /// of what the outcomes in rows say they are: nothing is left where both are the same.
+    lookups: Option<BTreeMap<(WriterId, u64), u128>>,
     releases: Releases,
 }
 
@@ -215,6 +258,53 @@ impl Verifier {
     /// Checks that all rows are of this ledger; without it the first row says which.
     pub fn of_origin(origin: Option<String>) -> Self {
         Self { verdict: Verdict { origin, ..Verdict::default() }, ..Self::default() }
+    }
+
+    /// Also compares the tables that a store is searched by: with rows, all of
+    /// [`Verifier::lookup`], [`Verifier::listed`] and [`Verifier::charged`] have to be given.
+    pub fn with_tables(mut self) -> Self {
+        self.lookups = Some(BTreeMap::new());
+        self.releases.with_tables();
+        self
+    }
+
+    /// An entry of a store's look-up table, whose rows are there.
+    pub fn lookup(&mut self, lookup: &Lookup<'_>) {
+        self.add_lookup(lookup, u128::wrapping_add);
+    }
+
+    /// A table names a row that is gone.
+    pub fn gone(&mut self, table: &'static str, writer: WriterId, wseq: u64) {
+        let gone = Divergence { writer, wseq, what: What::Gone(table) };
+        self.verdict.divergence.get_or_insert(gone);
+    }
+
+    /// An entry of a store's table of releases. `false`: no row has the release.
+    pub fn listed(&mut self, id: &[u8; 16], at: &Position) -> bool {
+        self.releases.listed(id, at)
+    }
+
+    /// The id of a charge.
+    pub fn charged(&mut self, id: &[u8; 16]) {
+        self.releases.charged(id);
+    }
+
+    fn add_lookup(&mut self, lookup: &Lookup<'_>, add: fn(u128, u128) -> u128) {
+        let Some(lookups) = &mut self.lookups else { return };
+        let Lookup { region, topic, partition, offset_from, offset_to, of, at } = lookup;
+        let mut hash = blake3::Hasher::new();
+        for text in [region, topic] {
+            hash.update(&(text.len() as u64).to_be_bytes()).update(text.as_bytes());
+        }
+        hash.update(&partition.to_be_bytes());
+        hash.update(&offset_from.to_be_bytes()).update(&offset_to.to_be_bytes());
+        for (writer, wseq) in [of, at] {
+            hash.update(&writer.0).update(&wseq.to_be_bytes());
+        }
+        let mut number = [0; 16];
+        hash.finalize_xof().fill(&mut number);
+        let sum = lookups.entry((of.0, of.1 / BLOCK)).or_default();
+        *sum = add(*sum, u128::from_be_bytes(number));
     }
 
     /// A stored treatment.
@@ -279,7 +369,12 @@ impl Verifier {
             let seals = open.predecessor.iter().map(|p| ((p.writer, p.wseq), p.link));
             self.seals.extend(seals);
         }
-        self.fates(&row, stored.manifest)?;
+        self.fates(&row, stored)?;
+        for entry in &row.entries {
+            if let Entry::Outcome(outcome) = entry {
+                self.placed(outcome, (row.writer, row.wseq));
+            }
+        }
         self.releases.row(&row)?;
         let closed = row.entries.iter().any(|e| matches!(e, Entry::WriterClose));
         self.chains.insert(row.writer, Chain { wseq: row.wseq, link, closed });
@@ -287,8 +382,28 @@ impl Verifier {
         Ok(())
     }
 
+    fn placed(&mut self, outcome: &Outcome, at: (WriterId, u64)) {
+        if self.lookups.is_none() {
+            return;
+        }
+        for placement in &outcome.placed {
+            for (offset_from, offset_to) in placement.stretches() {
+                let lookup = Lookup {
+                    region: &placement.region,
+                    topic: &placement.topic,
+                    partition: placement.partition,
+                    offset_from,
+                    offset_to,
+                    of: (outcome.of.writer, outcome.of.wseq),
+                    at,
+                };
+                self.add_lookup(&lookup, u128::wrapping_sub);
+            }
+        }
+    }
+
     /// Each event belongs to exactly one intent of its row, and has exactly one fate.
-    fn fates(&mut self, row: &Row, manifest: Option<&[u8]>) -> Result<(), What> {
+    fn fates(&mut self, row: &Row, stored: &Stored<'_>) -> Result<(), What> {
         let mut covered = 0_u32;
         for entry in &row.entries {
             let Entry::Intent(intent) = entry else { continue };
@@ -304,8 +419,13 @@ impl Verifier {
             return Err(What::Fates);
         }
         self.verdict.events += u64::from(row.events);
-        match manifest {
-            Some(manifest) => self.leaves(row, manifest),
+        if stored.beside.as_ref().is_some_and(|beside| beside.t_us != row.t_us) {
+            return Err(What::Beside);
+        }
+        match stored.manifest {
+            Some(manifest) => {
+                self.leaves(row, manifest, stored.beside.as_ref().and_then(|b| b.filter))
+            }
             None => {
                 self.verdict.events_detached += u64::from(row.events);
                 Ok(())
@@ -313,20 +433,27 @@ impl Verifier {
         }
     }
 
-    fn leaves(&mut self, row: &Row, manifest: &[u8]) -> Result<(), What> {
+    fn leaves(&mut self, row: &Row, manifest: &[u8], filter: Option<&[u8]>) -> Result<(), What> {
         let leaves = decode_manifest(manifest)?;
         if leaves.len() != row.events as usize || manifest_root(&leaves) != row.event_root {
             return Err(What::Manifest);
         }
         let mut rest = leaves.iter();
+        let mut digests = Vec::new();
         for entry in &row.entries {
             let Entry::Intent(intent) = entry else { continue };
             for leaf in rest.by_ref().take(intent.events as usize) {
                 let event: Event = decode_leaf(leaf)?;
                 self.count(&event, intent.treatments.len())?;
+                if filter.is_some() {
+                    digests.extend(event.source.iter().chain(&event.tokens).map(|d| d.0));
+                }
             }
         }
-        Ok(())
+        match filter {
+            Some(filter) if filter != Filter::of(digests.iter()).as_bytes() => Err(What::Beside),
+            _ => Ok(()),
+        }
     }
 
     fn count(&mut self, event: &Event, treatments: usize) -> Result<(), What> {
@@ -367,6 +494,14 @@ impl Verifier {
         }
         if self.verdict.divergence.is_none() {
             self.verdict.divergence = self.broken_seal();
+        }
+        if self.verdict.divergence.is_none() {
+            let differs = self.lookups.iter().flatten().find(|(_, sum)| **sum != 0);
+            self.verdict.divergence = differs.map(|((writer, block), _)| Divergence {
+                writer: *writer,
+                wseq: block * BLOCK,
+                what: What::Lookups,
+            });
         }
         let found = self.releases.finish();
         (self.verdict.releases, self.verdict.budget) = (found.counts, found.budget);

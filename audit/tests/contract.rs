@@ -9,6 +9,7 @@
     reason = "helpers of tests fail the test, and say what was left out"
 )]
 
+#[expect(dead_code, reason = "other suites use the rest")]
 mod harness;
 
 use std::time::Duration;
@@ -321,7 +322,14 @@ async fn tampering_is_found() {
         tamper(&mut rows);
         for (writer, wseq, bytes, manifest) in &rows {
             let (writer, wseq, manifest) = (*writer, *wseq, manifest.as_deref());
-            verifier.row(&verify::Stored { writer, wseq, bytes, link: None, manifest });
+            verifier.row(&verify::Stored {
+                writer,
+                wseq,
+                bytes,
+                link: None,
+                manifest,
+                beside: None,
+            });
         }
         let verdict = verifier.finish();
         assert_eq!(verdict.divergence.map(|d| d.wseq), *divergent, "{what}");
@@ -347,7 +355,14 @@ async fn a_cut_tail_is_found_once_the_node_has_started_again() {
             if writer == WriterId([3; 16]) && cut.is_some_and(|cut| wseq >= cut) {
                 continue;
             }
-            verifier.row(&verify::Stored { writer, wseq, bytes, link: None, manifest });
+            verifier.row(&verify::Stored {
+                writer,
+                wseq,
+                bytes,
+                link: None,
+                manifest,
+                beside: None,
+            });
         }
         let found = verifier.finish().divergence.map(|d| (d.writer, d.wseq, d.what));
         let sealed = (WriterId([3; 16]), 2, verify::What::Sealed);

@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(row.encode(), bytes);
         let mut verifier = Verifier::default();
         let (writer, wseq) = (row.writer, row.wseq);
-        verifier.row(&Stored { writer, wseq, bytes, link: None, manifest: Some(bytes) });
+        verifier.row(&Stored { writer, wseq, bytes, link: None, manifest: Some(bytes), beside: None });
         let _verdict = verifier.finish().to_string();
     }
 });

@@ -19,6 +19,7 @@ use sluicegate_audit::{Appended, Digest16, Digest32, Entry, Position, Standing};
 use sluicegate_policies::{
     BundleDigest, Delivery, Grant, JurisdictionId, RefusalCode, Route, Table,
 };
+use tokio::sync::watch;
 
 pub use digests::{Digests, SEARCH_KEY};
 use entries::{
@@ -291,10 +292,13 @@ impl Account {
             standing,
             skew_max_us: CLOCK_SKEW_US,
         };
-        audit::Ledger::open(&self.url, options).await.map_err(|error| match error {
+        let ledger = audit::Ledger::open(&self.url, options).await;
+        let ledger = ledger.map_err(|error| match error {
             audit::OpenError::Store(audit::StoreError::Held(why)) => NotReconciled::Held(why),
             error => NotReconciled::Waits(error.to_string()),
-        })
+        })?;
+        tokio::spawn(log_trouble(ledger.trouble()));
+        Ok(ledger)
     }
 
     /// Leaves a false time of the node's own behind: a new chain that names the old head, and says
@@ -747,6 +751,17 @@ impl Account {
             && let Err(error) = ledger.close().await
         {
             tracing::warn!(event = "ledger-not-closed", %error);
+        }
+    }
+}
+
+/// One line when the ledger cannot be written any more, and one when it can again.
+async fn log_trouble(mut trouble: watch::Receiver<Option<audit::AppendError>>) {
+    while trouble.changed().await.is_ok() {
+        let why = trouble.borrow_and_update().clone();
+        match why {
+            Some(why) => tracing::error!(event = "ledger-unavailable", %why),
+            None => tracing::info!(event = "ledger-available"),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use sluicegate_audit as audit;
 use sluicegate_audit::lineage::Answer;
+use tokio::sync::OnceCell;
 
 use crate::{account::Digests, config::Config};
 
@@ -97,11 +98,13 @@ impl Question {
 pub struct Lineage {
     url: audit::Url,
     digests: Digests,
+    /// Opened by the first question, for all that follow.
+    store: OnceCell<audit::lineage::Lineage>,
 }
 
 impl Lineage {
     pub fn new(url: audit::Url, digests: Digests) -> Self {
-        Self { url, digests }
+        Self { url, digests, store: OnceCell::new() }
     }
 
     pub fn of(config: &Config) -> Result<Self, crate::account::OpenError> {
@@ -110,8 +113,9 @@ impl Lineage {
 
     /// Answers a question other than [`Question::Verify`], which finds nothing here.
     pub async fn ask(&self, question: &Question) -> Result<Answer, LineageError> {
-        let lineage = audit::lineage::Lineage::open(&self.url).await?;
-        let answer = match question {
+        let open = || audit::lineage::Lineage::open(&self.url);
+        let lineage = self.store.get_or_try_init(open).await?;
+        Ok(match question {
             Question::Record { region, topic, partition, offset } => {
                 lineage.record(region.as_deref(), topic, *partition, *offset).await?
             }
@@ -121,9 +125,7 @@ impl Lineage {
                 lineage.affected(digest, *from_us, *to_us).await?
             }
             Question::Verify => Answer::default(),
-        };
-        lineage.close().await;
-        Ok(answer)
+        })
     }
 
     pub async fn verify(&self) -> Result<audit::verify::Verdict, LineageError> {

@@ -47,6 +47,7 @@ fn verdict(file: &std::ffi::OsStr) -> io::Result<verify::Verdict> {
                 bytes: &bytes,
                 link: None,
                 manifest: manifest.as_deref(),
+                beside: None,
             }),
         }
     }

@@ -10,13 +10,13 @@
 //! INVARIANT: nothing that was queued without anybody waiting for it (outcomes, failed logins) is
 //! dropped while the store is away; it stays queued, and the queue is bounded.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Append, AppendError, Appended, Options, QUEUE, Status, Time};
 use crate::{
-    At, BudgetBlocked, Entry, Failed, Filter, Link, Outcome, Position, Release, ReleasePublished,
+    BudgetBlocked, Entry, Failed, Filter, Link, Outcome, Position, Release, ReleasePublished,
     ReleaseVoid, Row, SearchDigest,
     row::{ROW_BYTES_MAX, encode_manifest, genesis, leaf_bytes, link_of},
     store::{ClaimWrite, Commit, Edge, IntentState, NewRow, ReleaseWrite, Store, Taken},
@@ -45,6 +45,8 @@ pub(super) struct Committer {
     options: Options,
     store: Arc<dyn Store>,
     status: watch::Sender<Status>,
+    /// Why the last flush did not work.
+    trouble: watch::Sender<Option<AppendError>>,
     head: Link,
     next: u64,
     /// Sent, and not known to be durable. Nobody waits for it any more.
@@ -92,8 +94,13 @@ impl Committer {
             purged_us: now_us,
             store,
             status,
+            trouble: watch::Sender::default(),
             options,
         }
+    }
+
+    pub(super) fn trouble(&self) -> watch::Receiver<Option<AppendError>> {
+        self.trouble.subscribe()
     }
 
     pub(super) fn options(&self) -> &Options {
@@ -155,6 +162,7 @@ impl Committer {
                 return self.put_off(appends, status, &error);
             }
         }
+        self.trouble.send_if_modified(|trouble| trouble.take().is_some());
         Status::Healthy
     }
 
@@ -165,6 +173,11 @@ impl Committer {
         status: Status,
         error: &AppendError,
     ) -> Status {
+        self.trouble.send_if_modified(|trouble| {
+            let is_new = trouble.is_none();
+            *trouble = Some(error.clone());
+            is_new
+        });
         for append in appends {
             match append.answer {
                 Some(_) => answer(append.answer, Err(error.clone())),
@@ -430,7 +443,7 @@ fn encoded_size(entries: &[Entry]) -> usize {
 fn project(flush: &mut Flush, outcome: &Outcome, wseq: u64) {
     let of = (outcome.of.writer, outcome.of.wseq);
     for placement in &outcome.placed {
-        for (offset_from, offset_to) in stretches(&placement.at) {
+        for (offset_from, offset_to) in placement.stretches() {
             flush.commit.edges.push(Edge {
                 region: placement.region.clone(),
                 topic: placement.topic.clone(),
@@ -446,24 +459,6 @@ fn project(flush: &mut Flush, outcome: &Outcome, wseq: u64) {
         let Position { writer, wseq, leaf } = outcome.of;
         flush.commit.intents.push(IntentState { writer, wseq, leaf, open: false });
     }
-}
-
-/// Runs of offsets without a hole.
-fn stretches(at: &[At]) -> Vec<(i64, i64)> {
-    let mut offsets: Vec<i64> = at.iter().map(|at| at.offset).collect();
-    offsets.sort_unstable();
-    let mut runs: BTreeMap<i64, i64> = BTreeMap::new();
-    for offset in offsets {
-        match runs.last_entry() {
-            Some(mut last) if *last.get() + 1 >= offset => {
-                last.insert(offset);
-            }
-            _ => {
-                runs.insert(offset, offset);
-            }
-        }
-    }
-    runs.into_iter().collect()
 }
 
 fn answer(

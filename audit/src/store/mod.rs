@@ -1,15 +1,21 @@
 //! Where rows are kept. SQL stands in these modules and nowhere else. Two engines, one trait of
 //! few methods, one contract suite.
 
+mod check;
+mod pace;
 mod postgres;
 mod queries;
 mod releases;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
-use std::{future::Future, pin::Pin};
+use std::{collections::BTreeSet, future::Future, pin::Pin};
 
-use crate::{BudgetLine, Charge, Position, Refusal, ReleaseVoid, WriterId, verify};
+use crate::{BudgetLine, Charge, Position, Refusal, ReleaseVoid, WriterId};
 
+pub use check::verify_store;
+pub(crate) use pace::Pace;
 pub(crate) use postgres::Postgres;
 pub(crate) use sqlite::Sqlite;
 
@@ -24,6 +30,12 @@ pub enum StoreError {
     Migrate(#[from] sqlx::migrate::MigrateError),
     #[error("the store would not keep what it acknowledges: {0}")]
     Unsafe(String),
+    /// The file has no name any more, or its name is another file's.
+    #[error(
+        "the store's file was removed or replaced while it was in use: put it back, or stop the \
+         gateway and restore the ledger"
+    )]
+    Replaced,
     #[error("another process writes under this writer's id")]
     Fenced,
     /// The file or the name is held by a process that runs.
@@ -179,6 +191,28 @@ pub(crate) struct StoredRow {
     pub manifest: Option<Vec<u8>>,
 }
 
+/// A row of a page, with all that is stored beside its bytes.
+pub(crate) struct PageRow {
+    pub writer: WriterId,
+    pub wseq: u64,
+    pub t_us: i64,
+    pub bytes: Vec<u8>,
+    pub link: Vec<u8>,
+    pub manifest: Option<Vec<u8>>,
+    pub filter: Option<Vec<u8>>,
+}
+
+/// A row of a page in order of time.
+pub(crate) struct TimedRow {
+    pub t_us: i64,
+    pub writer: WriterId,
+    pub wseq: u64,
+    pub bytes: Vec<u8>,
+    /// Of its events; `None` where they are not kept or there are none.
+    pub filter: Option<Vec<u8>>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EdgeRow {
     pub region: String,
     pub writer: WriterId,
@@ -189,7 +223,7 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError
 
 /// What the ledger needs of an engine.
 pub(crate) trait Store: Send + Sync {
-    /// One durable transaction of a writer. Claims and releases whose key is taken are reported by
+    /// One durable transaction of a writer, which is registered with its first row. Claims and releases whose key is taken are reported by
     /// index; a claim is then not written, and a release is written down as lost. Everything else
     /// of the transaction is written.
     fn commit<'a>(
@@ -204,8 +238,6 @@ pub(crate) trait Store: Send + Sync {
     fn clock_us(&self) -> Answer<'_, Option<i64>>;
     /// The newest row of a node's last writer, and the newest time of all rows.
     fn last_of<'a>(&'a self, node: &'a str) -> Answer<'a, (Option<StoredRow>, Option<i64>)>;
-    /// The writer becomes the node's last one, whatever the clock says.
-    fn register<'a>(&'a self, writer: WriterId, node: &'a str, at_us: i64) -> Answer<'a, ()>;
     fn claim<'a>(&'a self, key: &'a [u8; 32], now_us: i64) -> Answer<'a, Option<ClaimRow>>;
     /// Intents without an end, of a node's former writers.
     fn open_intents<'a>(
@@ -220,20 +252,28 @@ pub(crate) trait Store: Send + Sync {
         topic: &'a str,
         partition: u32,
         offset: i64,
-    ) -> Answer<'a, Vec<EdgeRow>>;
+    ) -> Answer<'a, BTreeSet<EdgeRow>>;
     /// Rows whose outcome belongs to an intent.
-    fn outcomes(&self, writer: WriterId, wseq: u64) -> Answer<'_, Vec<(WriterId, u64)>>;
-    /// Filters of flushes in a stretch of time, a page behind a row: (writer, wseq, filter).
-    fn filters(
+    fn outcomes(&self, writer: WriterId, wseq: u64) -> Answer<'_, BTreeSet<(WriterId, u64)>>;
+    /// A page of rows in order of time, writer and number; behind a time for no row.
+    fn by_time(
         &self,
-        from_us: i64,
         to_us: i64,
-        after: Option<(WriterId, u64)>,
-    ) -> Answer<'_, Vec<(WriterId, u64, Vec<u8>)>>;
+        after: (i64, Option<(WriterId, u64)>),
+    ) -> Answer<'_, Vec<TimedRow>>;
     fn detail<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>>;
     fn details(&self, after: Option<Vec<u8>>) -> Answer<'_, Vec<(Vec<u8>, Vec<u8>)>>;
     /// A page of rows in order of writer and number.
-    fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<StoredRow>>;
+    fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<PageRow>>;
+    /// Look-ups of events whose intents are in rows from one to another, with the writer of the
+    /// outcome.
+    fn lookups(&self, writer: WriterId, from: u64, to: u64) -> Answer<'_, Vec<(WriterId, Edge)>>;
+    /// The newest row of each writer that a table names, and the table.
+    fn named(&self) -> Answer<'_, Vec<(&'static str, WriterId, u64)>>;
+    /// A page of the table of releases in order of id.
+    fn listed(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<ReleaseAt>>;
+    /// A page of charges' ids.
+    fn charged(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<[u8; 16]>>;
     /// The newest row of each writer, all of one moment.
     fn heads(&self) -> Answer<'_, Vec<(WriterId, u64)>>;
 
@@ -288,7 +328,6 @@ pub(crate) trait Store: Send + Sync {
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-pub(crate) const PAGE_ROWS: i64 = 500;
 /// Ends of lost releases that one row of a starting writer takes.
 pub(crate) const LOST_MAX: i64 = 500;
 /// Placements in one outcome entry; a row must hold it. No edge is longer.
@@ -320,57 +359,4 @@ pub(crate) async fn read_write(
         Url::Sqlite(file) => Box::new(Sqlite::open(file, alone.is_some()).await?),
         Url::Postgres(url) => Box::new(Postgres::open(url, alone.map(str::to_owned)).await?),
     })
-}
-
-/// Re-hashes a whole store, page by page, without write access. `each` sees every record, for an
-/// export.
-pub async fn verify_store(
-    url: &Url,
-    mut each: impl FnMut(crate::Exported),
-) -> Result<verify::Verdict, StoreError> {
-    let store = read_only(url).await?;
-    let mut verifier = verify::Verifier::default();
-    // What was there at one moment, since rows refer to rows of other writers: read one after the
-    // other while they grow, one chain would speak of rows that another did not have yet.
-    let heads: std::collections::BTreeMap<_, _> = store.heads().await?.into_iter().collect();
-    // Rows before treatments: a running writer adds to both, and a row is never there before what
-    // it refers to. The other way round, a living ledger would seem to diverge.
-    let mut after = None;
-    loop {
-        let page = store.rows(after).await?;
-        let Some(last) = page.last() else { break };
-        after = Some((last.writer, last.wseq));
-        for row in page {
-            if heads.get(&row.writer).is_none_or(|head| row.wseq > *head) {
-                continue;
-            }
-            verifier.row(&verify::Stored {
-                writer: row.writer,
-                wseq: row.wseq,
-                bytes: &row.bytes,
-                link: row.link.as_deref(),
-                manifest: row.manifest.as_deref(),
-            });
-            let (writer, wseq) = (row.writer, row.wseq);
-            each(crate::Exported::Row { writer, wseq, bytes: row.bytes, manifest: row.manifest });
-        }
-    }
-    let mut after = None;
-    loop {
-        let page = store.details(after.take()).await?;
-        let Some((last, _)) = page.last() else { break };
-        after = Some(last.clone());
-        for (digest, bytes) in page {
-            verifier.detail(&digest, &bytes);
-            each(crate::Exported::Detail { digest, bytes });
-        }
-    }
-    // Not all of `ledger_blob`: what no row commits to is nobody's evidence.
-    for digest in verifier.wanted_blobs() {
-        let Some(bytes) = store.blob(&digest).await? else { continue };
-        verifier.blob(&digest, &bytes);
-        each(crate::Exported::Blob { digest: digest.to_vec(), bytes });
-    }
-    store.close().await;
-    Ok(verifier.finish())
 }

@@ -2,6 +2,7 @@
 //! flush costs few round trips however much it holds.
 
 use std::{
+    collections::BTreeSet,
     str::FromStr,
     sync::{
         Arc,
@@ -16,9 +17,9 @@ use sqlx::{
 };
 
 use super::{
-    Answer, ClaimRow, Commit, Cut, EdgeRow, PAGE_ROWS, ReleaseAt, Store, StoreError, StoredRow,
-    Taken, number,
-    queries::{PURGE_CLAIMS, TAKE_CLAIM, after_key, reading_methods},
+    Answer, ClaimRow, Commit, Cut, Edge, EdgeRow, PageRow, ReleaseAt, Store, StoreError, StoredRow,
+    Taken, TimedRow, number,
+    queries::{NAMING, PURGE_CLAIMS, REGISTER, TAKE_CLAIM, after_key, reading_methods},
     releases::{self, release_methods, release_writes},
     writer_of,
 };
@@ -147,7 +148,7 @@ impl Store for Postgres {
         Box::pin(async move {
             let mut transaction = self.writer.begin().await?;
             let connection = &mut *transaction;
-            rows(connection, writer, commit).await?;
+            rows(connection, writer, node, commit).await?;
             projections(connection, writer, commit).await?;
             let claims = claims(connection, writer, node, commit).await?;
             let releases = releases_of(connection, commit).await?;
@@ -191,9 +192,18 @@ fn column<T, U>(rows: &[T], of: impl Fn(&T) -> U) -> Vec<U> {
 async fn rows(
     connection: &mut PgConnection,
     writer: WriterId,
+    node: &str,
     commit: &Commit,
 ) -> Result<(), StoreError> {
     let writer = writer.0.to_vec();
+    if let Some(first) = commit.rows.first().filter(|row| row.wseq == 0) {
+        sqlx::query(REGISTER)
+            .bind(&writer)
+            .bind(node)
+            .bind(first.t_us)
+            .execute(&mut *connection)
+            .await?;
+    }
     sqlx::query(
         "INSERT INTO ledger_row (writer, wseq, t_us, bytes, prev, link) \
          SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[])",

@@ -1,5 +1,10 @@
 //! The reading half of both engines. The texts are the same for both (`$1` is a parameter in
-//! either), so they stand here once; a macro only names the pool they run on.
+//! either), so they are here once; a macro only names the pool they run on.
+//!
+//! Pages begin behind a key, compared as one row value: `a > x OR (a = x AND b > y)` reads from the
+//! beginning each time. A page's limit is a literal: a plan for any number of rows would sort them
+//! all. What belongs to a row is a subquery by its key: a join may be planned as a merge, which also
+//! reads from the beginning. A test explains every text in these modules.
 
 /// Forgets claims that have expired.
 pub(super) const PURGE_CLAIMS: &str = "DELETE FROM ledger_claim WHERE expires_us <= $1";
@@ -12,6 +17,17 @@ pub(super) const TAKE_CLAIM: &str = "INSERT INTO ledger_claim (key, fingerprint,
        leaf = excluded.leaf, at_us = excluded.at_us, expires_us = excluded.expires_us, \
        answer = NULL \
      WHERE ledger_claim.expires_us <= excluded.at_us";
+
+/// Writes a writer down, with its first row. It becomes its node's last one, whatever clock a
+/// predecessor had.
+pub(super) const REGISTER: &str = "INSERT INTO ledger_writer (writer, node, opened_us) \
+     SELECT $1, $2, CASE WHEN newest >= $3 THEN newest + 1 ELSE $3 END FROM \
+     (SELECT coalesce(max(opened_us), $3 - 1) AS newest FROM ledger_writer \
+      WHERE node = $2) AS earlier";
+
+/// The tables that [`Store::named`](super::Store::named) looks at, by the number that the query
+/// gives them.
+pub(super) const NAMING: [&str; 3] = ["ledger_manifest", "ledger_edge", "ledger_writer"];
 
 /// Implements the reading methods of `Store` for a type with a field `readers`.
 macro_rules! reading_methods {
@@ -54,24 +70,6 @@ macro_rules! reading_methods {
                     Ok::<_, StoreError>(StoredRow { writer, wseq: number(wseq)?, bytes, link, manifest: None })
                 });
                 Ok((row.transpose()?, newest))
-            })
-        }
-
-        fn register<'a>(&'a self, writer: WriterId, node: &'a str, at_us: i64) -> Answer<'a, ()> {
-            Box::pin(async move {
-                // A predecessor whose clock was ahead must not stay the last one.
-                sqlx::query(
-                    "INSERT INTO ledger_writer (writer, node, opened_us) \
-                     SELECT $1, $2, CASE WHEN newest >= $3 THEN newest + 1 ELSE $3 END FROM \
-                     (SELECT coalesce(max(opened_us), $3 - 1) AS newest FROM ledger_writer \
-                      WHERE node = $2) AS earlier",
-                )
-                .bind(writer.0.to_vec())
-                .bind(node)
-                .bind(at_us)
-                .execute(&self.writer)
-                .await?;
-                Ok(())
             })
         }
 
@@ -146,19 +144,19 @@ macro_rules! reading_methods {
             topic: &'a str,
             partition: u32,
             offset: i64,
-        ) -> Answer<'a, Vec<EdgeRow>> {
+        ) -> Answer<'a, BTreeSet<EdgeRow>> {
             Box::pin(async move {
                 let rows: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
-                    "SELECT DISTINCT region, writer, wseq FROM ledger_edge \
+                    "SELECT region, writer, wseq FROM ledger_edge \
                      WHERE topic = $1 AND part = $2 \
-                       AND offset_from BETWEEN $3 - $5 AND $3 AND offset_to >= $3 \
-                       AND ($4 = '' OR region = $4)",
+                       AND offset_from BETWEEN $3 AND $4 AND offset_to >= $4 \
+                       AND ($5 = '' OR region = $5)",
                 )
                 .bind(topic)
                 .bind(i64::from(partition))
+                .bind(offset.saturating_sub(crate::store::OUTCOME_EVENTS as i64))
                 .bind(offset)
                 .bind(region.unwrap_or_default())
-                .bind(crate::store::OUTCOME_EVENTS as i64)
                 .fetch_all(&self.readers)
                 .await?;
                 rows.into_iter()
@@ -169,10 +167,10 @@ macro_rules! reading_methods {
             })
         }
 
-        fn outcomes(&self, writer: WriterId, wseq: u64) -> Answer<'_, Vec<(WriterId, u64)>> {
+        fn outcomes(&self, writer: WriterId, wseq: u64) -> Answer<'_, BTreeSet<(WriterId, u64)>> {
             Box::pin(async move {
                 let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(
-                    "SELECT DISTINCT writer, wseq FROM ledger_edge \
+                    "SELECT writer, wseq FROM ledger_edge \
                      WHERE of_writer = $1 AND of_wseq = $2",
                 )
                 .bind(writer.0.to_vec())
@@ -185,29 +183,33 @@ macro_rules! reading_methods {
             })
         }
 
-        fn filters(
+        fn by_time(
             &self,
-            from_us: i64,
             to_us: i64,
-            after: Option<(WriterId, u64)>,
-        ) -> Answer<'_, Vec<(WriterId, u64, Vec<u8>)>> {
+            after: (i64, Option<(WriterId, u64)>),
+        ) -> Answer<'_, Vec<TimedRow>> {
             Box::pin(async move {
-                let (writer, wseq) = after_key(after)?;
-                let rows: Vec<(Vec<u8>, i64, Vec<u8>)> = sqlx::query_as(
-                    "SELECT writer, wseq, filter FROM ledger_manifest \
-                     WHERE t_us >= $1 AND t_us < $2 \
-                       AND (writer > $3 OR (writer = $3 AND wseq > $4)) \
-                     ORDER BY writer, wseq LIMIT $5",
+                let (writer, wseq) = after_key(after.1)?;
+                type Row = (Vec<u8>, i64, i64, Vec<u8>, Option<Vec<u8>>);
+                let rows: Vec<Row> = sqlx::query_as(
+                    "SELECT r.writer, r.wseq, r.t_us, r.bytes, \
+                            (SELECT m.filter FROM ledger_manifest m \
+                             WHERE m.writer = r.writer AND m.wseq = r.wseq) \
+                     FROM ledger_row r \
+                     WHERE (r.t_us, r.writer, r.wseq) > ($1, $2, $3) AND r.t_us < $4 \
+                     ORDER BY r.t_us, r.writer, r.wseq LIMIT 100",
                 )
-                .bind(from_us)
-                .bind(to_us)
+                .bind(after.0)
                 .bind(writer)
                 .bind(wseq)
-                .bind(PAGE_ROWS)
+                .bind(to_us)
                 .fetch_all(&self.readers)
                 .await?;
                 rows.into_iter()
-                    .map(|(writer, wseq, filter)| Ok((writer_of(&writer)?, number(wseq)?, filter)))
+                    .map(|(writer, wseq, t_us, bytes, filter)| {
+                        let (writer, wseq) = (writer_of(&writer)?, number(wseq)?);
+                        Ok(TimedRow { t_us, writer, wseq, bytes, filter })
+                    })
                     .collect()
             })
         }
@@ -225,34 +227,103 @@ macro_rules! reading_methods {
             Box::pin(async move {
                 Ok(sqlx::query_as(
                     "SELECT digest, bytes FROM ledger_detail WHERE digest > $1 \
-                     ORDER BY digest LIMIT $2",
+                     ORDER BY digest LIMIT 100",
                 )
                 .bind(after.unwrap_or_default())
-                .bind(PAGE_ROWS)
                 .fetch_all(&self.readers)
                 .await?)
             })
         }
 
-        fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<StoredRow>> {
+        fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<PageRow>> {
             Box::pin(async move {
                 let (writer, wseq) = after_key(after)?;
-                type Row = (Vec<u8>, i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+                type Row = (Vec<u8>, i64, i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
                 let rows: Vec<Row> = sqlx::query_as(
-                    "SELECT r.writer, r.wseq, r.bytes, r.link, m.leaves FROM ledger_row r \
-                     LEFT JOIN ledger_manifest m ON m.writer = r.writer AND m.wseq = r.wseq \
-                     WHERE r.writer > $1 OR (r.writer = $1 AND r.wseq > $2) \
-                     ORDER BY r.writer, r.wseq LIMIT $3",
+                    "SELECT r.writer, r.wseq, r.t_us, r.bytes, r.link, \
+                            (SELECT m.leaves FROM ledger_manifest m \
+                             WHERE m.writer = r.writer AND m.wseq = r.wseq), \
+                            (SELECT m.filter FROM ledger_manifest m \
+                             WHERE m.writer = r.writer AND m.wseq = r.wseq) \
+                     FROM ledger_row r WHERE (r.writer, r.wseq) > ($1, $2) \
+                     ORDER BY r.writer, r.wseq LIMIT 100",
                 )
                 .bind(writer)
                 .bind(wseq)
-                .bind(PAGE_ROWS)
                 .fetch_all(&self.readers)
                 .await?;
                 rows.into_iter()
-                    .map(|(writer, wseq, bytes, link, manifest)| {
+                    .map(|(writer, wseq, t_us, bytes, link, manifest, filter)| {
                         let (writer, wseq) = (writer_of(&writer)?, number(wseq)?);
-                        Ok(StoredRow { writer, wseq, bytes, link: Some(link), manifest })
+                        Ok(PageRow { writer, wseq, t_us, bytes, link, manifest, filter })
+                    })
+                    .collect()
+            })
+        }
+
+        fn lookups(
+            &self,
+            writer: WriterId,
+            from: u64,
+            to: u64,
+        ) -> Answer<'_, Vec<(WriterId, Edge)>> {
+            Box::pin(async move {
+                type Row = (String, String, i64, i64, i64, i64, Vec<u8>, i64);
+                let rows: Vec<Row> = sqlx::query_as(
+                    "SELECT region, topic, part, offset_from, offset_to, of_wseq, writer, wseq \
+                     FROM ledger_edge WHERE of_writer = $1 AND of_wseq BETWEEN $2 AND $3",
+                )
+                .bind(writer.0.to_vec())
+                .bind(number::<u64, i64>(from)?)
+                .bind(number::<u64, i64>(to)?)
+                .fetch_all(&self.readers)
+                .await?;
+                rows.into_iter()
+                    .map(|(region, topic, partition, offset_from, offset_to, of, by, wseq)| {
+                        let of = (writer, number(of)?);
+                        let (partition, wseq) = (number(partition)?, number(wseq)?);
+                        let edge =
+                            Edge { region, topic, partition, offset_from, offset_to, of, wseq };
+                        Ok((writer_of(&by)?, edge))
+                    })
+                    .collect()
+            })
+        }
+
+        fn named(&self) -> Answer<'_, Vec<(&'static str, WriterId, u64)>> {
+            Box::pin(async move {
+                // From one writer to the next by the key, as in `heads`.
+                let rows: Vec<(i64, Vec<u8>, i64)> = sqlx::query_as(
+                    "WITH RECURSIVE m (writer) AS ( \
+                         SELECT (SELECT x.writer FROM ledger_manifest x WHERE x.writer > '' \
+                                 ORDER BY x.writer LIMIT 1) \
+                         UNION ALL \
+                         SELECT (SELECT x.writer FROM ledger_manifest x \
+                                 WHERE x.writer > m.writer ORDER BY x.writer LIMIT 1) \
+                         FROM m WHERE m.writer IS NOT NULL), \
+                     e (writer) AS ( \
+                         SELECT (SELECT x.of_writer FROM ledger_edge x WHERE x.of_writer > '' \
+                                 ORDER BY x.of_writer LIMIT 1) \
+                         UNION ALL \
+                         SELECT (SELECT x.of_writer FROM ledger_edge x \
+                                 WHERE x.of_writer > e.writer ORDER BY x.of_writer LIMIT 1) \
+                         FROM e WHERE e.writer IS NOT NULL) \
+                     SELECT CAST(0 AS bigint), m.writer, \
+                            (SELECT max(x.wseq) FROM ledger_manifest x WHERE x.writer = m.writer) \
+                     FROM m WHERE m.writer IS NOT NULL \
+                     UNION ALL \
+                     SELECT 1, e.writer, \
+                            (SELECT max(x.of_wseq) FROM ledger_edge x \
+                             WHERE x.of_writer = e.writer) \
+                     FROM e WHERE e.writer IS NOT NULL \
+                     UNION ALL SELECT 2, w.writer, 0 FROM ledger_writer w",
+                )
+                .fetch_all(&self.readers)
+                .await?;
+                rows.into_iter()
+                    .map(|(table, writer, wseq)| {
+                        let table = NAMING.get(number::<i64, usize>(table)?).copied();
+                        Ok((table.unwrap_or_default(), writer_of(&writer)?, number(wseq)?))
                     })
                     .collect()
             })

@@ -27,6 +27,22 @@ pub(super) const LINES_OF_PERIOD: &str = "SELECT account, period_us, line, unit,
      FROM ledger_charge WHERE account = $1 AND period_us = $2 \
      GROUP BY account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta";
 
+pub(super) const LINES_OF_ACCOUNT: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
+            count(*) \
+     FROM ledger_charge WHERE account = $1 \
+     GROUP BY account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta";
+
+pub(super) const LINES: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
+            count(*) \
+     FROM ledger_charge \
+     GROUP BY account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta";
+
+pub(super) const BLOCKED_OF_ACCOUNT: &str =
+    "SELECT account, period_us FROM ledger_blocked WHERE account = $1 ORDER BY account, period_us";
+
+pub(super) const BLOCKED: &str =
+    "SELECT account, period_us FROM ledger_blocked ORDER BY account, period_us";
+
 pub(super) const CHARGE: &str = "INSERT INTO ledger_charge (id, account, period_us, line, unit, uses_max, cost_loss, cost_delta, \
             cap_loss, cap_delta) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -93,7 +109,8 @@ macro_rules! release_methods {
                 // From one writer to the next by the key, not over all rows.
                 let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(
                     "WITH RECURSIVE w (writer) AS ( \
-                         SELECT (SELECT r.writer FROM ledger_row r ORDER BY r.writer LIMIT 1) \
+                         SELECT (SELECT r.writer FROM ledger_row r WHERE r.writer > '' \
+                                 ORDER BY r.writer LIMIT 1) \
                          UNION ALL \
                          SELECT (SELECT r.writer FROM ledger_row r WHERE r.writer > w.writer \
                                  ORDER BY r.writer LIMIT 1) \
@@ -134,31 +151,22 @@ macro_rules! release_methods {
 
         fn budget<'a>(&'a self, account: Option<&'a str>) -> Answer<'a, Vec<BudgetLine>> {
             Box::pin(async move {
-                let rows: Vec<releases::LineRow> = sqlx::query_as(
-                    "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, \
-                            cap_loss, cap_delta, count(*) \
-                     FROM ledger_charge WHERE ($2 = 0 OR account = $1) \
-                     GROUP BY account, period_us, line, unit, uses_max, cost_loss, cost_delta, \
-                              cap_loss, cap_delta",
-                )
-                .bind(account.unwrap_or_default())
-                .bind(i64::from(account.is_some()))
-                .fetch_all(&self.readers)
-                .await?;
+                let query = match account {
+                    Some(account) => sqlx::query_as(releases::LINES_OF_ACCOUNT).bind(account),
+                    None => sqlx::query_as(releases::LINES),
+                };
+                let rows: Vec<releases::LineRow> = query.fetch_all(&self.readers).await?;
                 rows.into_iter().map(releases::line_of).collect()
             })
         }
 
         fn blocked<'a>(&'a self, account: Option<&'a str>) -> Answer<'a, Vec<(String, i64)>> {
             Box::pin(async move {
-                Ok(sqlx::query_as(
-                    "SELECT account, period_us FROM ledger_blocked \
-                     WHERE ($2 = 0 OR account = $1) ORDER BY account, period_us",
-                )
-                .bind(account.unwrap_or_default())
-                .bind(i64::from(account.is_some()))
-                .fetch_all(&self.readers)
-                .await?)
+                let query = match account {
+                    Some(account) => sqlx::query_as(releases::BLOCKED_OF_ACCOUNT).bind(account),
+                    None => sqlx::query_as(releases::BLOCKED),
+                };
+                Ok(query.fetch_all(&self.readers).await?)
             })
         }
 
@@ -171,6 +179,34 @@ macro_rules! release_methods {
                 .fetch_optional(&self.readers)
                 .await?;
                 row.map(releases::release_of).transpose()
+            })
+        }
+
+        fn listed(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<ReleaseAt>> {
+            Box::pin(async move {
+                let rows: Vec<releases::ReleaseRow> = sqlx::query_as(
+                    "SELECT id, writer, wseq, entry, published FROM ledger_release \
+                     WHERE id > $1 ORDER BY id LIMIT 100",
+                )
+                .bind(after.map(Vec::from).unwrap_or_default())
+                .fetch_all(&self.readers)
+                .await?;
+                rows.into_iter().map(releases::release_of).collect()
+            })
+        }
+
+        fn charged(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<[u8; 16]>> {
+            Box::pin(async move {
+                let ids: Vec<Vec<u8>> = sqlx::query_scalar(
+                    "SELECT id FROM ledger_charge WHERE id > $1 ORDER BY id LIMIT 100",
+                )
+                .bind(after.map(Vec::from).unwrap_or_default())
+                .fetch_all(&self.readers)
+                .await?;
+                let id = |id: Vec<u8>| {
+                    id.try_into().map_err(|_| StoreError::Corrupt("a charge's id".to_owned()))
+                };
+                ids.into_iter().map(id).collect()
             })
         }
 

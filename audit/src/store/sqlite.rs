@@ -1,8 +1,11 @@
 //! SQLite: one file, one writing connection, WAL with `synchronous=FULL`.
 
 use std::{
+    collections::BTreeSet,
     fs::{File, TryLockError},
-    path::Path,
+    io::ErrorKind,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -13,9 +16,9 @@ use sqlx::{
 };
 
 use super::{
-    Answer, ClaimRow, Commit, Cut, EdgeRow, PAGE_ROWS, ReleaseAt, Store, StoreError, StoredRow,
-    Taken, number,
-    queries::{PURGE_CLAIMS, TAKE_CLAIM, after_key, reading_methods},
+    Answer, ClaimRow, Commit, Cut, Edge, EdgeRow, PageRow, ReleaseAt, Store, StoreError, StoredRow,
+    Taken, TimedRow, number,
+    queries::{NAMING, PURGE_CLAIMS, REGISTER, TAKE_CLAIM, after_key, reading_methods},
     releases::{self, release_methods, release_writes},
     writer_of,
 };
@@ -36,14 +39,42 @@ pub(crate) struct Sqlite {
     books: SqlitePool,
     /// Of the file beside the store, while we are its only gateway.
     lock: Mutex<Option<File>>,
+    named: Named,
+}
+
+/// A file and the name that it was opened by. An open file survives the removal of its name, and
+/// what is written to it afterwards is lost with the process.
+struct Named {
+    path: PathBuf,
+    wal: PathBuf,
+    /// Device and number.
+    file: (u64, u64),
+}
+
+impl Named {
+    fn of(path: &Path) -> Result<Self, StoreError> {
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let file = number_of(path).ok_or(StoreError::Replaced)?;
+        Ok(Self { path: path.to_owned(), wal: wal.into(), file })
+    }
+
+    /// Within a transaction, when the log is there too.
+    fn is_there(&self) -> bool {
+        number_of(&self.path) == Some(self.file) && self.wal.exists()
+    }
+}
+
+fn number_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 impl Sqlite {
     pub(crate) async fn open(file: &Path, alone: bool) -> Result<Self, StoreError> {
         let lock = if alone { Some(lock(file)?) } else { None };
+        create(file)?;
         let options = SqliteConnectOptions::new()
             .filename(file)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .pragma("recursive_triggers", "ON")
@@ -60,7 +91,8 @@ impl Sqlite {
             .max_connections(READERS)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        Ok(Self { books: writer.clone(), writer, readers, lock: Mutex::new(lock) })
+        let (lock, named) = (Mutex::new(lock), Named::of(file)?);
+        Ok(Self { books: writer.clone(), writer, readers, lock, named })
     }
 
     /// Works beside a running writer, and without write access to the file.
@@ -69,8 +101,8 @@ impl Sqlite {
             SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(BUSY_TIMEOUT);
         let readers =
             SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        let lock = Mutex::default();
-        Ok(Self { writer: readers.clone(), books: readers.clone(), readers, lock })
+        let (lock, named) = (Mutex::default(), Named::of(file)?);
+        Ok(Self { writer: readers.clone(), books: readers.clone(), readers, lock, named })
     }
 
     fn let_go(&self) {
@@ -85,9 +117,7 @@ fn lock(store: &Path) -> Result<File, StoreError> {
     beside.push(".lock");
     let io = |error: std::io::Error| StoreError::Unavailable(error.into());
     let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(beside).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -97,6 +127,18 @@ fn lock(store: &Path) -> Result<File, StoreError> {
                 .to_owned(),
         )),
         Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+/// Makes the file, if it is not there, for nobody else to read. SQLite gives the rights of the file
+/// to the two beside it.
+fn create(file: &Path) -> Result<(), StoreError> {
+    let made = File::options().write(true).create_new(true).mode(0o600).open(file);
+    match made {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(StoreError::Unavailable(error.into()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -124,8 +166,12 @@ impl Store for Sqlite {
         commit: &'a Commit,
     ) -> Answer<'a, Taken> {
         Box::pin(async move {
+            // A new connection must not be to another file.
+            if number_of(&self.named.path) != Some(self.named.file) {
+                return Err(StoreError::Replaced);
+            }
             let mut connection = self.writer.acquire().await?;
-            let committed = commit_on(&mut connection, writer, node, commit).await;
+            let committed = self.commit_on(&mut connection, writer, node, commit).await;
             if committed.is_err() {
                 // On a full disk SQLite ends a transaction by itself, and the driver loses count
                 // of it: only a new connection begins another.
@@ -145,20 +191,27 @@ impl Store for Sqlite {
 
 release_writes!(SqliteConnection);
 
-async fn commit_on(
-    connection: &mut SqliteConnection,
-    writer: WriterId,
-    node: &str,
-    commit: &Commit,
-) -> Result<Taken, StoreError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let connection = &mut *transaction;
-    rows(connection, writer, commit).await?;
-    projections(connection, writer, commit).await?;
-    let claims = claims(connection, writer, node, commit).await?;
-    let releases = releases_of(connection, commit).await?;
-    transaction.commit().await?;
-    Ok(Taken { claims, releases })
+impl Sqlite {
+    async fn commit_on(
+        &self,
+        connection: &mut SqliteConnection,
+        writer: WriterId,
+        node: &str,
+        commit: &Commit,
+    ) -> Result<Taken, StoreError> {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let connection = &mut *transaction;
+        rows(connection, writer, node, commit).await?;
+        projections(connection, writer, commit).await?;
+        let claims = claims(connection, writer, node, commit).await?;
+        let releases = releases_of(connection, commit).await?;
+        // Once a flush, and as late as it can be.
+        if !self.named.is_there() {
+            return Err(StoreError::Replaced);
+        }
+        transaction.commit().await?;
+        Ok(Taken { claims, releases })
+    }
 }
 
 /// Nobody else writes to the file until the transaction ends.
@@ -172,10 +225,19 @@ async fn begin_books<'c>(
 async fn rows(
     connection: &mut SqliteConnection,
     writer: WriterId,
+    node: &str,
     commit: &Commit,
 ) -> Result<(), StoreError> {
     let writer = writer.0.to_vec();
     for row in &commit.rows {
+        if row.wseq == 0 {
+            sqlx::query(REGISTER)
+                .bind(&writer)
+                .bind(node)
+                .bind(row.t_us)
+                .execute(&mut *connection)
+                .await?;
+        }
         sqlx::query(
             "INSERT INTO ledger_row (writer, wseq, t_us, bytes, prev, link) \
              VALUES ($1, $2, $3, $4, $5, $6)",

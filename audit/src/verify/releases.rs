@@ -28,6 +28,9 @@ pub struct ReleaseCounts {
     pub unsettled: u64,
     /// Windows that were not released.
     pub refused: u64,
+    /// Charges without a release: its window was refused or interrupted. Where rows were cut from
+    /// the tail, theirs too.
+    pub unreleased: u64,
     /// Blobs that releases commit to and that are no longer kept, or were not handed over.
     pub blobs_detached: u64,
 }
@@ -74,6 +77,8 @@ pub(super) struct Releases {
     kept: BTreeSet<[u8; 32]>,
     /// Digests under which other bytes are stored.
     false_blobs: BTreeSet<[u8; 32]>,
+    /// Ids that a store's tables of releases and of charges have.
+    tables: Option<[BTreeSet<[u8; 16]>; 2]>,
 }
 
 /// What [`Releases::finish`] found.
@@ -125,6 +130,35 @@ impl Releases {
         Ok(())
     }
 
+    pub(super) fn with_tables(&mut self) {
+        self.tables = Some(Default::default());
+    }
+
+    pub(super) fn listed(&mut self, id: &[u8; 16], at: &Position) -> bool {
+        if let Some([listed, _]) = &mut self.tables {
+            listed.insert(*id);
+        }
+        self.is_there(id, at)
+    }
+
+    pub(super) fn charged(&mut self, id: &[u8; 16]) {
+        if let Some([_, charged]) = &mut self.tables {
+            charged.insert(*id);
+        }
+    }
+
+    /// Releases that a table has lost.
+    fn lost(&self, counts: &mut ReleaseCounts) -> Option<Divergence> {
+        let [listed, charged] = self.tables.as_ref()?;
+        counts.unreleased =
+            charged.iter().filter(|id| !self.by_id.contains_key(*id)).count() as u64;
+        self.by_id.iter().find_map(|(id, all)| match (listed.contains(id), charged.contains(id)) {
+            (true, true) => None,
+            (_, false) => Some(diverges_at(all.first(), What::Uncharged)),
+            (false, true) => Some(diverges_at(all.first(), What::Unlisted)),
+        })
+    }
+
     pub(super) fn blob(&mut self, digest: &[u8], bytes: &[u8]) {
         let Ok(digest) = <[u8; 32]>::try_from(digest) else { return };
         if blob_digest(bytes) == digest {
@@ -145,7 +179,8 @@ impl Releases {
         let standing = self.standing(&mut counts);
         let stands = standing.as_ref().map_or(&[][..], Vec::as_slice);
         let (budget, above) = self.budget(stands);
-        let divergence = standing.as_ref().err().cloned().or(above).or(blobs);
+        let lost = self.lost(&mut counts);
+        let divergence = standing.as_ref().err().cloned().or(above).or(blobs).or(lost);
         Found { counts, budget, divergence }
     }
 
@@ -304,13 +339,14 @@ impl ReleaseCounts {
         format!(
             concat!(
                 r#"{{"stand":{},"published":{},"void":{},"unsettled":{},"refused":{},"#,
-                r#""blobs_detached":{}}}"#
+                r#""unreleased":{},"blobs_detached":{}}}"#
             ),
             self.stand,
             self.published,
             self.void,
             self.unsettled,
             self.refused,
+            self.unreleased,
             self.blobs_detached
         )
     }
@@ -321,6 +357,9 @@ impl fmt::Display for ReleaseCounts {
         write!(f, "{} ({} published, {} void", self.stand, self.published, self.void)?;
         if self.unsettled > 0 {
             write!(f, ", {} unsettled", self.unsettled)?;
+        }
+        if self.unreleased > 0 {
+            write!(f, ", {} charges without one", self.unreleased)?;
         }
         if self.blobs_detached > 0 {
             write!(f, ", {} blobs not kept", self.blobs_detached)?;

@@ -140,6 +140,41 @@ impl Bench {
         }
     }
 
+    /// Takes the triggers away that keep rows and charges, as an owner can.
+    pub(crate) async fn unlock(&self) {
+        let sql = match self.admin {
+            Admin::Sqlite(_) => {
+                "DROP TRIGGER ledger_row_stays; DROP TRIGGER ledger_row_remains; \
+                 DROP TRIGGER ledger_charge_remains"
+            }
+            Admin::Postgres(_) => {
+                "ALTER TABLE ledger_row DISABLE TRIGGER USER; \
+                 ALTER TABLE ledger_charge DISABLE TRIGGER USER"
+            }
+        };
+        self.try_sql(sql).await.unwrap();
+    }
+
+    /// Removes all rows, and leaves the triggers as they were.
+    pub(crate) async fn empty(&self) {
+        let sql = match self.admin {
+            Admin::Sqlite(_) => "DROP TRIGGER ledger_row_remains; DELETE FROM ledger_row",
+            Admin::Postgres(_) => {
+                "ALTER TABLE ledger_row DISABLE TRIGGER ledger_row_stays; DELETE FROM ledger_row; \
+                 ALTER TABLE ledger_row ENABLE ALWAYS TRIGGER ledger_row_stays"
+            }
+        };
+        self.try_sql(sql).await.unwrap();
+    }
+
+    /// The file and its log.
+    pub(crate) fn files(&self) -> [std::path::PathBuf; 2] {
+        match &self.admin {
+            Admin::Sqlite(file) => [file.clone(), file.with_extension("db-wal")],
+            Admin::Postgres(_) => Default::default(),
+        }
+    }
+
     /// Writes the next row of a chain as another process would that has the same writer id.
     pub(crate) async fn steal_next_row(&self, _writer: u8) {
         let sql = "INSERT INTO ledger_row (writer, wseq, t_us, bytes, prev, link) \

@@ -35,7 +35,14 @@ fn verdict(rows: &Rows, blobs: &[(&[u8; 32], &[u8])]) -> Verdict {
                 event_root: empty_root(),
             };
             let bytes = row.encode();
-            verifier.row(&Stored { writer, wseq, bytes: &bytes, link: None, manifest: None });
+            verifier.row(&Stored {
+                writer,
+                wseq,
+                bytes: &bytes,
+                link: None,
+                manifest: None,
+                beside: None,
+            });
             prev = link_of(&bytes);
         }
     }

@@ -410,6 +410,21 @@ async fn pipeline_disk_full(table: &Table) {
     disk_full(table, "disk full, embedded pipeline", house, "pipeline-unavailable").await;
 }
 
+/// The ledger's file loses its name, which an open file survives: what is written then would be lost.
+async fn ledger_file_removed(table: &Table) {
+    let mut case = Case::of("SQLite ledger removed", table, local()).await;
+    case.works().await;
+    let (file, aside) = (case.house.path("ledger.db"), case.house.path("aside.db"));
+    fs::rename(&file, &aside).unwrap();
+    case.closes(503, &["ledger-unavailable"]).await;
+    let log = case.gateway.stderr();
+    let said = log.contains("ledger-unavailable") && log.contains("removed or replaced");
+    case.row(said, "one log line says why", if said { "it does" } else { &log });
+    fs::rename(&aside, &file).unwrap();
+    case.recovers().await;
+    case.settled().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_on_this_machine_closes_the_gate() {
     let table = Table::default();
@@ -421,6 +436,7 @@ async fn what_is_wrong_on_this_machine_closes_the_gate() {
         expired_transfer_stays_home(&table),
         expired_transfer_is_refused(&table),
         clock_behind(&table),
+        ledger_file_removed(&table),
         ledger_disk_full(&table),
         pipeline_disk_full(&table),
     );
