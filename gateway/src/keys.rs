@@ -158,19 +158,19 @@ pub struct ThrowAway(hkdf::Prk);
 
 impl ThrowAway {
     pub fn new(rng: &dyn SecureRandom) -> Result<Self, KeyError> {
-        let mut bytes = Secret([0; 32]);
-        rng.fill(&mut bytes.0).map_err(|_| KeyError::Random)?;
+        let mut bytes = Secret(Zeroizing::new([0; 32]));
+        rng.fill(&mut *bytes.0).map_err(|_| KeyError::Random)?;
         Ok(Self(hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(bytes.bytes())))
     }
 }
 
 impl Keyring for ThrowAway {
     fn derive(&self, name: &str, info: &[u8]) -> Result<Secret, KeyError> {
-        let mut key = Secret([0; 32]);
+        let mut key = Secret(Zeroizing::new([0; 32]));
         let parts = self::info(&[name.as_bytes(), info]);
         self.0
             .expand(&[&parts], hkdf::HKDF_SHA256)
-            .and_then(|okm| okm.fill(&mut key.0))
+            .and_then(|okm| okm.fill(&mut *key.0))
             .map_err(|_| KeyError::Derive { name: name.to_owned() })?;
         Ok(key)
     }

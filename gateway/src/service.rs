@@ -125,16 +125,16 @@ impl Health {
     /// stays as it was, and is named.
     pub async fn reload(&self) -> Vec<String> {
         let key_sets = self.identifier.refresh().await;
-        self.reload_with(key_sets)
+        self.reload_with(key_sets).await
     }
 
     /// Reads the files again. Where nothing changed, nothing happens.
     pub async fn reload_files(&self) -> Vec<String> {
         let key_sets = self.identifier.refresh_files().await;
-        self.reload_with(key_sets)
+        self.reload_with(key_sets).await
     }
 
-    fn reload_with(&self, key_sets: Vec<RefreshError>) -> Vec<String> {
+    async fn reload_with(&self, key_sets: Vec<RefreshError>) -> Vec<String> {
         let mut refused = Vec::new();
         for tls in &self.tls {
             match tls.reload() {

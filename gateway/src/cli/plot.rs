@@ -1,10 +1,7 @@
 //! `sluicegate policy plot`: drawings of how accuracy answers to a dial. Both axes are logarithmic, with a
 //! line for each output, and what was declared marked on it.
 
-use std::{
-    ops::Range,
-    path::{Path, PathBuf},
-};
+use std::{ops::Range, path::PathBuf};
 
 use plotters::{
     coord::{

@@ -11,10 +11,8 @@ use crate::{
     account::Account,
     ambient::{Ambient, Clock, SystemClock},
     decide::Snapshot,
-    deliver::Regions,
     keys::ThrowAway,
     simulate::{NOTE, Reason, Simulation, Summary, Through, Window, simulate},
-    telemetry::Metrics,
 };
 
 /// Windows and rows that are shown to people; JSON has them all.

@@ -15,6 +15,8 @@ use crate::{deliver::RESERVED_HEADER_PREFIX, record::Record};
 
 /// Headers of one record.
 const HEADERS_MAX: usize = 64;
+/// Members of an object that becomes headers, before it is known which of them do.
+const MEMBERS_MAX: usize = 2 * HEADERS_MAX;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// How a body is written.
@@ -163,6 +165,42 @@ fn pairs(raw: &RawValue) -> Result<Vec<(String, String)>, Unreadable> {
     members.into_iter().map(pair).collect()
 }
 
+/// The members of an object in order; a name that comes twice is refused.
+fn ordered(text: &str) -> Result<Vec<(String, &RawValue)>, serde_json::Error> {
+    serde_json::from_str(text).map(|Members(members)| members)
+}
+
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut members: Vec<(String, &RawValue)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    if members.len() == MEMBERS_MAX {
+                        return Err(serde::de::Error::custom("too many members"));
+                    }
+                    if members.iter().any(|(known, _)| *known == name) {
+                        return Err(serde::de::Error::custom("duplicate member"));
+                    }
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        d.deserialize_map(Visitor)
+    }
+}
+
 const ENVELOPE: &str =
     "a record is an object with `value` and, if wanted, `key` and `headers`, and nothing else";
 
@@ -202,8 +240,8 @@ pub fn recorded(line: &Bytes) -> Option<Result<(Record, Option<i64>), Unreadable
 struct Stored<'a> {
     #[serde(borrow, default)]
     key: Option<&'a RawValue>,
-    #[serde(default)]
-    headers: Headers,
+    #[serde(borrow, default)]
+    headers: Option<&'a RawValue>,
     #[serde(borrow)]
     value: &'a RawValue,
     #[serde(default)]

@@ -5,10 +5,9 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Unreadable, headers, place, shared, unreadable};
+use super::{Unreadable, headers, ordered, place, shared, unreadable};
 use crate::record::Record;
 
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
@@ -146,7 +145,7 @@ fn is_json(kind: &str) -> bool {
 
 /// The JSON event format.
 pub(super) fn structured(body: &Bytes, text: &str) -> Result<Record, Unreadable> {
-    let Members(members) = serde_json::from_str(text).map_err(|e| place(&e))?;
+    let members = ordered(text).map_err(|e| place(&e))?;
     let mut attributes = Attributes::default();
     let (mut data, mut base64) = (None, None);
     for (name, raw) in members {
@@ -189,38 +188,6 @@ pub(super) fn binary(http: &HeaderMap, body: &Bytes) -> Result<Record, Unreadabl
         attributes.set("datacontenttype", kind.to_owned())?;
     }
     attributes.into_record((!body.is_empty()).then(|| body.clone()))
-}
-
-/// The members of an object in order; a name that comes twice is refused.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a CloudEvent object")
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> Result<Self::Value, A::Error> {
-                let mut members: Vec<(String, &RawValue)> = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    if members.len() == super::HEADERS_MAX * 2 {
-                        return Err(serde::de::Error::custom("too many members"));
-                    }
-                    if members.iter().any(|(known, _)| *known == name) {
-                        return Err(serde::de::Error::custom("duplicate member"));
-                    }
-                    members.push((name, value));
-                }
-                Ok(Members(members))
-            }
-        }
-        d.deserialize_map(Visitor)
-    }
 }
 
 fn decode(raw: &RawValue) -> Result<Bytes, Unreadable> {
