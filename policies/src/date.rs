@@ -86,6 +86,21 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (y, m, doy - (153 * mp + 2) / 5 + 1)
 }
 
+/// Whether a text is a period of ISO 8601 in whole years, months, weeks and days: `P90D`, `P1Y6M`.
+pub(crate) fn is_period(text: &str) -> bool {
+    let Some(mut rest) = text.strip_prefix('P').filter(|rest| !rest.is_empty()) else {
+        return false;
+    };
+    for unit in ['Y', 'M', 'W', 'D'] {
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        let counted = after.len() < rest.len();
+        if let Some(after) = after.strip_prefix(unit).filter(|_| counted) {
+            rest = after;
+        }
+    }
+    rest.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! What someone should look at, though it compiles.
 
+mod gaps;
 mod names;
 mod releases;
 
@@ -10,7 +11,7 @@ use crate::{
     date::{self, DAY_MS},
     diagnostic::Findings,
     document::{Document, Mode},
-    model::{Head, Id, Model},
+    model::{Head, Id, Model, RegionFacts},
     plan::{BundleDigest, Operation, Transform, UnixMillis},
     source::Span,
     table::{Grant, Table},
@@ -30,6 +31,7 @@ pub(crate) fn lint(documents: &[Document], model: &Model, at: UnixMillis, f: &mu
         }
     }
     dead(model, f);
+    gaps::gaps(model, f);
     names::names(model, f);
     mechanisms(model, at, f);
     let table = compile::build(model, BundleDigest([0; 32]), at);
@@ -97,6 +99,15 @@ fn dead(model: &Model, f: &mut Findings<'_>) {
             model.region_facts.iter().flat_map(|g| r.to.0.iter().filter(|p| p.0 == g.jurisdiction));
         if ends.next().is_none() {
             say(r.rule, "no region stands in its `to`", "delete it, or declare the region");
+            continue;
+        }
+        let runs = |g: &RegionFacts| {
+            let there = r.to.0.iter().any(|p| p.0 == g.jurisdiction);
+            there && r.recipients.as_ref().is_none_or(|s| s.contains(g.recipient))
+        };
+        if !model.region_facts.iter().any(runs) {
+            let help = "name the `recipient` of a region there, or delete it";
+            say(r.rule, "none of its `recipients` runs a region in its `to`", help);
         }
     }
 }

@@ -244,3 +244,117 @@ fn a_unit_of_time_belongs_to_a_date() {
         &["6: min: `min` is not a word for this place / did you mean `ms`?"],
     );
 }
+
+/// What compiles, and would surprise its author.
+fn warnings(more: &str, expected: &[&str]) {
+    errors(more, &[]);
+    assert_eq!(findings(more, Severity::Warning), expected);
+}
+
+fn dataset(body: &str) -> String {
+    format!(
+        "apiVersion: sluicegate/v1\nkind: Dataset\nmetadata: {{ name: d }}\ntopics: [t]\ndeliver-to: [fra]\n{body}"
+    )
+}
+
+#[test]
+fn a_wildcard_without_declared_names_is_doubtful() {
+    let with = |more: &str| {
+        dataset(&format!(
+            "jurisdiction: {{ fixed: DE }}\nfields: {{ \"a.**.x\": user.name{more} }}\n"
+        ))
+    };
+    let help = "names can be personal data: list the words of the format under `names`, or give them a category in `fields`: `\"name:a.**\": …`";
+    let is = "7: \"a.**.x\": `a.**.x` matches members of any name: one that is not declared";
+    let of =
+        |more: &str, becomes: &str| warnings(&with(more), &[&format!("{is} {becomes} / {help}")]);
+    of("", "is dropped with all below it");
+    of(", \"name:b.*\": user.name", "is dropped with all below it");
+    warnings(&with(", \"name:a.*\": user.name"), &[]);
+    warnings(&format!("{}names: [b]\n", with("")), &[]);
+    let refuse = format!("{}unlisted: refuse\n", with(""));
+    warnings(&refuse, &[&format!("{is} refuses the record / {help}")]);
+    let key = dataset("jurisdiction: { fixed: DE }\nfields: { \"key:*\": user.name }\n");
+    warnings(
+        &key,
+        &[
+            "7: \"key:*\": `key:*` matches members of any name: one that is not declared is dropped with all below it / names can be personal data: list the words of the format under `names`",
+        ],
+    );
+    errors(
+        &dataset(
+            "jurisdiction: { fixed: DE }\nfields: { \"name:a.b\": user.name }\nlineage: { x: \"name:*\" }\n",
+        ),
+        &[
+            "7: \"name:a.b\": `name:a.b` does not end in `*` or `**`: a name that the path writes is no value / paths look like `customer.email`, `items[].sku`, `*.id`, `**.login`, `key:`, `key:customer.id`, `header:x-user`, `name:readings.*`; an odd name stands in quotes: `'first name'.value`",
+            "8: \"name:*\": `name:*` is a name, not a place in the record / `name:` is for `fields` only",
+        ],
+    );
+}
+
+#[test]
+fn what_was_forgotten_is_told() {
+    let rule = "---\napiVersion: sluicegate/v1\nkind: ProtectionRule\nmetadata: { name: p, citations: [x] }\nbecause: it must\napplies-to: { categories: [user.email], datasets: [d] }\nprotect: [{ as: keep }]\n";
+    let two =
+        dataset("jurisdiction: { fixed: DE }\nfields: { mail: user.email, name: user.name }\n");
+    warnings(
+        &format!("{two}{rule}"),
+        &[
+            "7: name: `name` is always dropped: no rule covers its category `user.name` / add a `ProtectionRule` for it (with `as: drop`, if that is meant)",
+        ],
+    );
+    let typo =
+        dataset("jurisdiction: { field: user.contry }\nfields: { user.country: user.name }\n");
+    warnings(
+        &typo,
+        &[
+            "6: user.contry: the jurisdiction is read from `user.contry`, which `fields` do not list / did you mean `user.country`?",
+        ],
+    );
+    warnings(&dataset("jurisdiction: { header: x-where }\nfields: { name: user.name }\n"), &[]);
+}
+
+#[test]
+fn what_cannot_be_meant_is_an_error() {
+    let purpose = |kept: &str| {
+        format!(
+            "apiVersion: sluicegate/v1\nkind: Purpose\nmetadata: {{ name: q }}\nretention-max: {kept}\n"
+        )
+    };
+    errors(
+        &purpose("10 years"),
+        &[
+            "4: 10 years: `10 years` is not a period / write an ISO 8601 period: `P10Y`, `P6M`, `P90D`",
+        ],
+    );
+    errors(&purpose("P1Y6M"), &[]);
+    let two = purpose("P1Y");
+    errors(
+        &format!("{two}{}", two.replace("name: q", "name: r")),
+        &[
+            "5: apiVersion: a document begins here within another / separate the two with a line `---`",
+        ],
+    );
+    let vocabulary = "apiVersion: sluicegate/v1\nkind: Vocabulary\nmetadata: { name: more }\n";
+    errors(
+        &format!(
+            "{vocabulary}jurisdictions: [{{ code: GB, aliases: [UK] }}]\nregions: [{{ id: lon, jurisdiction: UK, recipient: eu }}]\n"
+        ),
+        &["5: UK: `UK` is not the code of a jurisdiction / write `GB`"],
+    );
+}
+
+#[test]
+fn a_transfer_to_nobody_there_is_dead() {
+    let rule = rule(
+        "TransferRule",
+        "from: [US]\nto: [DE]\nallow: { categories: [user], recipients: [team.a], mechanism: { type: bcr, reference: x, expires: 2030-01-01 } }\n",
+    );
+    let found = findings(&rule, Severity::Warning);
+    assert_eq!(
+        found,
+        [
+            "3: r: the rule `r` can never apply: none of its `recipients` runs a region in its `to` / name the `recipient` of a region there, or delete it"
+        ]
+    );
+}

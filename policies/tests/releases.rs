@@ -964,6 +964,8 @@ fn who_reads_and_who_publishes() {
             ),
         ],
         &[
+            "W w33: user.id: `user.id` is always dropped: no rule covers its category `user.id` / add a `ProtectionRule` for it (with `as: drop`, if that is meant)",
+            "W w33: contact: `contact` is always dropped: no rule covers its category `user.email` / add a `ProtectionRule` for it (with `as: drop`, if that is meant)",
             "W r3: totals: `ana` may read the release `totals` and the records it counts / the noise hides nothing from whoever sees the records: publish them only as releases (`records: releases-only`), or let nobody read both",
         ],
     );

@@ -200,8 +200,7 @@ pub(crate) struct Purpose {
     #[expect(dead_code, reason = "for people; read from the YAML")]
     pub(crate) lawful_basis: BTreeMap<String, String>,
     /// How long data may be kept for it, as an ISO 8601 period: `P90D`.
-    #[expect(dead_code, reason = "for people; read from the YAML")]
-    pub(crate) retention_max: Option<String>,
+    pub(crate) retention_max: Option<Text>,
 }
 
 /// What is in a topic: which field is which category, and where its records may go.

@@ -10,7 +10,8 @@ use super::{
     release, resolve_rules, resolve_tests,
 };
 use crate::{
-    diagnostic::Findings,
+    date,
+    diagnostic::{Findings, nearest},
     document::{
         Category, DatasetSpec, Document, Group, JurisdictionFrom, MemberForm, NormaliserWord,
         OnInvalidWord, Principal, Purpose, RecordsWord, Region, Spec, TokenDomain, UnlistedWord,
@@ -204,7 +205,7 @@ fn region(model: &mut Model, r: &Region, findings: &mut Findings<'_>) {
             .error(r.id.span, "`home` cannot be the name of a region")
             .help("in `deliver-to`, `home` means the regions that are home to the subject");
     }
-    let jurisdiction = model.jurisdictions.find(&r.jurisdiction, "jurisdiction", findings);
+    let jurisdiction = country(model, &r.jurisdiction, findings);
     let recipient = model.recipients.find(&r.recipient, "recipient", findings);
     let home = places(model, &r.home_of, findings);
     if let (Some(jurisdiction), Some(recipient)) = (jurisdiction, recipient)
@@ -214,10 +215,22 @@ fn region(model: &mut Model, r: &Region, findings: &mut Findings<'_>) {
     }
 }
 
+/// A jurisdiction by its code; a name or an alias of one is told what its code is.
+fn country(model: &Model, code: &Text, findings: &mut Findings<'_>) -> Option<Id> {
+    let meant = model.spellings.get(&code.value.to_lowercase());
+    if let (None, Some(meant)) = (model.jurisdictions.id(&code.value), meant) {
+        findings
+            .error(code.span, format!("`{}` is not the code of a jurisdiction", code.value))
+            .help(format!("write `{}`", model.jurisdictions.name(*meant)));
+        return None;
+    }
+    model.jurisdictions.find(code, "jurisdiction", findings)
+}
+
 fn principal(model: &mut Model, p: &Principal, findings: &mut Findings<'_>) {
     let member_of = model.recipients.find_all(&p.member_of, "recipient", findings);
     let code = p.jurisdiction.as_ref();
-    let jurisdiction = code.and_then(|j| model.jurisdictions.find(j, "jurisdiction", findings));
+    let jurisdiction = code.and_then(|j| country(model, j, findings));
     if model.recipients.id(&p.id.value).is_some() {
         findings
             .error(p.id.span, format!("`{}` is a recipient already", p.id.value))
@@ -235,6 +248,12 @@ fn purposes(model: &mut Model, documents: &[Document], findings: &mut Findings<'
             && let Some(id) = model.purposes.declare(&d.envelope.metadata.name, "purpose", findings)
         {
             named.push((id, p));
+            let kept = p.retention_max.as_ref();
+            if let Some(text) = kept.filter(|text| !date::is_period(&text.value)) {
+                findings
+                    .error(text.span, format!("`{}` is not a period", text.value))
+                    .help("write an ISO 8601 period: `P10Y`, `P6M`, `P90D`");
+            }
         }
     }
     let mut parents = vec![None; model.purposes.len()];
@@ -321,8 +340,13 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
         let category = model.categories.find(category, "category", findings);
         Some(FieldFacts { path: read?, category: category?, span: path.0.span })
     });
-    let fields = fields.collect();
+    let fields: Vec<FieldFacts> = fields.collect();
     let jurisdiction = jurisdiction_from(model, &s.jurisdiction, findings);
+    if let (Some(JurisdictionFacts::Field(path)), Some(text)) =
+        (&jurisdiction, &s.jurisdiction.value.field)
+    {
+        unlisted_jurisdiction(path, text, &fields, findings);
+    }
     let deliver_to = s.deliver_to.iter().filter_map(|place| match place.value.as_str() {
         HOME => Some(None),
         _ => model.regions.find(place, "region", findings).map(Some),
@@ -416,6 +440,31 @@ fn single_path(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPath> {
             .help("the jurisdiction needs a path to one place, without `*` and `[]`");
     }
     single.then_some(read)
+}
+
+/// A jurisdiction may be read from a field that is not listed, and then does not go out. One that is
+/// spelled nearly like a listed one is a typo, and would refuse every record.
+fn unlisted_jurisdiction(
+    path: &FieldPath,
+    text: &Text,
+    fields: &[FieldFacts],
+    findings: &mut Findings<'_>,
+) {
+    if fields.iter().any(|f| path::overlap(&f.path, path)) {
+        return;
+    }
+    let known = fields.iter().map(|f| &*f.path.written);
+    if let Some(near) = nearest(&text.value, known) {
+        findings
+            .warning(
+                text.span,
+                format!(
+                    "the jurisdiction is read from `{}`, which `fields` do not list",
+                    text.value
+                ),
+            )
+            .help(format!("did you mean `{near}`?"));
+    }
 }
 
 fn lineage_path(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPath> {

@@ -232,6 +232,8 @@ fn refuse_anchor(span: Span, findings: &mut Findings<'_>) {
 /// Reports keys that stand twice; the first is kept, so that one mistake is told once.
 fn refuse_duplicates(entries: &mut Vec<(Node, Node)>, findings: &mut Findings<'_>) {
     let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+    // What comes after is another document, and its keys are no mistakes.
+    let mut merged = false;
     entries.retain(|(key, _)| {
         let Some(text) = key.scalar() else {
             findings.error(key.span, "a key must be a single word or text");
@@ -242,7 +244,13 @@ fn refuse_duplicates(entries: &mut Vec<(Node, Node)>, findings: &mut Findings<'_
             return false;
         }
         let first = seen.get(text).copied();
-        if let Some(first) = first {
+        if let (Some(first), "apiVersion") = (first, text) {
+            findings
+                .error(key.span, "a document begins here within another")
+                .help("separate the two with a line `---`")
+                .related(first, "the other one begins here");
+            merged = true;
+        } else if let Some(first) = first.filter(|_| !merged) {
             findings
                 .error(key.span, format!("the key `{text}` stands here twice"))
                 .related(first, "it stands here already");
