@@ -10,7 +10,10 @@ pub mod releases;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwapOption;
@@ -167,6 +170,8 @@ pub struct Account {
     named: BTreeSet<String>,
     treatments: Mutex<HashMap<TreatmentKey, Encoded>>,
     metrics: Arc<Metrics>,
+    /// What was last seen of the ledger by those who publish.
+    out: AtomicBool,
 }
 
 impl Account {
@@ -191,7 +196,22 @@ impl Account {
             named: named(config),
             treatments: Mutex::default(),
             metrics,
+            out: AtomicBool::new(false),
         })
+    }
+
+    /// One line of the log for each change, with its cause; who asked is told a fixed text.
+    fn noted<T, E: std::fmt::Display>(&self, result: Result<T, E>) -> Result<T, E> {
+        match &result {
+            Ok(_) if self.out.swap(false, Ordering::Relaxed) => {
+                tracing::info!(event = "ledger-available");
+            }
+            Err(error) if !self.out.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(event = "ledger-unavailable", %error);
+            }
+            _ => {}
+        }
+        result
     }
 
     fn ledger(&self) -> Result<Arc<audit::Ledger>, AccountError> {
@@ -272,7 +292,7 @@ impl Account {
             let some = pipeline.find(topic, positions, since_us.div_euclid(1_000)).await;
             let some = match some {
                 Err(DeliverError::UnknownTopic) => BTreeMap::new(),
-                other => other.map_err(|e| format!("region `{region}`: {e}"))?,
+                other => other.map_err(|e| format!("region `{region}`: {}", e.cause()))?,
             };
             found.extend(some.into_iter().map(|(p, placed)| ((*region, *topic, p), placed)));
         }
@@ -355,10 +375,14 @@ impl Account {
             let expires_us = at_us.saturating_add(self.claim_us);
             audit::Claim { key: keyed.key, fingerprint: keyed.fingerprint, at_us, expires_us }
         });
-        let appended: Appended = ledger
-            .intend(intent, events, used.details, transfers.collect(), claim)
-            .await
-            .inspect_err(|_| self.metrics.count_fail_closed("ledger-unavailable"))?;
+        let intended =
+            ledger.intend(intent, events, used.details, transfers.collect(), claim).await;
+        let intended = match intended {
+            Err(audit::AppendError::TooLarge) => intended,
+            intended => self.noted(intended),
+        };
+        let appended: Appended =
+            intended.inspect_err(|_| self.metrics.count_fail_closed("ledger-unavailable"))?;
         self.metrics.ledger_seconds.observe(started.elapsed().as_secs_f64());
         Ok(Recorded::new(head.topic.clone(), &appended, judged))
     }
@@ -655,7 +679,7 @@ impl Account {
     pub async fn claim(&self, keyed: &Keyed) -> Result<ClaimFound, AccountError> {
         let ledger = self.ledger()?;
         let now_us = self.ambient.clock.now_us();
-        let Some(state) = ledger.claim(&keyed.key, now_us).await? else {
+        let Some(state) = self.noted(ledger.claim(&keyed.key, now_us).await)? else {
             return Ok(ClaimFound::New);
         };
         if state.fingerprint != keyed.fingerprint {

@@ -92,12 +92,8 @@ impl Health {
         if !self.account.is_healthy() {
             troubles.push("ledger".to_owned());
         }
-        for (region, pipeline) in self.regions.iter() {
-            if let Err(why) = pipeline.ready().await {
-                tracing::info!(event = "region-not-ready", %region, %why);
-                troubles.push(format!("region {region}"));
-            }
-        }
+        let unready = self.regions.unready().await;
+        troubles.extend(unready.iter().map(|region| format!("region {region}")));
         self.metrics.ready.set(i64::from(troubles.is_empty()));
         troubles
     }
@@ -128,6 +124,7 @@ impl Health {
             }
         }
         errors.extend(self.identifier.refresh().await.iter().map(ToString::to_string));
+        self.regions.reload().await;
         for error in &errors {
             tracing::error!(event = "reload-refused", %error);
         }
@@ -348,6 +345,7 @@ async fn reloads(
     let mut files = health.policy.files();
     files.extend(health.tls.iter().flat_map(|tls| tls.files()));
     files.extend(health.identifier.files());
+    files.extend(health.regions.files());
     let mut watch = Watch::new(&files);
     let mut key_sets = tokio::time::interval(KEY_SET_REFRESH);
     let mut in_trouble = health.policy.trouble().is_some();
