@@ -334,7 +334,7 @@ impl Account {
             let some = pipeline.find(topic, positions, since_us.div_euclid(1_000)).await;
             let some = match some {
                 Err(DeliverError::UnknownTopic) => BTreeMap::new(),
-                other => other.map_err(|e| format!("region `{region}`: {e}"))?,
+                other => other.map_err(|e| format!("region `{region}`: {}", e.cause()))?,
             };
             found.extend(some.into_iter().map(|(p, placed)| ((*region, *topic, p), placed)));
         }

@@ -37,9 +37,6 @@ pub use self::permit::Permitted;
 pub use crate::account::Keyed;
 pub(crate) use judge::{Judge, NotAccepted};
 
-const POLICY_CHANGED: &str =
-    "the policy changed after the request was interrupted; publish again under a new key";
-
 /// What a request is about.
 #[derive(Clone)]
 pub struct Target {
@@ -82,10 +79,12 @@ struct Arrived {
 #[derive(Debug)]
 pub enum Stopped {
     Refused(Refused),
-    /// Failing closed: the ledger, the policy or a pipeline is away.
-    Unavailable {
-        code: &'static str,
-        detail: String,
+    /// Failing closed: the ledger is unavailable. The log has the cause.
+    Ledger,
+    /// Failing closed: a pipeline is unavailable. The log has the cause.
+    Pipeline {
+        region: Arc<str>,
+        error: DeliverError,
     },
     KeyRunning,
     KeyReused,
@@ -105,7 +104,7 @@ impl From<AccountError> for Stopped {
         if let AccountError::Append(sluicegate_audit::AppendError::TooLarge) = error {
             return Self::TooVaried;
         }
-        Self::Unavailable { code: "ledger-unavailable", detail: error.to_string() }
+        Self::Ledger
     }
 }
 
@@ -193,10 +192,9 @@ impl Flow {
             landings.iter().find(|l| retriable(l))
         {
             // The claim stays open: the repetition finds out what is missing and delivers that.
-            let detail = format!("region `{region}`: {error}");
-            let code = error.code();
+            let stopped = Stopped::Pipeline { region: region.clone(), error: error.clone() };
             self.account.settle(&recorded, &landings, None);
-            return Err(Stopped::Unavailable { code, detail });
+            return Err(stopped);
         }
         let dataset = grant.dataset().name.clone();
         let reports = self.reports(head.first, &dataset, &recorded, landings.clone());
@@ -227,9 +225,9 @@ impl Flow {
                 let since_ms = claimed.at_us.div_euclid(1_000);
                 let found = match pipeline.find(&topic, &positions, since_ms).await {
                     Err(DeliverError::UnknownTopic) => BTreeMap::new(),
-                    found => found.map_err(|e| Stopped::Unavailable {
-                        code: e.code(),
-                        detail: format!("region `{}`: {e}", batch.region),
+                    found => found.map_err(|error| Stopped::Pipeline {
+                        region: batch.region.clone(),
+                        error,
                     })?,
                 };
                 for position in positions {
@@ -237,7 +235,7 @@ impl Flow {
                     let result = match found.get(&position) {
                         Some(placed) => Ok(*placed),
                         None if intended.covers(position, &region, &topic) => continue,
-                        None => Err(DeliverError::Refused(POLICY_CHANGED.to_owned())),
+                        None => Err(DeliverError::PolicyChanged),
                     };
                     let topic = topic.clone();
                     landed.push(Landing { leaf: position.leaf, region, topic, result });
@@ -329,7 +327,7 @@ impl Flow {
             .await
             .map_err(|error| match error {
                 DeliverError::UnknownTopic => Stopped::NoPartition,
-                other => Stopped::Unavailable { code: other.code(), detail: other.to_string() },
+                error => Stopped::Pipeline { region: region.clone(), error },
             })?;
         let (plan_id, _) = grant.view();
         let program = snapshot.program(plan_id).ok_or_else(lost_plan)?;

@@ -102,12 +102,8 @@ impl Health {
         if !self.account.is_healthy() {
             troubles.push("ledger".to_owned());
         }
-        for (region, pipeline) in self.regions.iter() {
-            if let Err(why) = pipeline.ready().await {
-                tracing::info!(event = "region-not-ready", %region, %why);
-                troubles.push(format!("region {region}"));
-            }
-        }
+        let unready = self.regions.unready().await;
+        troubles.extend(unready.iter().map(|region| format!("region {region}")));
         troubles.extend(self.identifier.troubles().iter().map(ToString::to_string));
         self.metrics.ready.set(i64::from(troubles.is_empty()));
         troubles
@@ -158,6 +154,7 @@ impl Health {
             Ok(None) => {}
             Err(error) => refused.push(("policy", error.to_string())),
         }
+        self.regions.reload().await;
         let mut said = self.refused.lock().unwrap_or_else(|e| e.into_inner());
         for (what, error) in refused.iter().filter(|(_, error)| !said.contains(error)) {
             self.count(what, "refused");
@@ -414,6 +411,7 @@ async fn reloads(
     let mut files = health.policy.files();
     files.extend(health.tls.iter().flat_map(|tls| tls.files()));
     files.extend(health.identifier.files());
+    files.extend(health.regions.files());
     let mut watch = Watch::new(&files);
     let mut in_trouble = health.policy.trouble().is_some();
     loop {

@@ -12,7 +12,8 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use krafka::{
     Kafka,
-    admin::NewTopic,
+    admin::{AclBinding, AclOperation, AclPatternType, NewTopic, ScramCredentialUpsertion},
+    auth::ScramMechanism,
     consumer::{AutoOffsetReset, IsolationLevel},
 };
 use serde_json::Value;
@@ -52,9 +53,19 @@ pub async fn connect(bootstrap: &str) -> Kafka {
 
 /// Makes a topic; returns once every partition has a leader that answers for it.
 pub async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
+    create(bootstrap, NewTopic::new(topic, partitions, 1).unwrap()).await;
+}
+
+/// The same, for batches of at most so many bytes.
+pub async fn create_small_topic(bootstrap: &str, topic: &str, batch_bytes: u32) {
+    let wanted = NewTopic::new(topic, 1, 1).unwrap();
+    create(bootstrap, wanted.with_config("max.message.bytes", batch_bytes.to_string())).await;
+}
+
+async fn create(bootstrap: &str, wanted: NewTopic) {
+    let (topic, partitions) = (wanted.name.clone(), wanted.num_partitions);
     let kafka = connect(bootstrap).await;
     let admin = kafka.admin();
-    let wanted = NewTopic::new(topic, partitions, 1).unwrap();
     for (_topic, created) in admin.create_topics([wanted], Default::default()).await.unwrap() {
         created.unwrap();
     }
@@ -62,7 +73,7 @@ pub async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
     let consumer = kafka.consumer_without_group().build().await.unwrap();
     for partition in 0..partitions {
         let led = eventually(READS_WITHIN, async || {
-            consumer.fetch_watermarks(topic, partition).await.ok()
+            consumer.fetch_watermarks(&topic, partition).await.ok()
         });
         assert!(led.await.is_some(), "{topic}: partition {partition} has no leader");
     }
@@ -166,12 +177,17 @@ impl PrivateKafka {
     /// `ca` signs the certificate of its TLS listener. `extra`: lines for its properties file.
     pub async fn start(ca: &Ca, extra: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("sluicegate-kafka").tempdir().unwrap();
-        replace(&dir.path().join("server.pem"), &ca.server().key_store(ca));
         replace(&dir.path().join("extra.properties"), extra);
         let (plain, tls, controller) = (free_port(), free_port(), free_port());
         let mut broker = Self { dir, plain, tls, controller, process: None };
+        broker.certify(ca);
         broker.start_again().await;
         broker
+    }
+
+    /// Its TLS listener shows a certificate of this authority from the next start on.
+    pub fn certify(&self, ca: &Ca) {
+        replace(&self.dir.path().join("server.pem"), &ca.server().key_store(ca));
     }
 
     pub fn plain(&self) -> String {
@@ -224,4 +240,58 @@ impl PrivateKafka {
     pub fn thaw(&mut self) {
         self.process.as_mut().unwrap().signal(Signal::Cont);
     }
+}
+
+/// Lines for a private broker's properties that make its TLS listener ask for a SCRAM login, close what is
+/// idle, have a login repeated, and ask for a right for everything. Whoever comes over the plaintext listener
+/// may do all.
+pub const GUARDED: &str = "\
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-256
+listener.name.ssl.scram-sha-256.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.ssl.scram-sha-256.connections.max.reauth.ms=4000
+connections.max.idle.ms=3000
+connection.failed.authentication.delay.ms=0
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+";
+
+/// Sets a user's password, as an operator does: for logins from now on.
+pub async fn set_password(bootstrap: &str, user: &str, password: &str) {
+    let salt: [u8; 16] = *b"a salt of a test";
+    let mut salted = [0; 32];
+    let rounds = std::num::NonZeroU32::new(4_096).unwrap();
+    let sha256 = ring::pbkdf2::PBKDF2_HMAC_SHA256;
+    ring::pbkdf2::derive(sha256, rounds, &salt, password.as_bytes(), &mut salted);
+    let credential = ScramCredentialUpsertion {
+        name: user.to_owned(),
+        mechanism: ScramMechanism::Sha256,
+        iterations: 4_096,
+        salt: salt.to_vec().into(),
+        salted_password: salted.to_vec().into(),
+    };
+    let admin = connect(bootstrap).await.admin();
+    let set =
+        admin.alter_user_scram_credentials(vec![], vec![credential], Default::default()).await;
+    for (_user, set) in set.unwrap() {
+        set.unwrap();
+    }
+    admin.close().await.unwrap();
+}
+
+/// Lets a user do this with a topic, which need not exist yet.
+pub async fn permit(bootstrap: &str, user: &str, topic: &str, operations: &[AclOperation]) {
+    let admin = connect(bootstrap).await.admin();
+    let right = |operation: &AclOperation| AclBinding {
+        operation: *operation,
+        // The client's numbers are one too low: on the wire this is the protocol's LITERAL.
+        pattern_type: AclPatternType::Prefixed,
+        ..AclBinding::allow_all_topic(topic, format!("User:{user}"))
+    };
+    let rights = operations.iter().map(right).collect();
+    for (_right, made) in admin.create_acls(rights, Default::default()).await.unwrap() {
+        made.unwrap();
+    }
+    admin.close().await.unwrap();
 }

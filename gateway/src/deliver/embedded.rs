@@ -249,17 +249,17 @@ impl Pipeline for Embedded {
         })
     }
 
-    fn ready(&self) -> Answer<'_, Result<(), String>> {
+    fn ready(&self) -> Answer<'_, Result<(), DeliverError>> {
         Box::pin(async move {
             if self.failing.load(Ordering::Relaxed) {
                 // Reading would work on a full disk: an empty batch writes a probe.
                 self.append(Vec::new()).await;
                 if self.failing.load(Ordering::Relaxed) {
-                    return Err("the last write failed".to_owned());
+                    return Err(DeliverError::Unavailable("the last write failed".to_owned()));
                 }
             }
             let asked = sqlx::query("SELECT 1").execute(&self.reader.0).await;
-            asked.map(|_| ()).map_err(|e| unavailable(e).to_string())
+            asked.map(|_| ()).map_err(unavailable)
         })
     }
 

@@ -6,10 +6,12 @@
 
 mod embedded;
 mod kafka;
+mod troubles;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -20,6 +22,7 @@ use sluicegate_audit::Position;
 
 pub use embedded::Embedded;
 pub use kafka::Kafka;
+use troubles::Troubles;
 
 use crate::record::ToRegion;
 
@@ -51,21 +54,30 @@ pub struct Placed {
     pub offset: i64,
 }
 
-/// Why a record was not delivered. Words of ours and of the engine only, never a value.
+/// Why a record was not delivered. What is shown is a fixed text for each code, for publishers;
+/// [`DeliverError::cause`] is for the log: words of ours and of the engine, never a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliverError {
     /// Not written; try again later.
-    #[error("the pipeline is not available: {0}")]
+    #[error("the region's pipeline is not available")]
     Unavailable(String),
     /// Perhaps written: only reconciliation can tell.
-    #[error("the pipeline did not answer in time: {0}")]
+    #[error("the region's pipeline did not answer in time")]
     Unknown(String),
+    /// Until the operator creates it.
     #[error("the topic does not exist in the region's pipeline")]
     UnknownTopic,
+    /// Not written, until the operator changes rights, credentials or settings.
+    #[error("the region's pipeline does not admit the gateway")]
+    Denied(String),
     #[error("the record is too large for the topic")]
     TooLarge,
-    #[error("the pipeline refused the record: {0}")]
+    /// The record is not what the topic takes.
+    #[error("the region's pipeline refuses the record as it is")]
     Refused(String),
+    /// The request was interrupted, and what is left of it may no longer leave.
+    #[error("the policy changed after the request was interrupted; publish again under a new key")]
+    PolicyChanged,
 }
 
 impl DeliverError {
@@ -75,14 +87,30 @@ impl DeliverError {
             Self::Unavailable(_) => "pipeline-unavailable",
             Self::Unknown(_) => "pipeline-unknown",
             Self::UnknownTopic => "pipeline-unknown-topic",
+            Self::Denied(_) => "pipeline-denied",
             Self::TooLarge => "pipeline-too-large",
             Self::Refused(_) => "pipeline-refused",
+            Self::PolicyChanged => "policy-changed",
         }
     }
 
-    /// Whether the same record may succeed later.
+    /// Whether the same record may succeed later, perhaps after an operator's work. What is final
+    /// is named here; everything else is not.
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Unknown(_))
+        !matches!(self, Self::TooLarge | Self::Refused(_) | Self::PolicyChanged)
+    }
+
+    /// What the engine said, for the log.
+    pub fn cause(&self) -> &str {
+        match self {
+            Self::Unavailable(why)
+            | Self::Unknown(why)
+            | Self::Denied(why)
+            | Self::Refused(why) => why,
+            Self::UnknownTopic => "the topic does not exist",
+            Self::TooLarge => "the record is too large",
+            Self::PolicyChanged => "the policy changed",
+        }
     }
 }
 
@@ -192,7 +220,17 @@ pub trait Pipeline: Send + Sync {
     ) -> Answer<'a, Result<(), DeliverError>>;
 
     /// `Err` says why the region cannot take records now.
-    fn ready(&self) -> Answer<'_, Result<(), String>>;
+    fn ready(&self) -> Answer<'_, Result<(), DeliverError>>;
+
+    /// Files with credentials that [`Pipeline::reload`] reads.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Takes credentials that have changed.
+    fn reload(&self) -> Answer<'_, ()> {
+        Box::pin(async {})
+    }
 
     /// Waits for what is under way, within a bound, and lets go.
     fn close(&self) -> Answer<'_, ()>;
@@ -200,23 +238,48 @@ pub trait Pipeline: Send + Sync {
 
 /// All regions of this gateway.
 #[derive(Clone)]
-pub struct Regions(Arc<BTreeMap<Arc<str>, Arc<dyn Pipeline>>>);
+pub struct Regions(Arc<All>);
+
+struct All {
+    pipelines: BTreeMap<Arc<str>, Arc<dyn Pipeline>>,
+    troubles: Troubles,
+}
 
 impl Regions {
     pub fn new(regions: impl IntoIterator<Item = (Arc<str>, Arc<dyn Pipeline>)>) -> Self {
-        Self(Arc::new(regions.into_iter().collect()))
+        let pipelines = regions.into_iter().collect();
+        Self(Arc::new(All { pipelines, troubles: Troubles::default() }))
     }
 
     pub fn get(&self, region: &str) -> Option<&Arc<dyn Pipeline>> {
-        self.0.get(region)
+        self.0.pipelines.get(region)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<dyn Pipeline>)> {
-        self.0.iter()
+        self.0.pipelines.iter()
+    }
+
+    /// The regions that cannot take records now.
+    pub async fn unready(&self) -> Vec<Arc<str>> {
+        let asked = self.iter().map(|(region, pipeline)| async move {
+            let ready = pipeline.ready().await;
+            self.0.troubles.note(region, None, ready.as_ref().err());
+            ready.is_err().then(|| region.clone())
+        });
+        futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Files with the credentials of all pipelines.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.iter().flat_map(|(_, pipeline)| pipeline.files()).collect()
+    }
+
+    pub async fn reload(&self) {
+        futures_util::future::join_all(self.iter().map(|(_, pipeline)| pipeline.reload())).await;
     }
 
     pub async fn close(&self) {
-        for pipeline in self.0.values() {
+        for pipeline in self.0.pipelines.values() {
             pipeline.close().await;
         }
     }
@@ -249,9 +312,28 @@ async fn one_region(batch: ToRegion, regions: &Regions) -> Vec<Landing> {
             vec![Err(error); leaves.len()]
         }
     };
-    leaves
-        .into_iter()
-        .zip(results)
-        .map(|((leaf, topic), result)| Landing { leaf, region: region.clone(), topic, result })
-        .collect()
+    let landing = |((leaf, topic), result)| Landing { leaf, region: region.clone(), topic, result };
+    let landings: Vec<Landing> = leaves.into_iter().zip(results).map(landing).collect();
+    regions.0.troubles.note_landings(&region, &landings);
+    landings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeliverError;
+
+    #[test]
+    fn a_publisher_is_not_told_what_the_engine_said() {
+        let said = || "connect to 10.1.2.3:9092: SASL authentication failed".to_owned();
+        for error in [
+            DeliverError::Unavailable(said()),
+            DeliverError::Unknown(said()),
+            DeliverError::Denied(said()),
+            DeliverError::Refused(said()),
+        ] {
+            assert_eq!(error.cause(), said());
+            let told = error.to_string();
+            assert!(!told.contains("10.1.2.3") && !told.contains("SASL"), "{told}");
+        }
+    }
 }

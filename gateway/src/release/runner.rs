@@ -63,7 +63,7 @@ const REPLAY_RECORDS: usize = 2_000;
 pub enum RunError {
     #[error(transparent)]
     Account(#[from] crate::account::AccountError),
-    #[error(transparent)]
+    #[error("{}", .0.cause())]
     Deliver(#[from] DeliverError),
     #[error("the totals of a pane could not be read: {0}")]
     Seal(#[from] super::seal::SealError),

@@ -8,20 +8,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use krafka::consumer::{Consumer, OffsetAndMetadata, TopicPartition};
 
-use super::{failed, stored};
+use super::{client::Session, errors::Call, number, stored};
 use crate::deliver::{Answer, DeliverError, Stored, Tail};
 
 pub(super) struct KafkaTail {
-    pub consumer: Consumer,
-    pub topic: String,
+    pub(super) session: Session,
+    pub(super) consumer: Consumer,
+    pub(super) topic: String,
     /// All partitions, where there is no group.
-    pub alone: Option<BTreeSet<u32>>,
+    pub(super) alone: Option<BTreeSet<u32>>,
     /// Partitions that were sought: records of others are not handed out.
-    pub sought: BTreeSet<u32>,
-}
-
-fn partition(number: u32) -> Result<i32, DeliverError> {
-    i32::try_from(number).map_err(|_| DeliverError::UnknownTopic)
+    pub(super) sought: BTreeSet<u32>,
 }
 
 impl Tail for KafkaTail {
@@ -38,49 +35,49 @@ impl Tail for KafkaTail {
         })
     }
 
-    fn seek(&mut self, number: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>> {
+    fn seek(&mut self, partition: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>> {
         Box::pin(async move {
-            let sought = self.consumer.seek(&self.topic, partition(number)?, offset).await;
-            sought.map_err(|e| failed(&e))?;
-            self.sought.insert(number);
+            let sought = self.consumer.seek(&self.topic, number(partition)?, offset).await;
+            self.session.judged(Call::Ask, sought)?;
+            self.sought.insert(partition);
             Ok(())
         })
     }
 
     fn poll(&mut self, wait: Duration) -> Answer<'_, Result<Vec<(u32, Stored)>, DeliverError>> {
         Box::pin(async move {
-            let records = self.consumer.poll(wait).await.map_err(|e| failed(&e))?;
+            let records = self.session.judged(Call::Ask, self.consumer.poll(wait).await)?;
             let ours = records.iter().filter_map(|record| {
-                let number = u32::try_from(record.partition).ok()?;
-                self.sought.contains(&number).then(|| (number, stored(record)))
+                let partition = u32::try_from(record.partition).ok()?;
+                self.sought.contains(&partition).then(|| (partition, stored(record)))
             });
             Ok(ours.collect())
         })
     }
 
-    fn end(&mut self, number: u32) -> Answer<'_, Result<i64, DeliverError>> {
+    fn end(&mut self, partition: u32) -> Answer<'_, Result<i64, DeliverError>> {
         Box::pin(async move {
-            let marks = self.consumer.fetch_watermarks(&self.topic, partition(number)?).await;
-            Ok(marks.map_err(|e| failed(&e))?.1)
+            let marks = self.consumer.fetch_watermarks(&self.topic, number(partition)?).await;
+            Ok(self.session.judged(Call::Ask, marks)?.1)
         })
     }
 
-    fn position(&mut self, number: u32) -> Answer<'_, Result<i64, DeliverError>> {
+    fn position(&mut self, partition: u32) -> Answer<'_, Result<i64, DeliverError>> {
         Box::pin(async move {
-            let at = self.consumer.position(&self.topic, partition(number)?).await;
+            let at = self.consumer.position(&self.topic, number(partition)?).await;
             at.ok_or_else(|| DeliverError::Unavailable("the partition is not ours".to_owned()))
         })
     }
 
-    fn commit(&mut self, number: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>> {
+    fn commit(&mut self, partition: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>> {
         Box::pin(async move {
             if self.alone.is_some() {
                 return Ok(());
             }
-            let at = TopicPartition::new(&*self.topic, partition(number)?);
+            let at = TopicPartition::new(&*self.topic, number(partition)?);
             let offset = OffsetAndMetadata::new(offset);
             let committed = self.consumer.commit_offsets([(at, offset)]).await;
-            committed.map_err(|e| failed(&e))
+            self.session.judged(Call::Ask, committed)
         })
     }
 

@@ -1,5 +1,6 @@
 //! Refusals of the flow and of the body readers as problem documents: the one place where they
-//! become status codes.
+//! become status codes. What is unavailable is told in a fixed text per code; its cause is the
+//! operator's, in the log.
 
 use std::time::Duration;
 
@@ -82,7 +83,8 @@ pub(super) fn unreadable(error: Unreadable) -> Problem {
 pub(super) fn stopped(stopped: Stopped) -> Problem {
     match stopped {
         Stopped::Refused(refused) => Problem::refused(&refused),
-        Stopped::Unavailable { code, detail } => unavailable(code, detail),
+        Stopped::Ledger => unavailable("ledger-unavailable", "the ledger takes no entries"),
+        Stopped::Pipeline { region, error } => failed(&region, &error),
         Stopped::KeyRunning => Problem::new(
             StatusCode::CONFLICT,
             "idempotency-key-running",

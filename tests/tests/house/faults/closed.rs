@@ -65,8 +65,8 @@ impl Answer {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    /// A problem document with this status and one of these codes, and words to go on; 503 says when to
-    /// come again.
+    /// A problem document with this status and one of these codes, and words to go on, none of them of what is
+    /// behind the gateway; 503 says when to come again.
     fn is_clear(&self, status: u16, codes: &[&str]) -> bool {
         let says = |name: &str| self.body[name].as_str().is_some_and(|text| text.len() > 10);
         self.status == status
@@ -75,6 +75,9 @@ impl Answer {
             && (status != 503 || self.retry_after.is_some_and(|s| (1..=60).contains(&s)))
             && says("title")
             && says("detail")
+            && !["127.0.0.1", "database", "os error", "onnect"].iter().any(|inside| {
+                self.body["detail"].as_str().is_some_and(|detail| detail.contains(inside))
+            })
     }
 }
 

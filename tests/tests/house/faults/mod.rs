@@ -12,3 +12,4 @@ mod kill;
 mod rotation;
 mod setup;
 mod stop;
+mod upstream;
