@@ -73,7 +73,8 @@ fn documents() -> Vec<(String, String)> {
 fn knows(source: &str, name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':' || c == '.';
     source.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
-        line.match_indices(&format!("{name}::")).any(|(at, _)| !line[..at].ends_with(word))
+        line.match_indices(&format!("{name}::"))
+            .any(|(at, _)| !line.get(..at).is_some_and(|before| before.ends_with(word)))
     })
 }
 

@@ -17,6 +17,9 @@ const STRINGS: [&str; 8] =
 /// The specification says that names should not exceed 20 characters.
 const NAME_BYTES_MAX: usize = 64;
 
+/// What holds for the text of an attribute.
+type Rule = fn(&str) -> bool;
+
 /// The attributes of one event, by name, each at most once; `datacontenttype` is one of them.
 #[derive(Default)]
 struct Attributes(Vec<(String, String)>);
@@ -57,7 +60,7 @@ impl Attributes {
         if self.get("specversion") != Some("1.0") {
             return Err(unreadable("only CloudEvents `specversion` 1.0 is supported"));
         }
-        let rules: [(&str, fn(&str) -> bool, &str); 5] = [
+        let rules: [(&str, Rule, &str); 5] = [
             ("source", uri_reference, "is not a URI-reference (RFC 3986)"),
             ("subject", |text| !text.is_empty(), "is empty"),
             ("time", |text| timestamp(text), "is not a timestamp (RFC 3339)"),
