@@ -24,7 +24,7 @@ use sluicegate_gateway::{
     cli::install_crypto,
     config::{self, Config},
     deliver::{Embedded, Outbound, Pipeline},
-    listen::{accept::Accept, body, tls::Tls},
+    listen::{accept::Accept, body, places, tls::Tls},
     record::IsRecorded,
     service::Service,
 };
@@ -88,10 +88,10 @@ async fn start_plain(config: &Config, file: &Path) -> std::net::SocketAddr {
     let router = Router::new().route("/v1/topics/events/records", post(plain)).with_state(state);
     let (sender, stop) = watch::channel(false);
     std::mem::forget(sender);
-    tokio::spawn(
-        Accept { listener, tls, router, refused: Arc::new(|_, _| ()) }
-            .run(config.limits.clone(), stop),
-    );
+    let [places, _] = places::of(&config.limits);
+    let (metrics, refused) = (Arc::default(), Arc::new(|_, _| ()));
+    let accept = Accept { listener, tls, router, places, metrics, refused };
+    tokio::spawn(accept.run(config.limits.clone(), stop));
     address
 }
 

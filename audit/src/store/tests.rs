@@ -60,7 +60,7 @@ async fn postgres_reads_in_pages() {
 /// takes about as long. Where a page reads from the beginning, it is a factor of eleven.
 async fn grows(engine: &str, url: &Url) {
     let large = std::env::var(LARGE_FROM).map_or(LARGE, |rows| rows.parse().unwrap());
-    let store = read_write(url).await.unwrap();
+    let store = read_write(url, None).await.unwrap();
     let mut chain = Chain::of(7);
     chain.grow(&*store, SMALL, CHUNK).await;
     let small = verbs(url, SMALL).await;
@@ -78,38 +78,6 @@ async fn grows(engine: &str, url: &Url) {
         println!("{engine}: {verb}: {small:?}, {large:?}; {growth:.2} times");
         assert!(growth < 6.0, "{engine}: {verb} grows with the ledger");
     }
-}
-
-/// How much of its pace a writer keeps beside a verification.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, which wants the machine for itself: `tests/campaign ledger-growth`"]
-async fn a_verification_leaves_a_writer_its_pace() {
-    let files = tempfile::tempdir().unwrap();
-    let file = files.path().join("ledger.db");
-    let url: Url = format!("sqlite:{}", file.display()).parse().unwrap();
-    let store = read_write(&url).await.unwrap();
-    Chain::of(7).grow(&*store, LARGE, CHUNK).await;
-    let mut rates = Vec::new();
-    for (n, beside) in [false, true, false, true].into_iter().enumerate() {
-        let url = url.clone();
-        let reading = tokio::spawn(async move {
-            while beside {
-                assert!(verify_store(&url, |_| {}).await.unwrap().is_ok());
-            }
-        });
-        let (mut chain, mut rows) = (Chain::of(10 + n as u8), 0_u32);
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(8) {
-            rows += 2;
-            chain.grow(&*store, rows.into(), 2).await;
-        }
-        reading.abort();
-        rates.push(f64::from(rows) / started.elapsed().as_secs_f64());
-        println!("rows/s {} a verification: {:.0}", ["without", "beside"][n % 2], rates[n]);
-    }
-    let kept = (rates[1] + rates[3]) / (rates[0] + rates[2]);
-    println!("kept {kept:.2}");
-    assert!(kept > 0.6, "a writer beside a verification keeps {kept:.2} of its pace");
 }
 
 async fn verbs(url: &Url, rows: u64) -> Took {
