@@ -241,7 +241,7 @@ fn a_unit_of_time_belongs_to_a_date() {
     );
     errors(
         &generalise("{ date: day, unit: min }"),
-        &["6: min: `min` is not a word for this place / did you mean `ms`?"],
+        &["6: min: `min` is not a word for this place / write one of `s`, `ms`, `us`, `rfc3339`"],
     );
 }
 

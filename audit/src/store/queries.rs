@@ -57,7 +57,6 @@ macro_rules! reading_methods {
                 let row: Option<(Vec<u8>, i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
                     "SELECT r.writer, r.wseq, r.bytes, r.link FROM ledger_row r \
                      WHERE r.writer = (SELECT w.writer FROM ledger_writer w WHERE w.node = $1 \
-                         AND EXISTS (SELECT 1 FROM ledger_row x WHERE x.writer = w.writer) \
                          ORDER BY w.opened_us DESC LIMIT 1) \
                      ORDER BY r.wseq DESC LIMIT 1",
                 )

@@ -20,6 +20,9 @@ const SMALL: u64 = 10_000;
 const LARGE: u64 = 110_000;
 /// Rows of a transaction where a ledger is written in bulk.
 const CHUNK: u64 = 2_000;
+/// Between 1, which is linear, and 11, which is quadratic.
+const GROWTH_MAX: f64 = 5.0;
+const TRIES: usize = 4;
 /// Names another size for the large one; `tests/campaign/ledger-growth` says a million.
 const LARGE_FROM: &str = "SLUICEGATE_TEST_LEDGER_ROWS";
 const POSTGRES: &str = "SLUICEGATE_TEST_POSTGRES";
@@ -66,18 +69,37 @@ async fn grows(engine: &str, url: &Url) {
     let small = verbs(url, SMALL).await;
     chain.grow(&*store, large, CHUNK).await;
     store.close().await;
-    let large_took = verbs(url, large).await;
-    let times = large as f64 / SMALL as f64;
-    for ((verb, small), (_, large)) in small.all.iter().zip(&large_took.all) {
-        let growth = large.as_secs_f64() / small.as_secs_f64() / times;
-        println!("{engine}: {verb}: {small:?}, {large:?}; per row {growth:.2} times");
-        assert!(growth < 3.0, "{engine}: {verb} grows faster than the ledger");
+    // Another's work may slow down one measurement, and not what is quadratic in each.
+    let mut slow = Vec::new();
+    for _ in 0..TRIES {
+        slow =
+            faster_than_the_ledger(engine, large as f64 / SMALL as f64, &small, url, large).await;
+        if slow.is_empty() {
+            return;
+        }
     }
-    for ((verb, small), (_, large)) in small.few.iter().zip(&large_took.few) {
-        let growth = large.as_secs_f64() / small.as_secs_f64();
-        println!("{engine}: {verb}: {small:?}, {large:?}; {growth:.2} times");
-        assert!(growth < 6.0, "{engine}: {verb} grows with the ledger");
+    panic!("{engine}: these grow faster than the ledger, or with it: {slow:?}");
+}
+
+async fn faster_than_the_ledger(
+    engine: &str,
+    times: f64,
+    small: &Took,
+    url: &Url,
+    rows: u64,
+) -> Vec<&'static str> {
+    let large = verbs(url, rows).await;
+    let all = small.all.iter().zip(&large.all).map(|pair| (pair, times));
+    let few = small.few.iter().zip(&large.few).map(|pair| (pair, 1.0));
+    let mut slow = Vec::new();
+    for (((verb, small), (_, large)), expected) in all.chain(few) {
+        let growth = large.as_secs_f64() / small.as_secs_f64() / expected;
+        println!("{engine}: {verb}: {small:?}, {large:?}; {growth:.2} times what is expected");
+        if growth > GROWTH_MAX {
+            slow.push(*verb);
+        }
     }
+    slow
 }
 
 async fn verbs(url: &Url, rows: u64) -> Took {

@@ -245,7 +245,8 @@ async fn a_stream_that_loses_its_permission_is_refused_on_record() {
     let (market, operator) = (house.setup.client("svc.market"), house.setup.client("operator"));
     let refusals = || {
         let dir = house.setup.path();
-        let export = ["ledger", "export", "--store", "sqlite:ledger.db", "--to", "asked.export"];
+        let export =
+            ["ledger", "export", "--store", "sqlite:data/ledger.db", "--to", "asked.export"];
         assert!(run(dir, &export).status.success());
         let ledger = std::fs::read(dir.join("asked.export")).unwrap();
         ledger.windows(13).filter(|bytes| bytes == b"not-permitted").count()

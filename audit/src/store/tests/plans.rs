@@ -8,6 +8,7 @@ const BOTH: [&str; 2] = [include_str!("../queries.rs"), include_str!("../release
 /// Queries that may read a table as a whole, or sort: a part of the text, what the plan may say in
 /// either engine, and why.
 const MAY: &[(&str, &[&str], &str)] = &[
+    ("UPDATE ledger_lease SET until_us = 0", &["SCAN ledger_lease"], "all leases, once at a start"),
     ("INSERT INTO ledger_writer", &["SCAN earlier"], "one maximum"),
     ("WITH RECURSIVE w (writer)", &["SCAN w"], "the steps of the recursion"),
     (
@@ -22,7 +23,15 @@ const MAY: &[(&str, &[&str], &str)] = &[
     ),
     (
         "FROM ledger_release_lost l JOIN",
-        &["SCAN l", "Seq Scan on ledger_release_lost", "Sort", "Hash", "USE TEMP B-TREE", "Index"],
+        &[
+            "SCAN l",
+            "Seq Scan on ledger_release_lost",
+            "Sort",
+            "Hash",
+            "Merge",
+            "USE TEMP B-TREE",
+            "Index",
+        ],
         "lost releases, once at a start; ended ones are removed",
     ),
     (
