@@ -396,7 +396,7 @@ async fn overload_of_each_kind_stays_within_its_memory() {
     }
     let announced = house.announced(OVERLOAD).await;
     let held = house.memory("VmHWM");
-    drop(announced);
+    drop((announced, unread));
     // Many tiny records, and many that are allowed.
     let tiny = format!("[{}1]", "{\"value\":1},".repeat(330_000));
     let market = house.setup.client("svc.market");
@@ -405,7 +405,6 @@ async fn overload_of_each_kind_stays_within_its_memory() {
     let large = bytes_of::shared(format!("[{}]", large.join(",")));
     let large = flood(market, bids, large, OVERLOAD).await;
     let peak = house.memory("VmHWM");
-    drop(unread);
     over.store(true, Ordering::Relaxed);
     let (sent, slowest, wrong) = neighbor.await.unwrap();
     let said = format!(

@@ -31,13 +31,15 @@ async fn ads(records: &str) -> (tempfile::TempDir, Ca, Gateway) {
     }
     ca.write(&dir.join("certs"));
     ca.server().write(&dir.join("certs"), "server");
-    write_keys(&dir.join("keys.yaml"), &["ads-2026", "ledger-search"]);
+    fs::create_dir_all(dir.join("keys")).unwrap();
+    fs::create_dir_all(dir.join("data")).unwrap();
+    write_keys(&dir.join("keys/keyring.yaml"), &["ads-2026", "ledger-search"]);
     let config = fs::read_to_string(examples.join("ad-metrics").join(CONFIG)).unwrap();
     let (before, _) = config.split_once("    kafka:").unwrap();
     let (_, behind) = config.split_once("# State that does not fit").unwrap();
-    let embedded = "    embedded: { file: ads.db, partitions: 2 }\n\n#";
+    let embedded = "    embedded: { file: data/ads.db, partitions: 2 }\n\n#";
     let config = format!("{before}{embedded}{behind}")
-        .replace("store-file: ledger-url", "store: \"sqlite:ledger.db\"")
+        .replace("store-file: ledger-url", "store: \"sqlite:data/ledger.db\"")
         .replace(":8443", ":0")
         .replace(":9443", ":0");
     replace(&dir.join(CONFIG), &config);
