@@ -3,6 +3,7 @@
 //! It turns decisions into entries, keyed digests included, and hands out the proof that they are
 //! durable. A value of a record goes in here as a keyed digest or not at all.
 
+mod claims;
 mod digests;
 mod entries;
 pub mod releases;
@@ -21,6 +22,7 @@ use sluicegate_policies::{
 };
 use tokio::sync::watch;
 
+pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
 pub use digests::{Digests, SEARCH_KEY};
 use entries::{
     Used, actor, admin, contributes, crossing, empty_treatment, in_groups, outcome, treatment,
@@ -35,12 +37,10 @@ use crate::{
     flow::{Permitted, Target, Wanted},
     identify::{Failure, Principal},
     lineage::Question,
-    record::{Fate, Judged, Received, Record, Recorded, Refused, RequestId, Via},
+    record::{Fate, Judged, Received, Record, Recorded, Refused, Via},
     telemetry::Metrics,
 };
 
-/// A claim of another node that is younger than this may still be running there.
-const LEASE_US: i64 = 180_000_000;
 /// How far our clock may be from the store's when the ledger is opened, and another writer's from
 /// ours before a warning.
 const CLOCK_SKEW_US: i64 = 60_000_000;
@@ -101,66 +101,8 @@ pub struct Head {
 /// Treatments of one table are not those of another.
 type TableKey = (BundleDigest, i64);
 
-/// An idempotency key and the fingerprint of its request, as keyed digests.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Keyed {
-    key: [u8; 32],
-    fingerprint: [u8; 32],
-}
-
-impl Keyed {
-    /// Names the request to those who must know it again when it is repeated.
-    pub fn repeats(&self) -> RequestId {
-        let [first, _] = *self.key.as_chunks::<16>().0 else { return RequestId([0; 16]) };
-        RequestId(first)
-    }
-}
-
-/// What the ledger knows of an idempotency key.
-pub enum ClaimFound {
-    New,
-    Reused,
-    Done(Vec<u8>),
-    ElsewhereRunning,
-    Interrupted(Claimed),
-}
-
-/// A request that has an intent and no answer.
-pub struct Claimed {
-    pub first: Position,
-    pub at_us: i64,
-}
-
-/// Held while a keyed request runs here.
-pub struct Running {
-    key: [u8; 32],
-    keys: Arc<Mutex<HashSet<[u8; 32]>>>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.keys.lock().unwrap_or_else(|e| e.into_inner()).remove(&self.key);
-    }
-}
-
 /// A treatment's digest and canonical bytes.
 type Encoded = (Digest32, Arc<[u8]>);
-/// What an intent of before an interruption says.
-#[derive(Default)]
-pub struct Intended {
-    /// The copies that it allows.
-    copies: BTreeMap<Position, BTreeSet<(String, String)>>,
-    /// The request whose decisions it holds.
-    pub request: Option<RequestId>,
-}
-
-impl Intended {
-    pub fn covers(&self, position: Position, region: &str, topic: &str) -> bool {
-        let copy = (region.to_owned(), topic.to_owned());
-        self.copies.get(&position).is_some_and(|copies| copies.contains(&copy))
-    }
-}
-
 type TreatmentKey = (TableKey, Arc<str>, Arc<str>, JurisdictionId, Via);
 
 /// The account.
@@ -604,27 +546,6 @@ impl Account {
         Ok(())
     }
 
-    /// A retried request goes on where it was interrupted: what its intent allows under the
-    /// policy that is in force now.
-    pub async fn intended(&self, head: &Head, claimed: &Claimed) -> Result<Intended, AccountError> {
-        let ledger = self.ledger()?;
-        let about = claimed.first.to_string();
-        // Open again: a crash from here on leaves it to the next start.
-        let entry = admin(head.actor.clone(), "resume", "ok", about);
-        ledger.reopen(claimed.first, entry).await?;
-        let intent = ledger.intent(claimed.first).await?;
-        let Some(intent) = intent else { return Ok(Intended::default()) };
-        let request = Some(RequestId(intent.intent.request));
-        let same = intent.intent.policy == head.policy;
-        let copies = intent.events.into_iter().filter(|_| same);
-        let topic = intent.intent.topic;
-        let named =
-            |copy: audit::Destination| (copy.region, copy.topic.unwrap_or_else(|| topic.clone()));
-        let copies =
-            copies.map(|(position, to)| (position, to.into_iter().map(named).collect())).collect();
-        Ok(Intended { copies, request })
-    }
-
     /// Durable before the caller is answered; where the ledger is away it is kept, bounded.
     pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
         let origin = address.map_or([0; 16], |address| self.digests.address(address));
@@ -704,41 +625,6 @@ impl Account {
         });
         self.ledger()?.append(entry).await?;
         Ok(())
-    }
-
-    /// Marks a keyed request as running here; `None` if it does already.
-    pub fn running(&self, keyed: &Keyed) -> Option<Running> {
-        let mut keys = self.running.lock().unwrap_or_else(|e| e.into_inner());
-        keys.insert(keyed.key).then(|| Running { key: keyed.key, keys: self.running.clone() })
-    }
-
-    pub async fn claim(&self, keyed: &Keyed) -> Result<ClaimFound, AccountError> {
-        let ledger = self.ledger()?;
-        let now_us = self.ambient.clock.now_us();
-        let Some(state) = ledger.claim(&keyed.key, now_us).await? else {
-            return Ok(ClaimFound::New);
-        };
-        if state.fingerprint != keyed.fingerprint {
-            return Ok(ClaimFound::Reused);
-        }
-        if !ledger.is_ours(&state) && now_us.saturating_sub(state.at_us) < LEASE_US {
-            return Ok(match state.answer {
-                Some(answer) => ClaimFound::Done(answer),
-                None => ClaimFound::ElsewhereRunning,
-            });
-        }
-        Ok(match state.answer {
-            Some(answer) => ClaimFound::Done(answer),
-            None => ClaimFound::Interrupted(Claimed { first: state.first, at_us: state.at_us }),
-        })
-    }
-
-    /// The principal is part of the key: two callers cannot meet in one.
-    pub fn keyed(&self, who: &Principal, target: &Target, key: &str, body: &[&[u8]]) -> Keyed {
-        let purpose = target.purpose.as_deref().unwrap_or_default();
-        let parts =
-            [who.name.as_bytes(), target.topic.as_bytes(), purpose.as_bytes(), key.as_bytes()];
-        Keyed { key: self.digests.claim(&parts), fingerprint: self.digests.fingerprint(body) }
     }
 
     pub fn origin(&self, address: IpAddr) -> [u8; 16] {

@@ -9,16 +9,7 @@ const FILE_LINES_MAX: usize = 800;
 
 /// A crate, and the only places of the sources that know it.
 const ROOMS: [(&str, &[&str]); 13] = [
-    (
-        "axum",
-        &[
-            "gateway/src/listen/http/",
-            "gateway/src/listen/accept.rs",
-            "gateway/src/listen/linger.rs",
-            "gateway/src/listen/problem.rs",
-            "gateway/src/admin.rs",
-        ],
-    ),
+    ("axum", &["gateway/src/listen/", "gateway/src/admin.rs"]),
     ("utoipa", &["gateway/src/listen/", "gateway/src/admin.rs"]),
     ("krafka", &["gateway/src/deliver/kafka.rs", "gateway/src/deliver/kafka/"]),
     ("sqlx", &["audit/src/store/", "gateway/src/deliver/embedded.rs"]),

@@ -132,7 +132,7 @@ async fn a_second_gateway_of_a_name_refuses_to_start_on_postgres() {
     let on_postgres = |node: &str| {
         let mut setup = Setup::quickstart();
         replace(&setup.path().join("ledger.url"), &database.url);
-        setup.change("store: \"sqlite:ledger.db\"", "store-file: ledger.url");
+        setup.change("store: \"sqlite:data/ledger.db\"", "store-file: ledger.url");
         setup.change("node: demo-1", &format!("node: {node}"));
         replace(&setup.path().join(CONFIG), &setup.config);
         setup
