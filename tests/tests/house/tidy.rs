@@ -139,6 +139,27 @@ fn paths_in_documents_are_there() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
+/// Every test that the table of kinds names is there.
+#[test]
+fn kinds_of_faults_have_their_tests() {
+    let table = fs::read_to_string(root().join("tests/KINDS.md")).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 20);
+    let folders = ["tests/tests", "tests/src", "gateway/src", "policies", "audit"];
+    let all: String = folders
+        .into_iter()
+        .flat_map(|below| files(below, "rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for row in rows {
+        let tests: Vec<&str> = quoted(row.split('|').nth(2).unwrap()).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            assert!(all.contains(&format!("fn {test}(")), "no test {test}");
+        }
+    }
+}
+
 /// The bounds of OPERATING are constants of the sources, by name.
 #[test]
 fn bounds_in_documents_are_constants() {
