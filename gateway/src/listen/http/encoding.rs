@@ -7,7 +7,6 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::StreamingDecoder;
 
-use super::problems::too_large;
 use crate::listen::problem::Problem;
 
 /// RFC 9659: a content coding `zstd` has no larger window.
@@ -39,15 +38,15 @@ impl Encoding {
         Ok(found)
     }
 
-    /// The decoded body, of at most `limit` bytes. Decoding takes a thread for blocking work.
-    pub(super) async fn decoded(self, body: Bytes, limit: usize) -> Result<Bytes, Problem> {
+    /// The decoded body; `None` if it has more than `limit` bytes. Decoding takes a thread for
+    /// blocking work.
+    pub(super) async fn decoded(self, body: Bytes, limit: usize) -> Result<Option<Bytes>, Problem> {
         let decoded = tokio::task::spawn_blocking(move || match self {
             Self::Gzip => bounded(MultiGzDecoder::new(&*body), limit),
             Self::Zstd => frames(&body, limit),
         });
         match decoded.await {
-            Ok(Ok(decoded)) if decoded.len() > limit => Err(too_large(limit)),
-            Ok(Ok(decoded)) => Ok(Bytes::from(decoded)),
+            Ok(Ok(decoded)) => Ok((decoded.len() <= limit).then(|| Bytes::from(decoded))),
             Ok(Err(_)) | Err(_) => Err(Problem::bad_request("the body is not validly encoded")),
         }
     }
@@ -125,18 +124,18 @@ mod tests {
         {
             let decoded = async |body: Vec<u8>, limit| {
                 let decoded = encoding.decoded(Bytes::from(body), limit).await;
-                decoded.map(|bytes| bytes.len()).map_err(|problem| problem.status)
+                decoded.map(|bytes| bytes.map(|b| b.len())).map_err(|problem| problem.status)
             };
             let whole = encode(&text);
             assert!(whole.len() < 1_000);
-            assert_eq!(decoded(whole.clone(), 10_000).await, Ok(10_000));
-            assert_eq!(decoded(whole.clone(), 9_999).await, Err(413), "{encoding:?}");
+            assert_eq!(decoded(whole.clone(), 10_000).await, Ok(Some(10_000)));
+            assert_eq!(decoded(whole.clone(), 9_999).await, Ok(None), "{encoding:?}");
             let twice = [whole.clone(), whole.clone()].concat();
-            assert_eq!(decoded(twice.clone(), 20_000).await, Ok(20_000), "{encoding:?}");
-            assert_eq!(decoded(twice, 15_000).await, Err(413), "{encoding:?}");
+            assert_eq!(decoded(twice.clone(), 20_000).await, Ok(Some(20_000)), "{encoding:?}");
+            assert_eq!(decoded(twice, 15_000).await, Ok(None), "{encoding:?}");
             assert_eq!(
                 decoded(Vec::new(), 1).await,
-                if encoding == Encoding::Gzip { Err(400) } else { Ok(0) }
+                if encoding == Encoding::Gzip { Err(400) } else { Ok(Some(0)) }
             );
             assert_eq!(decoded(whole[..whole.len() - 5].to_vec(), 10_000).await, Err(400));
             assert_eq!(decoded([&whole[..], b"junk"].concat(), 10_000).await, Err(400));

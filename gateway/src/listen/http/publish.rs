@@ -121,9 +121,7 @@ pub(super) async fn publish(
     let (mut bytes, mut admitted) = request.whole(&headers, body).await?;
     let records_max = request.face.limits.request_records;
     if let Some(encoding) = encoding {
-        let limit = request.face.limits.body_bytes;
-        admitted.grow_to(bytes.len() + worst(limit, records_max)).await.map_err(full)?;
-        bytes = encoding.decoded(bytes, limit).await?;
+        bytes = request.decoded(encoding, bytes, &mut admitted).await?;
     }
     // A kilobyte is parsed in the time of a record.
     let parsed = heavy(bytes.len() / 1_024, || {
@@ -150,6 +148,8 @@ pub(super) async fn publish(
     Ok(answer)
 }
 
+/// How many times as large an encoded body usually becomes, at most.
+const EXPANSION: usize = 32;
 /// The shortest record: `{"value":0}` and a comma.
 const RECORD_BYTES_MIN: usize = 12;
 
@@ -200,6 +200,26 @@ impl Publish {
             whole.extend_from_slice(&frame);
         }
         Ok((whole.freeze(), admitted))
+    }
+
+    /// A decoded body. It is charged what it is likely to become, and only if it becomes more, what
+    /// it can be at most.
+    async fn decoded(
+        &self,
+        encoding: Encoding,
+        bytes: Bytes,
+        admitted: &mut Admitted,
+    ) -> Result<Bytes, Problem> {
+        let limits = &self.face.limits;
+        let likely = bytes.len().saturating_mul(EXPANSION).min(limits.body_bytes);
+        for limit in [likely, limits.body_bytes] {
+            let charge = bytes.len().saturating_add(worst(limit, limits.request_records));
+            admitted.grow_to(charge).await.map_err(full)?;
+            if let Some(decoded) = encoding.decoded(bytes.clone(), limit).await? {
+                return Ok(decoded);
+            }
+        }
+        Err(too_large(limits.body_bytes))
     }
 
     async fn batch(
