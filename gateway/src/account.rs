@@ -22,6 +22,7 @@ use sluicegate_policies::{
 };
 use tokio::sync::watch;
 
+use claims::Given;
 pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
 pub use digests::{Digests, SEARCH_KEY};
 use entries::{
@@ -121,6 +122,7 @@ pub struct Account {
     /// Entries of before the ledger was open.
     early: Mutex<Vec<Entry>>,
     running: Arc<Mutex<HashSet<[u8; 32]>>>,
+    given: Mutex<Given>,
     /// Principals that the configuration names.
     named: BTreeSet<String>,
     treatments: Mutex<HashMap<TreatmentKey, Encoded>>,
@@ -147,6 +149,7 @@ impl Account {
             opened: Mutex::default(),
             early: Mutex::default(),
             running: Arc::default(),
+            given: Mutex::default(),
             named: named(config),
             treatments: Mutex::default(),
             metrics,
@@ -486,6 +489,11 @@ impl Account {
         answered: Option<(&Keyed, Vec<u8>)>,
     ) {
         let outcome = outcome(recorded.first(), landings.iter());
+        if let Some((keyed, answer)) = &answered {
+            let expires_us = self.ambient.clock.now_us().saturating_add(self.claim_us);
+            let mut given = self.given.lock().unwrap_or_else(|e| e.into_inner());
+            given.remember(keyed, answer.clone(), expires_us);
+        }
         let done = answered.map(|(keyed, answer)| (keyed.key, answer));
         let settled = self.ledger().and_then(|ledger| Ok(ledger.settle(outcome, done)?));
         if let Err(error) = settled {

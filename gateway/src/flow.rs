@@ -67,6 +67,13 @@ pub enum Outcome {
     },
 }
 
+/// The answer to a request with an idempotency key.
+pub struct Once {
+    pub answer: Vec<u8>,
+    /// It was given before, to the same request.
+    pub replayed: bool,
+}
+
 /// When a request arrived, and what its records are known by.
 struct Arrived {
     request: RequestId,
@@ -154,11 +161,11 @@ impl Flow {
         received: Received,
         keyed: Keyed,
         render: impl Fn(RequestId, &[Report]) -> Vec<u8>,
-    ) -> Result<Vec<u8>, Stopped> {
+    ) -> Result<Once, Stopped> {
         let _running = self.account.running(&keyed).ok_or(Stopped::KeyRunning)?;
         let earlier = match self.account.claim(&keyed).await? {
             ClaimFound::Reused => return Err(Stopped::KeyReused),
-            ClaimFound::Done(answer) => return Ok(answer),
+            ClaimFound::Done(answer) => return Ok(Once { answer, replayed: true }),
             ClaimFound::ElsewhereRunning => return Err(Stopped::KeyRunning),
             ClaimFound::Interrupted(claimed) => Some(claimed),
             ClaimFound::New => None,
@@ -200,7 +207,7 @@ impl Flow {
         let reports = self.reports(head.first, &dataset, &recorded, landings.clone());
         let answer = render(request, &reports);
         self.account.settle(&recorded, &landings, Some((&keyed, answer.clone())));
-        Ok(answer)
+        Ok(Once { answer, replayed: false })
     }
 
     /// A request that was interrupted between its intent and its answer: what is in the pipelines

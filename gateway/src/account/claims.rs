@@ -1,7 +1,7 @@
 //! Idempotency keys: what the ledger knows of one, and how an interrupted request continues.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex},
 };
 
@@ -13,6 +13,9 @@ use crate::{flow::Target, identify::Principal, record::RequestId};
 
 /// A claim of another node that is younger than this may still be running there.
 const LEASE_US: i64 = 180_000_000;
+/// Answers that are kept for repetitions that come before the ledger has them.
+const ANSWERS_MAX: usize = 1_024;
+const ANSWERS_BYTES_MAX: usize = 4 << 20;
 
 /// An idempotency key and the fingerprint of its request, as keyed digests.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,44 @@ impl Intended {
     }
 }
 
+/// Answers that were given, for repetitions that come before the ledger has them. The oldest go
+/// first; whoever comes later finds them in the ledger.
+#[derive(Default)]
+pub(super) struct Given {
+    by_key: HashMap<[u8; 32], Answer>,
+    oldest: VecDeque<[u8; 32]>,
+    bytes: usize,
+}
+
+struct Answer {
+    fingerprint: [u8; 32],
+    bytes: Vec<u8>,
+    expires_us: i64,
+}
+
+impl Given {
+    pub(super) fn remember(&mut self, keyed: &Keyed, bytes: Vec<u8>, expires_us: i64) {
+        self.bytes += bytes.len();
+        let answer = Answer { fingerprint: keyed.fingerprint, bytes, expires_us };
+        match self.by_key.insert(keyed.key, answer) {
+            Some(before) => self.bytes -= before.bytes.len(),
+            None => self.oldest.push_back(keyed.key),
+        }
+        while self.oldest.len() > ANSWERS_MAX || self.bytes > ANSWERS_BYTES_MAX {
+            let Some(oldest) = self.oldest.pop_front() else { return };
+            self.bytes -= self.by_key.remove(&oldest).map_or(0, |answer| answer.bytes.len());
+        }
+    }
+
+    fn find(&self, keyed: &Keyed, now_us: i64) -> Option<ClaimFound> {
+        let answer = self.by_key.get(&keyed.key).filter(|answer| now_us < answer.expires_us)?;
+        Some(match answer.fingerprint == keyed.fingerprint {
+            true => ClaimFound::Done(answer.bytes.clone()),
+            false => ClaimFound::Reused,
+        })
+    }
+}
+
 impl Account {
     /// Marks a keyed request as running here; `None` if it does already.
     pub fn running(&self, keyed: &Keyed) -> Option<Running> {
@@ -82,6 +123,10 @@ impl Account {
     pub async fn claim(&self, keyed: &Keyed) -> Result<ClaimFound, AccountError> {
         let ledger = self.ledger()?;
         let now_us = self.ambient.clock.now_us();
+        let given = self.given.lock().unwrap_or_else(|e| e.into_inner()).find(keyed, now_us);
+        if let Some(given) = given {
+            return Ok(given);
+        }
         let Some(state) = ledger.claim(&keyed.key, now_us).await? else {
             return Ok(ClaimFound::New);
         };
@@ -127,5 +172,35 @@ impl Account {
         let copies =
             copies.map(|(position, to)| (position, to.into_iter().map(named).collect())).collect();
         Ok(Intended { copies, request })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_answers_are_known_within_their_bounds() {
+        let keyed = |n: u16| {
+            let mut key = [0; 32];
+            key[..2].copy_from_slice(&n.to_be_bytes());
+            Keyed { key, fingerprint: key }
+        };
+        let mut given = Given::default();
+        for n in 0..2_000 {
+            given.remember(&keyed(n), vec![1], 10);
+        }
+        let done =
+            |given: &Given, n, at| matches!(given.find(&keyed(n), at), Some(ClaimFound::Done(_)));
+        assert!(done(&given, 1_999, 9) && !done(&given, 1_999, 10), "an answer expires");
+        assert!(done(&given, 2_000 - ANSWERS_MAX as u16, 9) && !done(&given, 900, 9));
+        let other = Keyed { fingerprint: [9; 32], ..keyed(1_999) };
+        assert!(matches!(given.find(&other, 9), Some(ClaimFound::Reused)));
+        // Half of the bytes, twice: the first goes. The same key again is not counted twice.
+        for n in [1, 2, 2] {
+            given.remember(&keyed(n), vec![0; ANSWERS_BYTES_MAX / 2 + 1], 10);
+        }
+        assert!(!done(&given, 1, 9) && done(&given, 2, 9));
+        assert_eq!((given.by_key.len(), given.bytes), (1, ANSWERS_BYTES_MAX / 2 + 1));
     }
 }

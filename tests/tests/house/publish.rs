@@ -35,6 +35,7 @@ struct Answer {
     status: u16,
     kind: String,
     retry_after: Option<String>,
+    replayed: Option<String>,
     body: String,
 }
 
@@ -49,6 +50,7 @@ impl Answer {
             status: response.status().as_u16(),
             kind: header("content-type").unwrap_or_default(),
             retry_after: header("retry-after"),
+            replayed: header("idempotency-replayed"),
             body: response.text().await.unwrap(),
         }
     }
@@ -341,6 +343,7 @@ async fn an_idempotency_key_publishes_once() {
         assert_eq!(first.status, *status, "{}", first.body);
         let seen = |answer: &Answer| (answer.status, answer.kind.clone(), answer.body.clone());
         assert_eq!(seen(&first), seen(&again), "the repetition of {key}");
+        assert_eq!((first.replayed, again.replayed.as_deref()), (None, Some("true")));
         let other = house.post(&market, "bids", kind).header("idempotency-key", *key);
         let other = Answer::of(other.body(bid(99, "DE").to_string())).await;
         other.is_problem(422, "idempotency-key-reused");

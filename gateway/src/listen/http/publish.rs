@@ -6,7 +6,7 @@ use axum::{
     Extension,
     body::Body,
     extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, header},
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
@@ -22,7 +22,7 @@ use super::{
     stream::{self, Frames},
 };
 use crate::{
-    flow::{Keyed, Permitted, Target, heavy},
+    flow::{Keyed, Once, Permitted, Target, heavy},
     identify::Principal,
     listen::{
         accept::Peer,
@@ -250,13 +250,13 @@ impl Publish {
         format: Format,
         single: bool,
     ) -> Result<Response, Problem> {
-        let body = self
-            .face
-            .flow
-            .publish_once(permitted, received, keyed, report::render)
-            .await
-            .map_err(stopped)?;
-        Ok(report::rendered(&body, format, single))
+        let once = self.face.flow.publish_once(permitted, received, keyed, report::render);
+        let Once { answer, replayed } = once.await.map_err(stopped)?;
+        let mut response = report::rendered(&answer, format, single);
+        if replayed {
+            response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
+        Ok(response)
     }
 
     pub(super) fn received(&self, first: u32, records: Vec<Record>) -> Received {
