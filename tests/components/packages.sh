@@ -95,6 +95,10 @@ fetch_promtool() {
   if have promtool; then
     ln -s "$(command -v promtool)" "$to/promtool"
   else
+    local -a as=()
+    [[ $(id -u) == 0 ]] || as=(sudo)
+    # Without lists of packages nothing is found, though nothing else was missing.
+    apt-cache show prometheus >/dev/null 2>&1 || quietly apt-update 300 "${as[@]}" apt-get -q update
     (cd "$to" && quietly promtool 300 apt-get -q download prometheus)
     dpkg-deb -x "$to"/prometheus_*.deb "$to/unpacked"
     mv "$to/unpacked/usr/bin/promtool" "$to/promtool"
