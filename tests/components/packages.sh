@@ -17,6 +17,7 @@ missing_packages() {
   have openssl || echo openssl
   have setpriv || echo util-linux
   have cc || echo build-essential
+  have make || echo make
   have git || echo git
   have npm || echo npm
   have python3 || echo python3
