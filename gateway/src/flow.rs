@@ -5,9 +5,9 @@
 //!                 └────── Refused ──────────────▲                              └─ account
 //! ```
 //!
-//! All branching on a record's fate stands in this file; the stages are leaves that do not know
-//! each other. INVARIANT: every record gets exactly one fate, and the fate is durable in the
-//! ledger before a copy leaves. Any error while deciding or transforming refuses.
+//! What becomes of a record is decided in `judge`, who may ask in `permit`; the stages are leaves
+//! that do not know each other. INVARIANT: every record gets exactly one fate, and the fate is
+//! durable in the ledger before a copy leaves. Any error while deciding or transforming refuses.
 
 mod judge;
 mod permit;
