@@ -7,23 +7,20 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use sluicegate_gateway::{
-    json,
-    keys::FileKeyring,
-    transform::{Chance, Program, Protected, RecordRef},
-};
 use sluicegate_policies::{
     FieldPath, FieldPlan, Mask, Normaliser, OnInvalid, Part, Plan, Step, TokenUse, Transform,
     Unlisted,
 };
-
-const KEYRING: &str = "keys: {main: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=}";
+use sluicegate_protect::{
+    Chance, Program, Protected, RecordRef, json,
+    keys::{Master, Masters},
+};
 
 /// A name that no plan contains.
 const PLANTED: &str = "alice.smith@corp.example";
 
 static PROGRAMS: LazyLock<Vec<Program>> = LazyLock::new(|| {
-    let keys = FileKeyring::parse(KEYRING).expect("a keyring");
+    let keys: Masters = [("main".to_owned(), Master::new(&[1; 32]))].into_iter().collect();
     let chance = Arc::new(Chance::from_seed([7; 32]));
     let plans = [Unlisted::Drop, Unlisted::Keep, Unlisted::Refuse].map(mixed);
     let all = plans.into_iter().chain([tokens_only()]);

@@ -25,11 +25,11 @@ use std::{
 use plans::{START_MS, hourly, nanoseconds, plan, public};
 use ring::rand::SystemRandom;
 use sluicegate_gateway::{
-    keys::FileKeyring,
     release::seal::Seal,
     window::{Contribution, Limits, Subject, Task, Totals},
 };
 use sluicegate_policies::release::{Calendar, ReleasePlan, Zone};
+use sluicegate_protect::keys::{Master, Masters};
 
 const ROUNDS: usize = 5;
 const SUBJECTS: u64 = 100_000;
@@ -198,8 +198,7 @@ fn wide(dir: &Path) {
 
 /// A contribution as bytes, and sealed as it lies in its topic.
 fn bytes() {
-    let text = FileKeyring::generate(["k"], &SystemRandom::new()).unwrap();
-    let keyring = FileKeyring::parse(&text).unwrap();
+    let keyring: Masters = [("k".to_owned(), Master::new(&[1; 32]))].into_iter().collect();
     let seal = Seal::new(&keyring, "k", "t", "r", Arc::new(SystemRandom::new())).unwrap();
     let one = skewed_contribution(4_711);
     let encoded = one.encode();

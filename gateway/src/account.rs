@@ -85,7 +85,7 @@ pub enum OpenError {
     #[error(transparent)]
     Keyring(#[from] crate::decide::ReloadError),
     #[error(transparent)]
-    Key(#[from] crate::keys::KeyError),
+    Key(#[from] crate::keys::KeyringError),
 }
 
 /// What all records of a batch have in common in the ledger.

@@ -9,11 +9,9 @@ use sluicegate_policies::{
     Dataset, EventTime, EventUnit, FieldPath, Grant, JurisdictionId, JurisdictionSource, Part,
     RefusalCode, Step, Table,
 };
+use sluicegate_protect as protect;
 
-use crate::{
-    record::{Classified, Record, Refused},
-    transform,
-};
+use crate::record::{Classified, Record, Refused};
 
 /// A declared source value longer than this is no identifier of a device or version.
 const SOURCE_BYTES_MAX: usize = 256;
@@ -35,9 +33,9 @@ pub fn event_time(record: &Record, dataset: &Dataset) -> Result<Option<i64>, Ref
         .ok_or_else(|| invalid(place(), "the record does not say when it happened"))?;
     let parsed = match unit {
         EventUnit::Rfc3339 => text.parse::<jiff::Timestamp>().ok().map(|t| t.as_millisecond()),
-        EventUnit::Seconds => transform::fixed_point(&text, 3),
-        EventUnit::Millis => transform::fixed_point(&text, 0),
-        EventUnit::Micros => transform::fixed_point(&text, 0).map(|us| us.div_euclid(1_000)),
+        EventUnit::Seconds => protect::fixed_point(&text, 3),
+        EventUnit::Millis => protect::fixed_point(&text, 0),
+        EventUnit::Micros => protect::fixed_point(&text, 0).map(|us| us.div_euclid(1_000)),
     };
     let wanted = match unit {
         EventUnit::Rfc3339 => "a date and time with an offset, such as 2026-11-02T10:00:00Z",
@@ -91,7 +89,7 @@ fn source(record: &Record, dataset: &Dataset) -> Result<Vec<(Arc<str>, String)>,
 }
 
 fn find<'a>(path: &FieldPath, record: &'a Record) -> Result<Option<Cow<'a, str>>, Refused> {
-    transform::find(path, crate::flow::record_ref(record)).map_err(|malformed| {
+    protect::find(path, crate::flow::record_ref(record)).map_err(|malformed| {
         let header = matches!(path.part, Part::Header(_)).then(|| path.written.to_string());
         invalid(header, &malformed.to_string())
     })

@@ -15,14 +15,16 @@ use sluicegate_policies::{
     FieldPath,
     release::{Keys, MissingSubject, ReleasePlan, SubjectUnit, Unit, What},
 };
+use sluicegate_protect::{
+    self as protect, RecordRef,
+    json::Malformed,
+    keys::{KeyError, Keyring, Secret, info},
+};
 
 use crate::{
     account::SEARCH_KEY,
-    json::Malformed,
-    keys::{KeyError, Keyring, Secret, info},
     record::{Record, RequestId, Uncounted},
     release::seal::{Seal, SealError},
-    transform::{self, RecordRef},
     window::{self, Contribution, Placement, Subject},
 };
 
@@ -162,7 +164,7 @@ impl Contributor {
     pub fn amounts(&self, record: &Record, more: u32) -> Result<Vec<Option<i128>>, Malformed> {
         let record = crate::flow::record_ref(record);
         let value = |(path, scale, ..): (&FieldPath, u32, i64, i64)| {
-            let text = transform::find(path, record)?;
+            let text = protect::find(path, record)?;
             Ok(text.and_then(|text| amount(&text, scale.saturating_add(more))))
         };
         self.sums().map(value).collect()
@@ -207,10 +209,10 @@ impl Contributor {
         unit: &SubjectUnit,
         record: RecordRef<'_>,
     ) -> Result<Option<[u8; 16]>, Malformed> {
-        let found = transform::find(&unit.path, record)?;
+        let found = protect::find(&unit.path, record)?;
         let mut scratch = String::new();
         let normal =
-            found.as_deref().and_then(|t| transform::normalise(unit.normaliser, t, &mut scratch));
+            found.as_deref().and_then(|t| protect::normalize(unit.normaliser, t, &mut scratch));
         Ok(match (normal, unit.missing) {
             (Some(normal), _) => Some(self.digest(b"subject", &[normal.as_bytes()])),
             (None, MissingSubject::Drop) => None,
@@ -228,7 +230,7 @@ impl Contributor {
                 (path, &|key| key.len() <= *max_bytes as usize, Uncounted::LongKey)
             }
         };
-        Ok(match transform::find(path, record)? {
+        Ok(match protect::find(path, record)? {
             Some(key) if fits(&key) => Ok(key),
             Some(_) => Err(why),
             None => Err(Uncounted::NoKey),
@@ -240,7 +242,7 @@ impl Contributor {
         let (Keys::Public { path, .. } | Keys::Unknown { path, .. }) = &self.plan.keys else {
             return None;
         };
-        let found = transform::find(path, crate::flow::record_ref(record)).ok()?;
+        let found = protect::find(path, crate::flow::record_ref(record)).ok()?;
         found.map(Cow::into_owned)
     }
 

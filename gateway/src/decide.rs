@@ -19,14 +19,17 @@ use arc_swap::ArcSwapOption;
 use ring::rand::SecureRandom;
 use sluicegate_audit::CLOCK_TOLERANCE_US;
 use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Table, UnixMillis};
+use sluicegate_protect::{
+    Chance, Program,
+    keys::{KeyError, Keyring, Masters},
+};
 use zeroize::Zeroizing;
 
 use crate::{
-    ambient::{Ambient, NoChance},
+    ambient::Ambient,
     contribute::Contributor,
-    keys::{FileKeyring, KeyError, Keyring},
+    keys::{self, KeyringError},
     record::Refused,
-    transform::{Chance, Program},
 };
 
 /// A bundle larger than this is refused.
@@ -91,7 +94,7 @@ pub enum ReloadError {
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
-    Chance(#[from] NoChance),
+    Shape(#[from] KeyringError),
     #[error("the policies name region `{0}`, which the configuration does not have")]
     Region(String),
     #[error("reading the policies was interrupted")]
@@ -107,7 +110,7 @@ pub struct Activated {
 
 struct InForce {
     bundle: Bundle,
-    keyring: FileKeyring,
+    keyring: Masters,
     /// Of bundle and keyring files as read.
     fingerprint: blake3::Hash,
 }
@@ -213,7 +216,7 @@ impl Policy {
             return Ok(None);
         }
         let bundle = Bundle::compile(&sources).map_err(|r| policy_error(&r, &sources))?;
-        let keyring = FileKeyring::parse(&keyring_text)?;
+        let keyring = keys::parse(&keyring_text)?;
         let now = self.ambient.clock.now_ms();
         let snapshot = self.compile(&bundle, &keyring, now)?;
         let previous = in_force.as_ref().map(|current| current.bundle.digest());
@@ -226,7 +229,7 @@ impl Policy {
     fn compile(
         &self,
         bundle: &Bundle,
-        keyring: &FileKeyring,
+        keyring: &Masters,
         now: UnixMillis,
     ) -> Result<Arc<Snapshot>, ReloadError> {
         let table = bundle.table(now).map_err(|r| ReloadError::Policy(r.render(&[])))?;

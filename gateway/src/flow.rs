@@ -20,6 +20,7 @@ use std::{
 
 use sluicegate_audit::Position;
 use sluicegate_policies::{Delivery, Grant};
+use sluicegate_protect as protect;
 
 use crate::{
     account::{Account, AccountError, ClaimFound, Claimed},
@@ -28,7 +29,6 @@ use crate::{
     identify::{Failure, Principal},
     record::{Fate, Judged, NotCounted, Received, Record, Recorded, Refused, RequestId},
     telemetry::{FateLabel, Metrics, RegionLabel, RuleLabel, UncountedLabel},
-    transform,
 };
 
 use self::judge::refuse_lost_plan;
@@ -339,7 +339,7 @@ impl Flow {
         let (plan_id, _) = grant.view();
         let program = snapshot.program(plan_id).ok_or_else(lost_plan)?;
         let mut lines = Vec::new();
-        let mut scratch = transform::Protected::default();
+        let mut scratch = protect::Protected::default();
         let mut shown = 0;
         for stored in &page.records {
             // Lines may be longer than what is stored: what does not fit is not in this page.
@@ -348,7 +348,7 @@ impl Flow {
             }
             shown += 1;
             // A record that the view cannot be applied to is left out, never shown as it is.
-            let record = transform::RecordRef {
+            let record = protect::RecordRef {
                 key: stored.key.as_deref(),
                 headers: &stored.headers,
                 value: stored.value.as_deref().unwrap_or_default(),
@@ -466,8 +466,8 @@ fn landed(landings: Vec<Landing>, topic: &Arc<str>, aggregate: bool) -> Outcome 
 }
 
 /// A record as the transform engine sees it; a tombstone has an empty value.
-pub(crate) fn record_ref(record: &Record) -> transform::RecordRef<'_> {
-    transform::RecordRef {
+pub(crate) fn record_ref(record: &Record) -> protect::RecordRef<'_> {
+    protect::RecordRef {
         key: record.key.as_deref(),
         headers: &record.headers,
         value: record.value.as_deref().unwrap_or_default(),
@@ -479,13 +479,13 @@ fn render_line(
     lines: &mut Vec<u8>,
     partition: u32,
     stored: &deliver::Stored,
-    shown: &transform::Protected,
+    shown: &protect::Protected,
 ) {
     let text = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         serde_json::to_string(&text).unwrap_or_default()
     };
-    let json = |bytes: &[u8]| match crate::json::validate(bytes) {
+    let json = |bytes: &[u8]| match protect::json::validate(bytes) {
         Ok(()) => String::from_utf8_lossy(bytes).into_owned(),
         Err(_) => text(bytes),
     };

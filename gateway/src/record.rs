@@ -13,11 +13,11 @@ use std::{
 use bytes::Bytes;
 use sluicegate_audit::{Appended, Position, message_leaf};
 use sluicegate_policies::{JurisdictionId, RefusalCode, RuleName};
+use sluicegate_protect::Token;
 
 use crate::{
     deliver::{Landing, Outbound, Placed},
     release::Message,
-    transform::Token,
 };
 
 /// A request's id; with a record's number in it, it is the decision id.

@@ -3,14 +3,11 @@
 
 use std::net::IpAddr;
 
+use sluicegate_protect::keys::{Keyring, info};
 use zeroize::Zeroizing;
 
 use super::OpenError;
-use crate::{
-    config::Config,
-    decide::read_keyring,
-    keys::{FileKeyring, Keyring, info},
-};
+use crate::{config::Config, decide::read_keyring, keys};
 
 /// The name of the search key in the keyring.
 pub const SEARCH_KEY: &str = "ledger-search";
@@ -24,9 +21,9 @@ pub struct Digests {
 impl Digests {
     /// The key of a configuration's keyring and tenant.
     pub fn of(config: &Config) -> Result<Self, OpenError> {
-        let keyring = FileKeyring::parse(&read_keyring(&config.keys.file)?)?;
-        let secret = keyring
-            .derive(SEARCH_KEY, &info(&[config.tenant.as_bytes(), b"ledger search digests"]))?;
+        let keyring = keys::parse(&read_keyring(&config.keys.file)?)?;
+        let parts = info(&[config.tenant.as_bytes(), b"ledger search digests"]);
+        let secret = keyring.derive(SEARCH_KEY, &parts).map_err(keys::KeyringError::from)?;
         Ok(Self { key: Zeroizing::new(*secret.bytes()) })
     }
 

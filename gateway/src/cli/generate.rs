@@ -7,7 +7,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType,
 };
 
-use crate::{ambient::Ambient, keys::FileKeyring};
+use crate::{ambient::Ambient, keys};
 
 /// Why nothing could be made.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub(super) enum GenerateError {
     #[error("couldn't make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error(transparent)]
-    Keyring(#[from] crate::keys::KeyError),
+    Keyring(#[from] crate::keys::KeyringError),
 }
 
 /// Writes a file, its folders too.
@@ -50,7 +50,7 @@ fn write_secret(file: &Path, text: &str) -> Result<(), GenerateError> {
 pub(super) fn keyring(file: &Path, names: &[&str], ambient: &Ambient) -> Result<(), GenerateError> {
     let names = names.iter().copied().chain([crate::account::SEARCH_KEY]);
     file.parent().map_or(Ok(()), private_folder)?;
-    write_secret(file, &FileKeyring::generate(names, &*ambient.random)?)
+    write_secret(file, &keys::generate(names, &*ambient.random)?)
 }
 
 /// An authority, a server certificate for this machine, and a client certificate for each name,

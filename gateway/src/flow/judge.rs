@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluicegate_policies::{Delivery, Grant, Records, RefusalCode, Route};
+use sluicegate_protect as protect;
 
 use super::record_ref;
 use crate::{
@@ -15,14 +16,13 @@ use crate::{
     record::{
         Classified, Fate, Judged, NotCounted, Protected, Record, Refused, RequestId, Uncounted, Via,
     },
-    transform,
 };
 
 /// Holds one scratch buffer for all records of a request.
 pub(crate) struct Judge<'a> {
     grant: &'a Grant<'a>,
     snapshot: &'a Snapshot,
-    scratch: transform::Protected,
+    scratch: protect::Protected,
     arrival_ms: i64,
     request: RequestId,
     /// The number of the next record within its request.
@@ -59,7 +59,7 @@ impl<'a> Judge<'a> {
         request: RequestId,
         seq: u32,
     ) -> Self {
-        let scratch = transform::Protected::default();
+        let scratch = protect::Protected::default();
         Self { grant, snapshot, scratch, arrival_ms, request, seq }
     }
 
@@ -207,7 +207,7 @@ fn refused_by_release(contributor: &Contributor, error: &ContributeError) -> Ref
     }
 }
 
-fn refused_by_plan(refused: transform::Refused) -> Refused {
+fn refused_by_plan(refused: protect::Refused) -> Refused {
     let detail = match (&refused.malformed, &refused.rule) {
         (Some(malformed), _) => malformed.to_string(),
         (None, Some(_)) => "the value does not fit what the rule does with it".to_owned(),

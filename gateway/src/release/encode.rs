@@ -18,13 +18,14 @@ use sluicegate_policies::{
         rho_to_epsilon,
     },
 };
+use sluicegate_protect::json::write_string;
 
 use super::{
     Message, Noisy, NoisyRow, PaneId,
     smooth::{PLACES, Smoothed},
     store::releases_of_a_pane,
 };
-use crate::{account::releases::release_cost, json::write_string};
+use crate::account::releases::release_cost;
 
 /// Domain separation of the ids, for ever.
 const ID_CONTEXT: &str = "sluicegate 2026 release pane id v1";

@@ -15,9 +15,8 @@ use ring::{
     hkdf,
     rand::SecureRandom,
 };
+use sluicegate_protect::keys::{KeyError, Keyring, info};
 use zeroize::Zeroizing;
-
-use crate::keys::{KeyError, Keyring, info};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 1 + 4;
@@ -112,12 +111,12 @@ impl Seal {
 
 #[cfg(test)]
 mod tests {
+    use sluicegate_protect::keys::{Master, Masters};
+
     use super::*;
-    use crate::keys::FileKeyring;
 
     fn seal(release: &str) -> Seal {
-        let ring = format!("keys: {{ k: {} }}", "A".repeat(43) + "=");
-        let ring = FileKeyring::parse(&ring).unwrap();
+        let ring: Masters = [("k".to_owned(), Master::new(&[0; 32]))].into_iter().collect();
         let random = Arc::new(ring::rand::SystemRandom::new());
         Seal::new(&ring, "k", "t", release, random).unwrap()
     }

@@ -25,7 +25,8 @@ const ROOMS: [(&str, &[&str]); 13] = [
 ];
 
 /// Folders in which a document's path may begin.
-const BASES: [&str; 6] = ["", "gateway/src", "policies/src", "audit/src", "docs", "docs/adr"];
+const BASES: [&str; 7] =
+    ["", "gateway/src", "gateway/protect/src", "policies/src", "audit/src", "docs", "docs/adr"];
 
 fn files(below: &str, extension: &str) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(below)]);
@@ -43,7 +44,7 @@ fn files(below: &str, extension: &str) -> Vec<PathBuf> {
 }
 
 fn sources() -> impl Iterator<Item = (String, String)> {
-    let crates = ["gateway/src", "policies/src", "audit/src"];
+    let crates = ["gateway/src", "gateway/protect/src", "policies/src", "audit/src"];
     crates.into_iter().flat_map(|below| files(below, "rs")).map(|path| {
         let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
         (name, fs::read_to_string(path).unwrap())
@@ -145,7 +146,7 @@ fn kinds_of_faults_have_their_tests() {
     let table = fs::read_to_string(root().join("tests/KINDS.md")).unwrap();
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() > 20);
-    let folders = ["tests/tests", "tests/src", "gateway/src", "policies", "audit"];
+    let folders = ["tests/tests", "tests/src", "gateway", "policies", "audit"];
     let all: String = folders
         .into_iter()
         .flat_map(|below| files(below, "rs"))

@@ -3,9 +3,9 @@
 
 use sluicegate_policies::Mask;
 
-use super::{normalise::address, rewrite::Form};
+use super::{normalize::address, value::Form};
 
-pub(super) fn mask(mask: Mask, text: &str, out: &mut String) -> Option<Form> {
+pub(crate) fn mask(mask: Mask, text: &str, out: &mut String) -> Option<Form> {
     if mask.email {
         let (local, domain) = address(text)?;
         stretch(mask, local, out);

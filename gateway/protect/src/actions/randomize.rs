@@ -1,4 +1,4 @@
-//! Answers of chance in place of values: randomised response, unary encoding, noise.
+//! Answers of chance in place of values: randomized response, unary encoding, noise.
 //!
 //! Chance is a keyed function. [`Chance`] holds 32 bytes from the operating system, and each draw
 //! is BLAKE3 in keyed mode over what makes the draw unique: the number of the occasion, the place
@@ -25,15 +25,12 @@ use sluicegate_policies::{
 };
 use zeroize::Zeroizing;
 
-use super::{number::write_fixed, rewrite::Form};
-use crate::{
-    ambient::NoChance,
-    keys::{self, KeyError, Keyring, Secret},
-};
+use super::{number::write_fixed, value::Form};
+use crate::keys::{self, KeyError, Keyring, Secret};
 
-/// Says how a field was randomised, once for each such field of the plan: what a consumer needs
+/// Says how a field was randomized, once for each such field of the plan: what a consumer needs
 /// to take the noise out again. The same for every record.
-pub const RANDOMISED_HEADER: &str = "sluicegate-randomised";
+pub const RANDOMIZED_HEADER: &str = "sluicegate-randomised";
 const PERMANENT_ALGORITHM: &[u8] = b"randomise permanent blake3 v1";
 /// Bytes of one block of BLAKE3's output.
 const BLOCK_BYTES: usize = 64;
@@ -47,9 +44,9 @@ pub struct Chance {
 }
 
 impl Chance {
-    pub fn new(random: &dyn SecureRandom) -> Result<Self, NoChance> {
+    pub fn new(random: &dyn SecureRandom) -> Result<Self, KeyError> {
         let mut seed = [0; 32];
-        random.fill(&mut seed).map_err(|_| NoChance)?;
+        random.fill(&mut seed).map_err(|_| KeyError::Random)?;
         Ok(Self::from_seed(seed))
     }
 
@@ -63,7 +60,7 @@ impl Chance {
 
 /// Whether a stored record's label may go to a reader who is shown `field`: it has the form of a
 /// label, and nothing in it is long enough to be something else.
-pub(super) fn is_label_of(field: &str, label: &[u8]) -> bool {
+pub(crate) fn is_label_of(field: &str, label: &[u8]) -> bool {
     let Some(rest) = label.strip_prefix(label_start(field).as_bytes()) else { return false };
     let part = |part: &[u8]| {
         let mut halves = part.splitn(2, |b| *b == b'=');
@@ -99,7 +96,7 @@ const LABEL_VALUE_BYTES_MAX: usize = 51;
 
 /// What the draws in one record, in all its copies, have in common.
 #[derive(Default)]
-pub(super) struct Occasion {
+pub(crate) struct Occasion {
     /// Whose number it is, and the number.
     number: Option<(u64, u64)>,
     /// 0 the value, 1 the key, then the headers in order.
@@ -110,12 +107,12 @@ pub(super) struct Occasion {
 
 impl Occasion {
     /// Another record.
-    pub(super) fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.number = None;
     }
 
     /// INVARIANT: no two records get one number of one [`Chance`].
-    pub(super) fn number(&mut self, chance: &Chance) {
+    pub(crate) fn number(&mut self, chance: &Chance) {
         if self.number.is_none_or(|(id, _)| id != chance.id) {
             self.number = Some((chance.id, chance.next.fetch_add(1, Ordering::Relaxed)));
         }
@@ -124,14 +121,14 @@ impl Occasion {
 
 /// Where a value stands.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'o> {
+pub(crate) struct Place<'o> {
     pub occasion: &'o Occasion,
     /// The byte of the part at which it begins.
     pub offset: usize,
 }
 
 /// One field's mechanism, ready to use.
-pub(super) struct Randomiser {
+pub(crate) struct Randomizer {
     how: How,
     mechanism: [u8; 32],
     source: Source,
@@ -179,18 +176,18 @@ impl List {
     }
 }
 
-impl Randomiser {
+impl Randomizer {
     /// `field` is the path as the author wrote it, `subject` its place among the subjects.
-    pub(super) fn new(
-        randomise: &Randomise,
+    pub(crate) fn new(
+        randomize: &Randomise,
         field: &str,
         subject: usize,
         tenant: &str,
         keys: &dyn Keyring,
         chance: &Arc<Chance>,
     ) -> Result<Self, KeyError> {
-        let mechanism = mechanism(&randomise.response);
-        let source = match &randomise.spending {
+        let mechanism = mechanism(&randomize.response);
+        let source = match &randomize.spending {
             Spending::PerRecord { .. } => Source::Fresh(chance.clone()),
             // The rule's name is no part of it: a rule with another name, or the same demand for
             // another purpose, must not make a second answer about the same value.
@@ -207,7 +204,7 @@ impl Randomiser {
                 subject,
             },
         };
-        let how = match &randomise.response {
+        let how = match &randomize.response {
             Response::KRr { categories, truth } => {
                 How::KRr { list: List::new(categories), truth: *truth }
             }
@@ -220,7 +217,7 @@ impl Randomiser {
     }
 
     /// Whether a null, an object or a list gets an answer too.
-    pub(super) fn covers_everything(&self) -> bool {
+    pub(crate) fn covers_everything(&self) -> bool {
         match &self.how {
             How::KRr { list, .. } | How::Oue { list, .. } => list.other.is_some(),
             How::Numeric(n) => n.other.is_some(),
@@ -229,7 +226,7 @@ impl Randomiser {
 
     /// `None`: the value is outside the domain, or its subject is missing. A `text` of `None` is
     /// a value that is no text.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &self,
         text: Option<&str>,
         place: Place<'_>,
@@ -320,7 +317,7 @@ fn k_rr(own: usize, k: usize, truth: u64, coins: &mut Coins) -> usize {
 
 /// `Pr[z] ∝ exp(-|z|·s/t)` over the integers, exactly: Algorithm 2 of Canonne, Kamath and Steinke,
 /// "The Discrete Gaussian for Differential Privacy" (2020).
-pub(super) fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 {
+pub(crate) fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 {
     loop {
         let u = coins.below(t);
         if !coins.exp_minus(u, t) {
@@ -342,14 +339,14 @@ pub(super) fn discrete_laplace((t, s): (u128, u128), coins: &mut Coins) -> i128 
 }
 
 /// Uniform words of a keyed stream.
-pub(super) struct Coins {
+pub(crate) struct Coins {
     stream: blake3::OutputReader,
     block: [u8; BLOCK_BYTES],
     used: usize,
 }
 
 impl Coins {
-    pub(super) fn of(keyed: blake3::Hasher) -> Self {
+    pub(crate) fn of(keyed: blake3::Hasher) -> Self {
         Self { stream: keyed.finalize_xof(), block: [0; BLOCK_BYTES], used: BLOCK_BYTES }
     }
 

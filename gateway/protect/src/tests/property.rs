@@ -6,10 +6,10 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use sluicegate_policies::{Randomise, number::canonical};
 
 use super::*;
-use crate::transform::{
-    normalise::address,
-    randomise::{self, Occasion, Randomiser},
-    rewrite::Form,
+use crate::actions::{
+    normalize::address,
+    randomize::{self, Occasion, Randomizer},
+    value::Form,
 };
 
 /// JSON with its spelling: every name, scalar and blank as it stands in the text.
@@ -108,7 +108,7 @@ impl Naive<'_> {
             }
             (_, Some(field)) if field.path.steps.last() != Some(&Step::AnyDepth) => {
                 match &field.transform {
-                    Transform::Randomise(r) => randomised(r, None, at, field),
+                    Transform::Randomise(r) => randomized(r, None, at, field),
                     _ => invalid(field),
                 }
             }
@@ -208,18 +208,18 @@ fn invalid(field: &FieldPlan) -> Result<Option<Doc>, ()> {
 }
 
 /// The answer of the first occasion, in the value.
-fn randomised(
+fn randomized(
     r: &Randomise,
     text: Option<&str>,
     at: usize,
     field: &FieldPlan,
 ) -> Result<Option<Doc>, ()> {
     let chance = chance();
-    let made = Randomiser::new(r, "", 0, "acme", &keyring(), &chance).unwrap();
+    let made = Randomizer::new(r, "", 0, "acme", &keyring(), &chance).unwrap();
     let mut occasion = Occasion::default();
     occasion.number(&chance);
     let mut draft = String::new();
-    match made.answer(text, randomise::Place { occasion: &occasion, offset: at }, &mut draft) {
+    match made.answer(text, randomize::Place { occasion: &occasion, offset: at }, &mut draft) {
         Some(Form::Text) => Ok(Some(Doc::Scalar(serde_json::to_string(&draft).unwrap()))),
         Some(_) => Ok(Some(Doc::Scalar(draft))),
         None => invalid(field),
@@ -243,10 +243,10 @@ fn scalar(spelt: &str, field: &FieldPlan, at: usize) -> Result<Option<Doc>, ()> 
         Transform::Drop => Ok(None),
         Transform::Keep => Ok(Some(Doc::Scalar(spelt.into()))),
         Transform::Randomise(r) if meant.is_null() && r.response.covers_everything() => {
-            randomised(r, None, at, field)
+            randomized(r, None, at, field)
         }
         _ if meant.is_null() => Ok(Some(Doc::Scalar(spelt.into()))),
-        Transform::Randomise(r) => randomised(r, Some(&text), at, field),
+        Transform::Randomise(r) => randomized(r, Some(&text), at, field),
         Transform::Redact => string("[redacted]"),
         Transform::Constant(c) => Ok(Some(Doc::Scalar(c.to_string()))),
         Transform::Tokenize(token_use) => {
@@ -335,10 +335,10 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         Transform::Mask(stars()),
         Transform::Mask(email),
         Transform::Tokenize(token_use()),
-        super::randomise::k_rr(&["x", "true", "0"], None),
-        super::randomise::k_rr(&["", "x"], Some(1)),
-        super::randomise::oue(&["a", "b", "x"], Some(0)),
-        super::randomise::numeric(-5, 5, Some(0)),
+        super::randomize::k_rr(&["x", "true", "0"], None),
+        super::randomize::k_rr(&["", "x"], Some(1)),
+        super::randomize::oue(&["a", "b", "x"], Some(0)),
+        super::randomize::numeric(-5, 5, Some(0)),
     ]);
     let refuse = proptest::bool::weighted(0.1);
     let of_name = proptest::option::weighted(
@@ -364,7 +364,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn splice_equals_parse_transform_serialise(plan in any_plan(), doc in doc()) {
+    fn splice_equals_parse_transform_serialize(plan in any_plan(), doc in doc()) {
         let text = doc.print();
         let expected = match (Naive { plan: &plan }).value(&doc, &[], 0) {
             Ok(Some(left)) => Some(left.print()),

@@ -1,13 +1,13 @@
 //! Tokens: a keyed, one-way, self-describing name for a value.
 //!
 //! `tk1_<dom4>_<epoch>_<body>`, the body being 32 digits of base32hex, lower case, that hold 20
-//! bytes: HMAC-SHA-256 over the normalised value, truncated to 128 bits, and a check of 32 bits,
+//! bytes: HMAC-SHA-256 over the normalized value, truncated to 128 bits, and a check of 32 bits,
 //! the start of what AES-256 makes of those 128 bits under a key of domain, scope and epoch.
 //! `dom4` is a public digest of tenant and domain.
 //!
 //! The check is why a token that enters again can be told from a text that only looks like one:
-//! without it, anybody could pass 16 bytes a field through a tokenised field in clear. Tokens of
-//! any epoch are known again, those of another scope are not: they are tokenised like any other
+//! without it, anybody could pass 16 bytes a field through a tokenized field in clear. Tokens of
+//! any epoch are known again, those of another scope are not: they are tokenized like any other
 //! value, as otherwise two recipients could join on them.
 //!
 //! Must never make a token without a key, and never keep a text because of its shape.
@@ -20,7 +20,7 @@ use ring::{
 };
 use sluicegate_policies::{Normaliser, TokenUse};
 
-use super::normalise;
+use super::normalize;
 use crate::keys::{self, KeyError, Keyring};
 
 /// `tk1_`, four digits, an epoch of ten digits, 32 digits, two underscores.
@@ -40,7 +40,7 @@ pub struct Token {
     text: [u8; TOKEN_BYTES_MAX],
     len: u8,
     field: u32,
-    recognised: bool,
+    recognized: bool,
 }
 
 impl Token {
@@ -59,13 +59,13 @@ impl Token {
     }
 
     /// It came in as a token.
-    pub fn recognised(&self) -> bool {
-        self.recognised
+    pub fn recognized(&self) -> bool {
+        self.recognized
     }
 
-    fn new(field: usize, recognised: bool) -> Self {
+    fn new(field: usize, recognized: bool) -> Self {
         let field = u32::try_from(field).unwrap_or(u32::MAX);
-        Self { text: [0; TOKEN_BYTES_MAX], len: 0, field, recognised }
+        Self { text: [0; TOKEN_BYTES_MAX], len: 0, field, recognized }
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -112,7 +112,7 @@ impl Tokenizer {
                 domain,
                 scope,
                 &epoch.to_be_bytes(),
-                normalise::name(*normaliser).as_bytes(),
+                normalize::name(*normaliser).as_bytes(),
                 TOKEN_ALGORITHM,
             ]),
         )?;
@@ -151,7 +151,7 @@ impl Tokenizer {
             token.push(text.as_bytes());
             return Some(token);
         }
-        let normal = normalise::normalise(self.normaliser, text, scratch)?;
+        let normal = normalize::normalize(self.normaliser, text, scratch)?;
         let tag = hmac::sign(&self.mac, normal.as_bytes());
         let mac = tag.as_ref().first_chunk::<MAC_BYTES>()?;
         let check = self.check.of(mac)?;
@@ -194,18 +194,18 @@ fn same(a: [u8; CHECK_BYTES], b: [u8; CHECK_BYTES]) -> bool {
 }
 
 /// One tokenizer a use, shared by the entries of a plan.
-pub(super) struct Tokenizers<'k> {
+pub(crate) struct Tokenizers<'k> {
     tenant: &'k str,
     keys: &'k dyn Keyring,
     made: HashMap<TokenUse, Arc<Tokenizer>>,
 }
 
 impl<'k> Tokenizers<'k> {
-    pub(super) fn new(tenant: &'k str, keys: &'k dyn Keyring) -> Self {
+    pub(crate) fn new(tenant: &'k str, keys: &'k dyn Keyring) -> Self {
         Self { tenant, keys, made: HashMap::new() }
     }
 
-    pub(super) fn get(&mut self, token_use: &TokenUse) -> Result<Arc<Tokenizer>, KeyError> {
+    pub(crate) fn get(&mut self, token_use: &TokenUse) -> Result<Arc<Tokenizer>, KeyError> {
         if let Some(made) = self.made.get(token_use) {
             return Ok(made.clone());
         }

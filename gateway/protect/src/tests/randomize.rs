@@ -1,4 +1,4 @@
-//! What randomise promises: no answer tells more than epsilon, the noise can be taken out again,
+//! What randomize promises: no answer tells more than epsilon, the noise can be taken out again,
 //! memoised answers stay, copies agree, and nothing else of the value is anywhere.
 //!
 //! INVARIANT: each statistical check also runs on a mechanism that breaks its promise, and has to
@@ -14,7 +14,7 @@ use proptest::prelude::RngExt;
 use sluicegate_policies::{Categories, Category, Decimal, Randomise, Response, Spending};
 
 use super::*;
-use crate::transform::randomise::{Coins, discrete_laplace};
+use crate::actions::randomize::{Coins, discrete_laplace};
 
 const ALPHA: f64 = 1e-7;
 const ONE: Decimal = Decimal { digits: 1, scale: 0 };
@@ -297,7 +297,7 @@ fn label(transform: &Transform) -> BTreeMap<String, String> {
     let mut out = Protected::default();
     program.apply(value(b"{}"), &mut out).unwrap();
     let [(name, text)] = out.headers.as_slice() else { panic!("one label") };
-    assert_eq!(name, RANDOMISED_HEADER);
+    assert_eq!(name, RANDOMIZED_HEADER);
     let text = std::str::from_utf8(text).unwrap();
     text.split(';').map(|s| s.split_once('=').unwrap()).map(|(k, v)| (k.into(), v.into())).collect()
 }
@@ -341,7 +341,7 @@ fn a_consumer_takes_the_noise_out_with_the_label_alone() {
 }
 
 #[test]
-fn every_delivered_record_says_how_each_field_was_randomised() {
+fn every_delivered_record_says_how_each_field_was_randomized() {
     let plan = plan(
         Unlisted::Keep,
         [field("mood", k_rr(&["good", "bad"], None)), field("age", numeric(0, 120, None))],
@@ -397,7 +397,7 @@ fn a_reader_gets_the_label_of_what_it_is_shown() {
     let kept = ["mood", "it;s", "always"].map(|f| field(f, Transform::Keep));
     let view =
         compile(&plan(Unlisted::Drop, kept.into_iter().chain([field("hidden", Transform::Drop)])));
-    let name = RANDOMISED_HEADER.to_owned();
+    let name = RANDOMIZED_HEADER.to_owned();
     let forged = [
         "field=mood;method=ada lovelace",
         "field=mood;ada=1",

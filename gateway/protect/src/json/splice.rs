@@ -12,24 +12,27 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use sluicegate_policies::{RefusalCode, Unlisted, number::canonical};
 
-use super::{
+use super::{DEPTH_MAX, Kind, Malformed, Member, Scanner, unescape, write_string};
+use crate::{
     Refused, Scratch,
+    actions::{
+        Action,
+        randomize::{Occasion, Place},
+        token::Token,
+        value::{Form, Input},
+    },
     automaton::{Automaton, ROW_EACH},
     program::{Field, Program},
-    randomise::{Occasion, Place},
-    rewrite::{Action, Form, Input},
-    token::Token,
 };
-use crate::json::{DEPTH_MAX, Kind, Malformed, Member, Scanner, unescape, write_string};
 
 /// What became of a value. INVARIANT: the caller takes back what was written of a dropped one.
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Kept,
     Dropped,
 }
 
 /// A refusal on its way up; each container adds where it is.
-pub(super) struct Fault(Box<FaultBody>);
+pub(crate) struct Fault(Box<FaultBody>);
 
 struct FaultBody {
     /// Innermost first.
@@ -40,7 +43,7 @@ struct FaultBody {
 }
 
 impl Fault {
-    pub(super) fn new(code: RefusalCode, rule: Option<Arc<str>>) -> Self {
+    pub(crate) fn new(code: RefusalCode, rule: Option<Arc<str>>) -> Self {
         Self(Box::new(FaultBody { segments: Vec::new(), rule, code, malformed: None }))
     }
 
@@ -54,7 +57,7 @@ impl Fault {
         self
     }
 
-    pub(super) fn refused(self, part: &str) -> Refused {
+    pub(crate) fn refused(self, part: &str) -> Refused {
         let FaultBody { segments, rule, code, malformed } = *self.0;
         let mut pointer = String::from(part);
         if !part.is_empty() && !segments.is_empty() {
@@ -77,7 +80,7 @@ impl From<Malformed> for Fault {
 }
 
 /// Writes to `out` what of `text` may stay.
-pub(super) fn run(
+pub(crate) fn run(
     program: &Program,
     automaton: &Automaton,
     unlisted: Unlisted,

@@ -9,24 +9,26 @@ use sluicegate_policies::{
     Unlisted,
 };
 
-use super::{
-    Protected, RecordRef, Refused, Scratch,
-    automaton::{self, Automaton},
-    find,
-    randomise::{Chance, Occasion, Place, RANDOMISED_HEADER, Randomiser, is_label_of},
-    rewrite::{Action, Form, Input},
-    splice::{self, Fate, Fault},
-    token::{Token, Tokenizers},
-};
 use crate::{
-    json::{self, Malformed, What},
+    Protected, RecordRef, Refused, Scratch,
+    actions::{
+        Action,
+        randomize::{Chance, Occasion, Place, RANDOMIZED_HEADER, Randomizer, is_label_of},
+        token::{Token, Tokenizers},
+        value::{Form, Input},
+    },
+    automaton::{self, Automaton},
+    json::{
+        Malformed, What, find, is_json,
+        splice::{self, Fate, Fault},
+    },
     keys::{KeyError, Keyring},
 };
 
 /// One plan, compiled for application; share it between threads.
 pub struct Program {
-    pub(super) fields: Box<[Field]>,
-    pub(super) unlisted: Unlisted,
+    pub(crate) fields: Box<[Field]>,
+    pub(crate) unlisted: Unlisted,
     value: Automaton,
     key: Automaton,
     /// The entry for a key that is a text.
@@ -37,14 +39,14 @@ pub struct Program {
     chance: Option<Arc<Chance>>,
     /// Where the subjects of memoised answers stand.
     subjects: Box<[FieldPath]>,
-    /// A header for each randomised field.
+    /// A header for each randomized field.
     labels: Box<[(String, Vec<u8>)]>,
     /// Headers that the plan reads: of two of one name nobody could say which one counts.
     read_once: Box<[Arc<str>]>,
 }
 
 /// An entry of the plan.
-pub(super) struct Field {
+pub(crate) struct Field {
     pub action: Action,
     /// Ends in `**`: a container is entered, and each scalar in it matches.
     pub covers_below: bool,
@@ -73,7 +75,7 @@ impl Program {
                         let subject = subjects.iter().position(|s| Some(s) == subject);
                         let (subject, written) =
                             (subject.unwrap_or(usize::MAX), &field.path.written);
-                        let made = Randomiser::new(r, written, subject, tenant, keys, chance)?;
+                        let made = Randomizer::new(r, written, subject, tenant, keys, chance)?;
                         Action::Randomise(Box::new(made))
                     }
                     other => Action::new(other),
@@ -110,7 +112,7 @@ impl Program {
     }
 
     /// The same for a further copy of the very record that was applied last with `out`: what is
-    /// randomised in the same way in both gets the same answer, so that two copies tell no more
+    /// randomized in the same way in both gets the same answer, so that two copies tell no more
     /// than one.
     pub fn apply_copy(&self, record: RecordRef<'_>, out: &mut Protected) -> Result<(), Refused> {
         out.clear();
@@ -193,7 +195,7 @@ impl Program {
         out: &mut Protected,
     ) -> Result<(), Refused> {
         let (name, value) = header;
-        if name.eq_ignore_ascii_case(RANDOMISED_HEADER) {
+        if name.eq_ignore_ascii_case(RANDOMIZED_HEADER) {
             self.apply_label(header, out);
             return Ok(());
         }
@@ -213,7 +215,7 @@ impl Program {
     }
 
     /// A stored record's label goes with its field, to a reader as it stands. Where this program
-    /// randomises, labels are its own: a foreign one would have consumers take out noise that is
+    /// randomizes, labels are its own: a foreign one would have consumers take out noise that is
     /// not there. (No publisher may send one.)
     fn apply_label(&self, header: &(String, Vec<u8>), out: &mut Protected) {
         let shown = || self.fields.iter().filter_map(|f| f.shown_as.as_deref());
@@ -272,7 +274,7 @@ impl Program {
 
 impl Field {
     /// What happens to a value that does not fit.
-    pub(super) fn invalid(&self) -> Result<Fate, Fault> {
+    pub(crate) fn invalid(&self) -> Result<Fate, Fault> {
         match self.on_invalid {
             OnInvalid::Drop => Ok(Fate::Dropped),
             OnInvalid::Refuse => Err(Fault::new(RefusalCode::InvalidValue, self.rule.clone())),
@@ -284,7 +286,7 @@ fn entries(plan: &Plan) -> impl Iterator<Item = (usize, &FieldPlan)> {
     plan.fields.iter().enumerate()
 }
 
-fn randomised(plan: &Plan) -> impl Iterator<Item = (&FieldPlan, &Randomise)> {
+fn randomized(plan: &Plan) -> impl Iterator<Item = (&FieldPlan, &Randomise)> {
     plan.fields.iter().filter_map(|field| match &field.transform {
         Transform::Randomise(r) => Some((field, &**r)),
         _ => None,
@@ -292,7 +294,7 @@ fn randomised(plan: &Plan) -> impl Iterator<Item = (&FieldPlan, &Randomise)> {
 }
 
 fn draws_afresh(plan: &Plan) -> bool {
-    randomised(plan).any(|(_, r)| matches!(r.spending, Spending::PerRecord { .. }))
+    randomized(plan).any(|(_, r)| matches!(r.spending, Spending::PerRecord { .. }))
 }
 
 fn subject_of(spending: &Spending) -> Option<&FieldPath> {
@@ -305,7 +307,7 @@ fn subject_of(spending: &Spending) -> Option<&FieldPath> {
 /// Each once.
 fn subjects(plan: &Plan) -> Box<[FieldPath]> {
     let mut paths: Vec<FieldPath> = Vec::new();
-    for path in randomised(plan).filter_map(|(_, r)| subject_of(&r.spending)) {
+    for path in randomized(plan).filter_map(|(_, r)| subject_of(&r.spending)) {
         if !paths.contains(path) {
             paths.push(path.clone());
         }
@@ -315,9 +317,9 @@ fn subjects(plan: &Plan) -> Box<[FieldPath]> {
 
 fn labels(plan: &Plan) -> Box<[(String, Vec<u8>)]> {
     let label = |(field, r): (&FieldPlan, &Randomise)| {
-        (RANDOMISED_HEADER.to_owned(), r.label(&field.path.written).into_bytes())
+        (RANDOMIZED_HEADER.to_owned(), r.label(&field.path.written).into_bytes())
     };
-    randomised(plan).map(label).collect()
+    randomized(plan).map(label).collect()
 }
 
 fn automaton(plan: &Plan, part: &Part) -> Automaton {
@@ -337,7 +339,7 @@ fn automaton(plan: &Plan, part: &Part) -> Automaton {
 fn read_once(plan: &Plan, subjects: &[FieldPath]) -> Box<[Arc<str>]> {
     let paths = plan.fields.iter().map(|field| &field.path).chain(subjects);
     let headers = paths.filter_map(|path| match &path.part {
-        Part::Header(name) if !name.eq_ignore_ascii_case(RANDOMISED_HEADER) => Some(name.clone()),
+        Part::Header(name) if !name.eq_ignore_ascii_case(RANDOMIZED_HEADER) => Some(name.clone()),
         _ => None,
     });
     let mut names: Vec<Arc<str>> = headers.collect();
@@ -367,21 +369,5 @@ fn text_unlisted(unlisted: Unlisted) -> Unlisted {
     match unlisted {
         Unlisted::Refuse | Unlisted::Drop => Unlisted::Drop,
         Unlisted::Keep => Unlisted::Keep,
-    }
-}
-
-/// Whether a key is JSON. One that only a lenient reader would take for JSON (a member twice,
-/// nesting without end, half a surrogate) is refused: as a text it could carry past us what the
-/// reader then finds.
-pub(super) fn is_json(key: &[u8]) -> Result<bool, Malformed> {
-    if !matches!(key.first(), Some(b'{' | b'[' | b'"')) {
-        return Ok(false);
-    }
-    match json::validate(key) {
-        Ok(()) => Ok(true),
-        Err(m) => match m.what {
-            What::DuplicateMember | What::TooDeep | What::Surrogate | What::TooLong => Err(m),
-            _ => Ok(false),
-        },
     }
 }

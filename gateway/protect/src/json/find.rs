@@ -1,14 +1,14 @@
 //! The scalar text at a path, for what is decided before a plan is chosen: jurisdiction, lineage.
 //!
 //! Must never be taken for a check of the record: it stops at the first match, and only
-//! [`super::Program::apply`] reads all of it (and refuses what is malformed behind the match).
+//! [`crate::Program::apply`] reads all of it (and refuses what is malformed behind the match).
 
 use std::borrow::Cow;
 
 use sluicegate_policies::{FieldPath, Part, Step, number::canonical};
 
-use super::{RecordRef, program::is_json};
-use crate::json::{Kind, Malformed, Names, Scalar, Scanner, What, unescape};
+use super::{Kind, Malformed, Names, Scalar, Scanner, What, is_json, unescape};
+use crate::RecordRef;
 
 /// The first scalar at `path`, unescaped; a null is none. Booleans are their spelling, numbers
 /// their value in its one spelling. A header is searched without case, and must not be there twice.
@@ -38,7 +38,7 @@ pub fn find<'a>(
 }
 
 /// Whether more than one header has this name.
-pub(super) fn is_repeated(name: &str, headers: &[(String, Vec<u8>)]) -> bool {
+pub(crate) fn is_repeated(name: &str, headers: &[(String, Vec<u8>)]) -> bool {
     headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).nth(1).is_some()
 }
 

@@ -12,7 +12,7 @@ use sluicegate_policies::{DatePart, EventUnit, Generalise, number::Number};
 
 use super::{
     number,
-    rewrite::{Form, Input},
+    value::{Form, Input},
 };
 
 const DAY_MINUTES: i128 = 1_440;
@@ -24,7 +24,7 @@ const LOCAL_NAT64_BITS: u8 = 48;
 /// No country's postal code is longer.
 const ZIP_CHARS_MAX: usize = 16;
 
-pub(super) fn generalise(how: &Generalise, input: Input<'_>, out: &mut String) -> Option<Form> {
+pub(crate) fn generalize(how: &Generalise, input: Input<'_>, out: &mut String) -> Option<Form> {
     match how {
         Generalise::Date { part, .. } if input.quoted => date(*part, input.text, out),
         Generalise::Date { part, unit } => epoch(*part, *unit, input.text, out),

@@ -49,9 +49,9 @@ fn a_token_is_known_again_in_any_epoch_and_under_a_former_master() {
     let made = token(&first, "ada").unwrap();
     for tokenizer in [&first, &later] {
         let again = tokenizer.token(&made, 3, &mut String::new()).unwrap();
-        assert!(again.recognised() && again.as_str() == made && again.field() == 3);
+        assert!(again.recognized() && again.as_str() == made && again.field() == 3);
     }
-    assert!(!first.token("ada", 0, &mut String::new()).unwrap().recognised());
+    assert!(!first.token("ada", 0, &mut String::new()).unwrap().recognized());
     assert_ne!(token(&later, "ada"), token(&first, "ada"));
 }
 
@@ -104,10 +104,10 @@ fn tokens_are_stable_over_restarts_and_topics() {
     assert!(out.tokens.len() == 3 && out.tokens.iter().all(|t| t.as_str() == expected));
     let once = out.value.clone();
     compile(&wide).apply(value(&once), &mut out).unwrap();
-    assert!(out.value == once && out.tokens.iter().all(Token::recognised));
+    assert!(out.value == once && out.tokens.iter().all(Token::recognized));
 }
 
-/// Ten million values where the code is optimised, as a release test run has it; 200,000 in a
+/// Ten million values where the code is optimized, as a release test run has it; 200,000 in a
 /// development build, in which the ten would take minutes.
 #[test]
 fn tokens_are_injective_within_an_epoch() {

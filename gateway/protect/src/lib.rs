@@ -3,11 +3,11 @@
 //! stand.
 //!
 //! Must never let a byte through that no entry of the plan (or its `unlisted: keep`) answers for,
-//! never tokenise without a key, and never put a value, or a member name that the plan does not
+//! never tokenize without a key, and never put a value, or a member name that the plan does not
 //! itself contain, into a refusal. Any doubt refuses the record and empties the output.
 //!
 //! What the plan leaves open is decided so:
-//! - `null` stays `null` under every transform but drop, which removes it, and a randomise whose
+//! - `null` stays `null` under every transform but drop, which removes it, and a randomize whose
 //!   domain says what stands for everything else, which answers it.
 //! - An unlisted header or key is dropped even where unlisted fields of the value refuse: brokers
 //!   and clients add headers of their own.
@@ -18,17 +18,11 @@
 //! - A value that is dropped itself becomes the JSON text `null`, never the empty body: that
 //!   would delete the key's record from a compacted topic. An empty body stays empty.
 
+mod actions;
 mod automaton;
-mod find;
-mod generalise;
-mod mask;
-mod normalise;
-mod number;
+pub mod json;
+pub mod keys;
 mod program;
-mod randomise;
-mod rewrite;
-mod splice;
-mod token;
 
 #[cfg(test)]
 mod tests;
@@ -37,14 +31,17 @@ use std::sync::Arc;
 
 use sluicegate_policies::RefusalCode;
 
-use crate::json::{Malformed, Names};
+use actions::randomize::Occasion;
+use json::{Malformed, Names};
 
-pub use find::find;
-pub(crate) use normalise::normalise;
-pub(crate) use number::fixed_point;
+pub use actions::{
+    normalize::normalize,
+    number::fixed_point,
+    randomize::{Chance, RANDOMIZED_HEADER},
+    token::{TOKEN_BYTES_MAX, Token, Tokenizer, tokenizer},
+};
+pub use json::find::find;
 pub use program::Program;
-pub use randomise::{Chance, RANDOMISED_HEADER};
-pub use token::{TOKEN_BYTES_MAX, Token, Tokenizer, tokenizer};
 
 /// A record as it came in. Protocol headers are the caller's business: it keeps them apart.
 #[derive(Clone, Copy)]
@@ -61,7 +58,7 @@ pub struct Protected {
     pub key: Option<Vec<u8>>,
     pub headers: Vec<(String, Vec<u8>)>,
     pub value: Vec<u8>,
-    /// The tokens made or recognised in this record, in the order of the output.
+    /// The tokens made or recognized in this record, in the order of the output.
     pub tokens: Vec<Token>,
     scratch: Scratch,
 }
@@ -88,7 +85,7 @@ struct Scratch {
     /// What a normaliser writes.
     normal: String,
     /// What the draws in this record have in common.
-    occasion: randomise::Occasion,
+    occasion: Occasion,
 }
 
 /// Why a record may not go out. Holds words of the plan only, never a value of the record.

@@ -7,7 +7,7 @@ use std::{cmp::Ordering, fmt::Write};
 
 use sluicegate_policies::{Decimal, Geo, number::Number};
 
-use super::rewrite::{Form, Input};
+use super::value::{Form, Input};
 
 const LONGITUDE_MAX: i64 = 180;
 const LATITUDE_MAX: i64 = 90;
@@ -16,13 +16,13 @@ const GEOHASH_CHARS_MAX: usize = 22;
 
 /// A number in units of `10^-scale`, rounded towards minus infinity; numbers beyond 64 bits are
 /// the nearest that fits.
-pub(crate) fn fixed_point(text: &str, scale: u32) -> Option<i64> {
+pub fn fixed_point(text: &str, scale: u32) -> Option<i64> {
     let units = Number::parse(text.trim())?.floor(scale);
     Some(i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX }))
 }
 
 /// `units · 10^-scale`, with all its decimal places.
-pub(super) fn write_fixed(units: i128, scale: u32, out: &mut String) -> Option<()> {
+pub(crate) fn write_fixed(units: i128, scale: u32, out: &mut String) -> Option<()> {
     let unit = 10u128.checked_pow(scale)?;
     let magnitude = units.unsigned_abs();
     let sign = if units < 0 { "-" } else { "" };
@@ -38,7 +38,7 @@ fn write(decimal: Decimal, out: &mut String) -> Option<()> {
 }
 
 /// `lo-hi`, both with the decimal places of the width.
-pub(super) fn bucket(width: Decimal, input: Input<'_>, out: &mut String) -> Option<Form> {
+pub(crate) fn bucket(width: Decimal, input: Input<'_>, out: &mut String) -> Option<Form> {
     let (step, scale) = (i128::from(width.digits), u32::from(width.scale));
     if step <= 0 {
         return None;
@@ -51,7 +51,7 @@ pub(super) fn bucket(width: Decimal, input: Input<'_>, out: &mut String) -> Opti
     Some(Form::Text)
 }
 
-pub(super) fn edges(edges: &[Decimal], input: Input<'_>, out: &mut String) -> Option<Form> {
+pub(crate) fn edges(edges: &[Decimal], input: Input<'_>, out: &mut String) -> Option<Form> {
     let value = Number::parse(input.text)?;
     let mut below = None;
     for edge in edges {
@@ -73,7 +73,7 @@ pub(super) fn edges(edges: &[Decimal], input: Input<'_>, out: &mut String) -> Op
     Some(Form::Text)
 }
 
-pub(super) fn bound(
+pub(crate) fn bound(
     bottom: Option<Decimal>,
     top: Option<Decimal>,
     input: Input<'_>,
@@ -91,7 +91,7 @@ pub(super) fn bound(
 }
 
 /// A coordinate, a pair of them, or a geohash.
-pub(super) fn geo(geo: Geo, input: Input<'_>, out: &mut String) -> Option<Form> {
+pub(crate) fn geo(geo: Geo, input: Input<'_>, out: &mut String) -> Option<Form> {
     match geo {
         Geo::Geohash(keep) if input.quoted => {
             geohash(usize::from(keep), input.text, out).then_some(Form::Text)

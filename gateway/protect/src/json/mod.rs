@@ -5,7 +5,9 @@
 //! [`Malformed`]. It must never put a byte of what it read into an error. Bodies are bounded by
 //! the caller; the scratch in [`Names`] is bounded by the body.
 
+pub(crate) mod find;
 mod names;
+pub(crate) mod splice;
 mod text;
 
 #[cfg(test)]
@@ -67,6 +69,22 @@ pub fn validate(bytes: &[u8]) -> Result<(), Malformed> {
     let mut scanner = Scanner::new(bytes, &mut names)?;
     scanner.skip()?;
     scanner.finish()
+}
+
+/// Whether a key is JSON. One that only a lenient reader would take for JSON (a member twice,
+/// nesting without end, half a surrogate) is refused: as a text it could carry past us what the
+/// reader then finds.
+pub(crate) fn is_json(key: &[u8]) -> Result<bool, Malformed> {
+    if !matches!(key.first(), Some(b'{' | b'[' | b'"')) {
+        return Ok(false);
+    }
+    match validate(key) {
+        Ok(()) => Ok(true),
+        Err(m) => match m.what {
+            What::DuplicateMember | What::TooDeep | What::Surrogate | What::TooLong => Err(m),
+            _ => Ok(false),
+        },
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

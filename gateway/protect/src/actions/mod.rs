@@ -4,22 +4,29 @@
 //! Must never return the input for a value that does not fit: that is `None`, and the plan says
 //! what follows.
 
+mod generalize;
+mod mask;
+pub(crate) mod normalize;
+pub(crate) mod number;
+pub(crate) mod randomize;
+pub(crate) mod token;
+pub(crate) mod value;
+
 use std::sync::Arc;
 
 use sluicegate_policies::{Generalise, Geo, Mask, Transform};
 
-use super::{
-    generalise, mask, number,
-    randomise::{Place, Randomiser},
-    token::{Token, Tokenizer},
-};
+use randomize::{Place, Randomizer};
+use token::{Token, Tokenizer};
+use value::{Form, Input};
+
 use crate::json;
 
 const REDACTED_JSON: &str = "\"[redacted]\"";
 const REDACTED_TEXT: &str = "[redacted]";
 
 /// A transform, ready to use.
-pub(super) enum Action {
+pub(crate) enum Action {
     Keep,
     Drop,
     Redact,
@@ -32,41 +39,13 @@ pub(super) enum Action {
     Token(Arc<Tokenizer>),
     Generalise(Generalise),
     Geo(Geo),
-    Randomise(Box<Randomiser>),
-}
-
-/// A scalar that is not null: the content of a string, a boolean, or a number in its one spelling.
-#[derive(Clone, Copy)]
-pub(super) struct Input<'a> {
-    pub text: &'a str,
-    /// It was a string (or a header, or a key that is no JSON).
-    pub quoted: bool,
-}
-
-/// What a transform left in the draft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Nothing: the bytes stay as they are.
-    Same,
-    /// The content of a string.
-    Text,
-    /// A JSON text.
-    Literal,
-    /// Nothing: the new last of the tokens is the content of a string. It needs no escapes.
-    Token,
-}
-
-impl Form {
-    /// A number stays a number, a string a string.
-    pub(super) fn like(input: Input<'_>) -> Self {
-        if input.quoted { Self::Text } else { Self::Literal }
-    }
+    Randomise(Box<Randomizer>),
 }
 
 impl Action {
-    /// All but tokenize and randomise, which need more. A constant that is no JSON text would break the
+    /// All but tokenize and randomize, which need more. A constant that is no JSON text would break the
     /// record; no compiled policy has one, and here it redacts.
-    pub(super) fn new(transform: &Transform) -> Self {
+    pub(crate) fn new(transform: &Transform) -> Self {
         match transform {
             Transform::Keep => Self::Keep,
             Transform::Drop => Self::Drop,
@@ -76,35 +55,35 @@ impl Action {
                 Self::Constant { json: json.clone(), text: constant_text(json) }
             }
             Transform::Mask(mask) => Self::Mask(*mask),
-            Transform::Generalise(generalise) => Self::Generalise(generalise.clone()),
+            Transform::Generalise(generalize) => Self::Generalise(generalize.clone()),
             Transform::Geo(geo) => Self::Geo(*geo),
         }
     }
 
     /// What stands for a whole value, whatever it was.
-    pub(super) fn whole_json(&self) -> &str {
+    pub(crate) fn whole_json(&self) -> &str {
         if let Self::Constant { json, .. } = self { json } else { REDACTED_JSON }
     }
 
-    pub(super) fn whole_text(&self) -> &str {
+    pub(crate) fn whole_text(&self) -> &str {
         if let Self::Constant { text, .. } = self { text } else { REDACTED_TEXT }
     }
 
     /// Whether null, objects and lists are answered like any value outside a domain.
-    pub(super) fn covers_everything(&self) -> bool {
-        matches!(self, Self::Randomise(randomiser) if randomiser.covers_everything())
+    pub(crate) fn covers_everything(&self) -> bool {
+        matches!(self, Self::Randomise(randomizer) if randomizer.covers_everything())
     }
 
     /// For what is no text: an object, a list, null, bytes that are no UTF-8.
-    pub(super) fn rewrite_other(&self, place: Place<'_>, draft: &mut String) -> Option<Form> {
+    pub(crate) fn rewrite_other(&self, place: Place<'_>, draft: &mut String) -> Option<Form> {
         match self {
-            Self::Randomise(randomiser) => randomiser.answer(None, place, draft),
+            Self::Randomise(randomizer) => randomizer.answer(None, place, draft),
             _ => None,
         }
     }
 
     /// `None`: the value does not fit the transform. `field` is the entry of the plan.
-    pub(super) fn rewrite(
+    pub(crate) fn rewrite(
         &self,
         input: Input<'_>,
         field: usize,
@@ -127,9 +106,9 @@ impl Action {
                 tokens.push(token);
                 Some(Form::Token)
             }
-            Self::Generalise(how) => generalise::generalise(how, input, draft),
+            Self::Generalise(how) => generalize::generalize(how, input, draft),
             Self::Geo(geo) => number::geo(*geo, input, draft),
-            Self::Randomise(randomiser) => randomiser.answer(Some(input.text), place, draft),
+            Self::Randomise(randomizer) => randomizer.answer(Some(input.text), place, draft),
         }
     }
 }

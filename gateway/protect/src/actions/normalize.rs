@@ -21,7 +21,7 @@ const PHONE_DIGITS_MAX: usize = 15;
 const TRUNK: &str = "(0)";
 
 /// The name under which a normaliser goes into the derivation of keys.
-pub(super) fn name(normaliser: Normaliser) -> &'static str {
+pub(crate) fn name(normaliser: Normaliser) -> &'static str {
     match normaliser {
         Normaliser::ExactV1 => "exact-v1",
         Normaliser::EmailV2 => "email-v2",
@@ -34,7 +34,7 @@ pub(super) fn name(normaliser: Normaliser) -> &'static str {
 
 /// White space is Unicode's `White_Space`, digits are `0` to `9` after NFKC. The tables are those
 /// of Unicode 18 (normalization) and 17 (case); a test notices when they change.
-pub(crate) fn normalise<'a>(
+pub fn normalize<'a>(
     normaliser: Normaliser,
     text: &'a str,
     scratch: &'a mut String,
@@ -127,7 +127,7 @@ fn punycode(text: &str) -> Option<String> {
 }
 
 /// Exactly one address, without a name, a scheme or a second address around it.
-pub(super) fn address(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn address(text: &str) -> Option<(&str, &str)> {
     let (local, domain) = text.rsplit_once('@')?;
     (is_local(local) && is_domain(domain)).then_some((local, domain))
 }

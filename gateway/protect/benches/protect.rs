@@ -11,15 +11,15 @@
 use std::{hint::black_box, sync::Arc, time::Instant};
 
 use criterion::Criterion;
-use ring::rand::SystemRandom;
-use sluicegate_gateway::{
-    keys::FileKeyring,
-    transform::{Chance, Program, Protected, RecordRef, tokenizer},
-};
 use sluicegate_policies::{
     Categories, Category, DatePart, Decimal, EventUnit, FieldPath, FieldPlan, Generalise, Mask,
     Normaliser, OnInvalid, Part, Plan, Randomise, Response, Spending, Step, TokenUse, Transform,
     Unlisted,
+};
+use sluicegate_protect::{
+    Chance, Program, Protected, RecordRef,
+    keys::{Master, Masters},
+    tokenizer,
 };
 
 const RECORD: &str = r#"{"id":4711,"email":"ada.lovelace@example.com","phone":"+44 20 7946 0958","name":"Ada Lovelace","born":"1815-12-10","ip":"203.0.113.77","order":{"sku":"AX-100-B","quantity":3,"price":129.90,"currency":"GBP"},"tags":["new","web"],"session":"d41d8cd98f00b204e9800998ecf8427e","at":"2026-05-17T12:30:00Z"}"#;
@@ -76,27 +76,26 @@ fn five_tokens() -> Plan {
 }
 
 /// Five answers: two of k-rr, two of oue over eight categories, and a noisy number.
-fn randomised() -> Plan {
+fn randomized() -> Plan {
     let epsilon = Decimal { digits: 1, scale: 0 };
     let value = |i: u32| Category { text: i.to_string().into(), quoted: true };
     let eight = || Categories { values: (0..8).map(value).collect(), other: Some(0) };
-    let randomise = |response: Option<Response>| {
+    let randomize = |response: Option<Response>| {
         let spending = Spending::PerRecord { records: 10, period: "24h".into() };
         let response = response.expect("it fits");
         Transform::Randomise(Box::new(Randomise { response, epsilon, spending }))
     };
     plan([
-        randomise(Response::k_rr(eight(), epsilon)),
-        randomise(Response::k_rr(eight(), epsilon)),
-        randomise(Response::oue(eight(), epsilon)),
-        randomise(Response::oue(eight(), epsilon)),
-        randomise(Response::numeric(0, 100, 0, Some(50), epsilon)),
+        randomize(Response::k_rr(eight(), epsilon)),
+        randomize(Response::k_rr(eight(), epsilon)),
+        randomize(Response::oue(eight(), epsilon)),
+        randomize(Response::oue(eight(), epsilon)),
+        randomize(Response::numeric(0, 100, 0, Some(50), epsilon)),
     ])
 }
 
 fn main() {
-    let text = FileKeyring::generate(["main"], &SystemRandom::new()).expect("random keys");
-    let keys = FileKeyring::parse(&text).expect("our own keyring");
+    let keys: Masters = [("main".to_owned(), Master::new(&[1; 32]))].into_iter().collect();
     let record = RecordRef { key: None, headers: &[], value: RECORD.as_bytes() };
     let chance = Arc::new(Chance::from_seed([7; 32]));
     let mut out = Protected::default();
@@ -110,7 +109,7 @@ fn main() {
     let programs = [
         ("five tokens", five_tokens()),
         ("two tokens, mask, date, ip", mixed()),
-        ("five answers of chance", randomised()),
+        ("five answers of chance", randomized()),
     ]
     .map(|(name, plan)| {
         (name, Program::compile(&plan, "acme", &keys, &chance).expect("has the key"))
@@ -120,11 +119,11 @@ fn main() {
             b.iter(|| program.apply(black_box(record), &mut out).is_ok());
         });
     }
-    c.bench_function("record/serde_json parse and serialise", |b| b.iter(plain));
+    c.bench_function("record/serde_json parse and serialize", |b| b.iter(plain));
     c.final_summary();
 
     let alternative = nanoseconds(plain);
-    println!("\nserde_json parse + serialise        {alternative:>7.0} ns   1.00");
+    println!("\nserde_json parse + serialize        {alternative:>7.0} ns   1.00");
     for (name, program) in &programs {
         let ns = nanoseconds(|| program.apply(black_box(record), &mut out).is_ok());
         println!("{name:<35} {ns:>7.0} ns   {:.2}", ns / alternative);

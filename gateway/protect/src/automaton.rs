@@ -13,18 +13,18 @@ use crate::json;
 /// Row of a member whose name no path contains.
 const ROW_OTHER: usize = 0;
 /// Row of an array's element.
-pub(super) const ROW_EACH: usize = 1;
+pub(crate) const ROW_EACH: usize = 1;
 const ROWS_FIXED: usize = 2;
 
 /// A path and the entry of the plan that it belongs to.
-pub(super) struct Path<'p> {
+pub(crate) struct Path<'p> {
     pub field: usize,
     pub steps: &'p [Step],
     /// The entry is about the names of the members at the path, not about their values.
     pub of_name: bool,
 }
 
-pub(super) struct Automaton {
+pub(crate) struct Automaton {
     /// Words in one set.
     words: usize,
     start: Box<[u64]>,
@@ -51,7 +51,7 @@ pub(super) struct Automaton {
 
 impl Automaton {
     /// `paths` by ascending entry of the plan; `format`: names that are no data.
-    pub(super) fn new(paths: &[Path<'_>], format: &[Arc<str>]) -> Self {
+    pub(crate) fn new(paths: &[Path<'_>], format: &[Arc<str>]) -> Self {
         let paths: Vec<(usize, Vec<&Step>, bool)> =
             paths.iter().map(|p| (p.field, collapse(p.steps), p.of_name)).collect();
         let mut names: Vec<Arc<str>> = paths
@@ -129,18 +129,18 @@ impl Automaton {
     }
 
     /// Words that `levels` sets need.
-    pub(super) fn room(&self, levels: usize) -> usize {
+    pub(crate) fn room(&self, levels: usize) -> usize {
         levels * self.words
     }
 
     /// Puts the set of the root at level 0.
-    pub(super) fn begin(&self, sets: &mut [u64]) {
+    pub(crate) fn begin(&self, sets: &mut [u64]) {
         sets.iter_mut().zip(&self.start).for_each(|(to, from)| *to = *from);
     }
 
     /// The row of a member, and its name if a path contains it.
     #[inline]
-    pub(super) fn row(&self, name: &[u8], hash: u64) -> usize {
+    pub(crate) fn row(&self, name: &[u8], hash: u64) -> usize {
         let mask = self.slots.len().wrapping_sub(1);
         let mut at = hash as usize & mask;
         while let Some(slot) = self.slots.get(at).filter(|slot| **slot != 0) {
@@ -154,13 +154,13 @@ impl Automaton {
     }
 
     /// The name that a row stands for, if a path contains it.
-    pub(super) fn name_of(&self, row: usize) -> Option<&Arc<str>> {
+    pub(crate) fn name_of(&self, row: usize) -> Option<&Arc<str>> {
         self.names.get(row.checked_sub(ROWS_FIXED)?)
     }
 
     /// Makes the set of `level + 1` from that of `level`.
     #[inline]
-    pub(super) fn step(&self, sets: &mut [u64], level: usize, row: usize) {
+    pub(crate) fn step(&self, sets: &mut [u64], level: usize, row: usize) {
         let Some((above, below)) = sets.split_at_mut_checked((level + 1) * self.words) else {
             return;
         };
@@ -183,7 +183,7 @@ impl Automaton {
     /// Whether the policy itself writes this member's name: at this place in a path, or as a word
     /// of the format. Any other name is data. (The step was made.)
     #[inline]
-    pub(super) fn is_written(&self, sets: &[u64], level: usize, row: usize) -> bool {
+    pub(crate) fn is_written(&self, sets: &[u64], level: usize, row: usize) -> bool {
         let Some(place) = row.checked_sub(ROWS_FIXED) else { return false };
         if self.words_of_format.get(place).is_some_and(|word| *word) {
             return true;
@@ -195,19 +195,19 @@ impl Automaton {
 
     /// Whether some entry matches at this level or may match below it.
     #[inline]
-    pub(super) fn is_alive(&self, sets: &[u64], level: usize) -> bool {
+    pub(crate) fn is_alive(&self, sets: &[u64], level: usize) -> bool {
         self.set_of(sets, level).iter().any(|word| *word != 0)
     }
 
     /// The last of the plan's entries that match the place of this level.
     #[inline]
-    pub(super) fn matched(&self, sets: &[u64], level: usize) -> Option<usize> {
+    pub(crate) fn matched(&self, sets: &[u64], level: usize) -> Option<usize> {
         self.last(sets, level, &self.accepts)
     }
 
     /// The last of the plan's entries that match the name of the member at this level.
     #[inline]
-    pub(super) fn matched_name(&self, sets: &[u64], level: usize) -> Option<usize> {
+    pub(crate) fn matched_name(&self, sets: &[u64], level: usize) -> Option<usize> {
         self.last(sets, level, &self.accepts_name)
     }
 
@@ -223,13 +223,13 @@ impl Automaton {
 
     /// Whether an entry may match inside the object at this level.
     #[inline]
-    pub(super) fn enters_object(&self, sets: &[u64], level: usize) -> bool {
+    pub(crate) fn enters_object(&self, sets: &[u64], level: usize) -> bool {
         self.set_of(sets, level).iter().zip(&self.into_object).any(|(s, m)| s & m != 0)
     }
 
     /// Whether an entry may match inside the array at this level.
     #[inline]
-    pub(super) fn enters_array(&self, sets: &[u64], level: usize) -> bool {
+    pub(crate) fn enters_array(&self, sets: &[u64], level: usize) -> bool {
         self.set_of(sets, level).iter().zip(&self.into_array).any(|(s, m)| s & m != 0)
     }
 

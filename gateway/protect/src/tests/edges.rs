@@ -142,11 +142,11 @@ fn a_value_of_which_nothing_is_left_is_no_tombstone() {
 
 #[test]
 fn keys_are_json_or_text() {
-    let tokenised = plan(
+    let tokenized = plan(
         Unlisted::Drop,
         [field("key:id", Transform::Keep), field("key:", Transform::Mask(stars()))],
     );
-    let program = compile(&tokenised);
+    let program = compile(&tokenized);
     let key = |key: &[u8]| {
         let mut out = Protected::default();
         let record = RecordRef { key: Some(key), headers: &[], value: b"" };

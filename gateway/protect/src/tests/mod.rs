@@ -3,7 +3,7 @@
 mod edges;
 mod names;
 mod property;
-mod randomise;
+mod randomize;
 mod scalars;
 mod tokens;
 
@@ -13,14 +13,12 @@ use sluicegate_policies::{
 };
 
 use super::*;
-use crate::keys::FileKeyring;
+use crate::keys::{Master, Masters};
 
 /// The bytes 0 to 31 and 32 to 63; the vectors use the same.
-const KEYRING: &str = "keys:\n  main: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n  \
-                       next: ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\n";
-
-fn keyring() -> FileKeyring {
-    FileKeyring::parse(KEYRING).unwrap()
+fn keyring() -> Masters {
+    let master = |first: u8| Master::new(&std::array::from_fn(|i| first + i as u8));
+    [("main".to_owned(), master(0)), ("next".to_owned(), master(32))].into_iter().collect()
 }
 
 /// `customer.email`, `items[].sku`, `key:id`, `header:x`, `name:a.*`, `**`.
