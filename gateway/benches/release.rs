@@ -27,7 +27,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
 use sluicegate_gateway::{
     release::{
-        PaneId,
         encode::{self, PaneHistory},
         noise::{NoiseError, OpenDp, Sampler},
         select, store,
@@ -36,7 +35,7 @@ use sluicegate_gateway::{
 };
 use sluicegate_policies::{
     BundleDigest,
-    release::{Dyadic, Keys, Noise, ReleasePlan},
+    release::{Dyadic, Keys, Noise, PaneId, ReleasePlan},
 };
 
 const PANE: PaneId = PaneId { start_ms: START_MS, end_ms: START_MS + 3_600_000, revision: 0 };

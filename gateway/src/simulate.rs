@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use sluicegate_policies::{
     Grant,
-    release::{Keys, ReleasePlan, Stretch, What, noise_sd},
+    release::{Keys, PaneId, ReleasePlan, Stretch, What, noise_sd},
 };
 
 pub use reasons::Reason;
@@ -28,9 +28,9 @@ use crate::{
     listen::body,
     record::{Record, RequestId, Uncounted},
     release::{
-        Noisy, PaneId,
+        Noisy,
         noise::{NoiseError, OpenDp},
-        runner, select,
+        select,
     },
     window::{self, Task, Totals},
 };
@@ -320,7 +320,7 @@ impl Reading<'_> {
         }
         let Some(mut due) = self.due.take() else { return Ok(()) };
         let newest = plan.schedule.pane.containing(self.now_ms);
-        let end = runner::fires_ms(plan, pane(newest, *runner::revisions(plan).end()));
+        let end = plan.fires_ms(PaneId::new(newest, plan.last_revision()));
         let line = usize::try_from(self.records).unwrap_or(usize::MAX);
         due.close(plan, &mut self.task, &mut self.closed, end, newest, line)
     }
@@ -402,15 +402,14 @@ impl Due {
             Ok(())
         };
         loop {
-            let id = pane(plan.schedule.pane.containing(self.next_ms), 0);
-            let is_due = runner::fires_ms(plan, id) <= now_ms && id.start_ms <= newest.start_ms;
+            let id = PaneId::new(plan.schedule.pane.containing(self.next_ms), 0);
+            let is_due = plan.fires_ms(id) <= now_ms && id.start_ms <= newest.start_ms;
             if !is_due || id.end_ms <= self.next_ms {
                 break;
             }
             take(id)?;
-            let revisions =
-                runner::revisions(plan).skip(1).map(|revision| PaneId { revision, ..id });
-            self.again.extend(revisions.map(|id| (runner::fires_ms(plan, id), id)));
+            let revisions = plan.revisions().skip(1).map(|revision| PaneId { revision, ..id });
+            self.again.extend(revisions.map(|id| (plan.fires_ms(id), id)));
             self.next_ms = id.end_ms;
         }
         while let Some((fires_ms, id)) = self.again.first().copied()
@@ -421,10 +420,6 @@ impl Due {
         }
         Ok(())
     }
-}
-
-fn pane(stretch: Stretch, revision: u32) -> PaneId {
-    PaneId { start_ms: stretch.start_ms, end_ms: stretch.end_ms, revision }
 }
 
 impl Truth {

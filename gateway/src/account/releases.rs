@@ -4,18 +4,15 @@ use sluicegate_audit as audit;
 use sluicegate_audit::{Entry, Position};
 use sluicegate_policies::{
     BundleDigest,
-    release::{Accounting, Calendar, Cost, Noise, ReleasePlan, Stretch, Unit},
+    release::{Accounting, Cost, Noise, PaneId, ReleasePlan},
 };
 
 use super::{Account, AccountError, entries::outcome};
 use crate::{
     deliver::Landing,
     record::Released,
-    release::{Message, PaneId, store},
+    release::{Message, store},
 };
-
-/// Event-level releases have no period of their own: a unit is one record, in one pane.
-const RECORD_PERIOD: Calendar = Calendar::Fixed { size_ms: 86_400_000, offset_ms: 0 };
 
 /// No period of a policy is longer.
 const PERIOD_LONGEST_MS: i64 = 3_700 * 86_400_000;
@@ -90,38 +87,17 @@ fn us(ms: i64) -> i64 {
     ms.saturating_mul(1_000)
 }
 
-/// What one release of one pane costs. A plan's cost is that of all revisions, each of which costs
-/// the same.
-pub fn release_cost(plan: &ReleasePlan) -> Cost {
-    let repeats = u64::from(store::releases_of_a_pane(plan)).max(1);
-    Cost { loss: plan.cost.loss.div_ceil(repeats), delta: plan.cost.delta.div_ceil(repeats) }
-}
-
-/// The budget's period that a pane belongs to, by the pane's start.
-pub fn period_of(plan: &ReleasePlan, pane_start_ms: i64) -> Stretch {
-    let period = match &plan.unit {
-        Unit::Subject(unit) => &unit.period,
-        Unit::Record => &RECORD_PERIOD,
-    };
-    period.containing(pane_start_ms)
-}
-
 fn charge(plan: &ReleasePlan, pane: PaneId) -> audit::Charge {
-    let repeats = store::releases_of_a_pane(plan);
-    let uses = match plan.unit {
-        Unit::Subject(_) => plan.bounds.windows_per_period,
-        Unit::Record => 1,
-    };
     audit::Charge {
         account: plan.dataset.to_string(),
-        period_us: us(period_of(plan, pane.start_ms).start_ms),
+        period_us: us(plan.period_of(pane.start_ms).start_ms),
         line: plan.digest,
         unit: match plan.accounting {
             Accounting::Pure => audit::LossUnit::NanoEpsilon,
             Accounting::Zcdp => audit::LossUnit::NanoRho,
         },
-        uses_max: uses.saturating_mul(repeats),
-        cost: ledger_cost(release_cost(plan)),
+        uses_max: plan.releases_of_a_period(),
+        cost: ledger_cost(plan.release_cost()),
         cap: ledger_cost(plan.cap),
         id: store::release_id(&plan.name, pane),
     }
@@ -299,7 +275,7 @@ impl Account {
     /// nothing is charged to it until the other is over.
     pub async fn period_fits(&self, plan: &ReleasePlan, at_ms: i64) -> Result<bool, AccountError> {
         let ledger = self.ledger()?;
-        let ours = period_of(plan, at_ms);
+        let ours = plan.period_of(at_ms);
         let (start_us, end_us) = (us(ours.start_ms), us(ours.end_ms));
         let name = format!("period:{}", plan.dataset);
         let from_us = start_us.saturating_sub(us(PERIOD_LONGEST_MS));
@@ -330,7 +306,7 @@ impl Account {
         fingerprint: i64,
     ) -> Result<bool, AccountError> {
         let ledger = self.ledger()?;
-        let period = period_of(plan, at_ms);
+        let period = plan.period_of(at_ms);
         let name = format!("{}:keys", agreed_name(plan));
         let agreed = ledger.cut(&name, us(period.start_ms), 0, 0, fingerprint).await?;
         let length = period.end_ms.saturating_sub(period.start_ms);
@@ -380,7 +356,7 @@ impl Account {
         at_ms: i64,
         why: &str,
     ) -> Result<(), AccountError> {
-        let period_us = us(period_of(plan, at_ms).start_ms);
+        let period_us = us(plan.period_of(at_ms).start_ms);
         let (account, why) = (plan.dataset.to_string(), why.to_owned());
         let ledger = self.ledger()?;
         if ledger.blocked(Some(&plan.dataset)).await?.iter().any(|(_, at)| *at == period_us) {
@@ -480,7 +456,7 @@ impl Account {
 
     /// What the current period has cost one unit of the dataset, in parts per million of its cap.
     pub async fn spent_ratio(&self, plan: &ReleasePlan, now_ms: i64) -> Result<f64, AccountError> {
-        let period_us = us(period_of(plan, now_ms).start_ms);
+        let period_us = us(plan.period_of(now_ms).start_ms);
         let lines = self.ledger()?.budget(Some(&plan.dataset)).await?;
         let lines = || lines.iter().filter(|line| line.period_us == period_us);
         let cap = audit::cap_of(lines()).map_or(plan.cap.loss, |cap| cap.loss.min(plan.cap.loss));

@@ -10,20 +10,15 @@ use std::{
 use serde::Serialize;
 use sluicegate_audit as audit;
 use sluicegate_policies::release::{
-    Accounting, ReleasePlan, Unit, conversion_delta_atto, rho_to_epsilon,
+    Accounting, ReleasePlan, conversion_delta_atto, rho_to_epsilon,
 };
 
 use super::{Exit, Output, complain, load_config, release::utc, runtime, say};
 use crate::{
-    account::{
-        Account,
-        releases::{period_of, release_cost},
-        store_url,
-    },
+    account::{Account, store_url},
     ambient::{Ambient, Clock, SystemClock},
     config::Config,
     decide::read_bundle,
-    release::store::releases_of_a_pane,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -235,7 +230,7 @@ fn begins_us(
         let names = names.into_iter().collect::<Vec<_>>().join("`, `");
         return Err(format!("no release of a dataset `{dataset}`\n  help: there are `{names}`"));
     }
-    let holding = |ms: i64| ours.iter().map(move |plan| period_of(plan, ms).start_ms * 1_000);
+    let holding = |ms: i64| ours.iter().map(move |plan| plan.period_of(ms).start_ms * 1_000);
     if period == "current" {
         let current: BTreeSet<i64> = holding(now_ms).collect();
         let none = "the dataset has no release in force, so no current period: name its begin";
@@ -380,25 +375,15 @@ impl Forecast {
         before: &SpentBefore,
         now_ms: i64,
     ) -> Self {
-        let repeats = releases_of_a_pane(plan);
-        let cost = release_cost(plan);
-        let (counts, period_ms, panes) = match &plan.unit {
-            Unit::Subject(unit) => (
-                plan.bounds.windows_per_period.saturating_mul(repeats),
-                unit.period.longest_ms(),
-                unit.period.longest_ms().div_euclid(plan.schedule.pane.longest_ms().max(1)),
-            ),
-            Unit::Record => {
-                (repeats, DAY_MS, DAY_MS.div_euclid(plan.schedule.pane.longest_ms().max(1)))
-            }
-        };
+        let period_ms = plan.period().longest_ms();
+        let panes = period_ms.div_euclid(plan.schedule.pane.longest_ms().max(1));
         let period_loss = period_loss_of(plan);
         let epsilon = |loss: u64| match plan.accounting {
             Accounting::Zcdp => nano(rho_to_epsilon(loss, conversion_delta_atto(plan))),
             Accounting::Pure => nano(loss),
         };
         let period_epsilon = epsilon(period_loss);
-        let begins_us = period_of(plan, now_ms).start_ms.saturating_mul(1_000);
+        let begins_us = plan.period_of(now_ms).start_ms.saturating_mul(1_000);
         let blocked = before.blocked.contains(&(plan.dataset.to_string(), begins_us));
         // Plans that are no longer in force have spent of the same budget.
         let retired = before.lines.iter().filter(|line| {
@@ -417,10 +402,11 @@ impl Forecast {
                 Accounting::Zcdp => "nano-rho",
                 Accounting::Pure => "nano-epsilon",
             },
-            period_begins: utc(period_of(plan, now_ms).start_ms),
-            windows_in_a_period: u64::try_from(panes).unwrap_or(0) * u64::from(repeats),
-            windows_that_count: counts,
-            window_loss: cost.loss,
+            period_begins: utc(plan.period_of(now_ms).start_ms),
+            windows_in_a_period: u64::try_from(panes).unwrap_or(0)
+                * u64::from(plan.releases_of_a_pane()),
+            windows_that_count: plan.releases_of_a_period(),
+            window_loss: plan.release_cost().loss,
             period_loss,
             cap_loss: plan.cap.loss,
             period_percent: percent(period_loss, plan.cap.loss),
@@ -457,11 +443,7 @@ impl Forecast {
 
 /// What all windows of a period can cost one person.
 fn period_loss_of(plan: &ReleasePlan) -> u64 {
-    let windows = match &plan.unit {
-        Unit::Subject(_) => plan.bounds.windows_per_period,
-        Unit::Record => 1,
-    };
-    plan.cost.loss.saturating_mul(u64::from(windows))
+    plan.cost.loss.saturating_mul(u64::from(plan.panes_charged()))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

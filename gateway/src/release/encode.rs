@@ -14,18 +14,16 @@ use serde_json::{Map, Value};
 use sluicegate_policies::{
     BundleDigest,
     release::{
-        Accounting, Calendar, Dyadic, Keys, Noise, Output, ReleasePlan, Unit, What, budget,
+        Accounting, Calendar, Dyadic, Keys, Noise, Output, PaneId, ReleasePlan, Unit, What, budget,
         rho_to_epsilon,
     },
 };
 use sluicegate_protect::json::write_string;
 
 use super::{
-    Message, Noisy, NoisyRow, PaneId,
+    Message, Noisy, NoisyRow,
     smooth::{PLACES, Smoothed},
-    store::releases_of_a_pane,
 };
-use crate::account::releases::release_cost;
 
 /// Domain separation of the ids, for ever.
 const ID_CONTEXT: &str = "sluicegate 2026 release pane id v1";
@@ -248,9 +246,9 @@ fn about(plan: &ReleasePlan, policy: BundleDigest) -> Vec<u8> {
     });
     json.text("},\"unit\":");
     json.string(&unit(&plan.unit));
-    let (spent, conversion) = (release_cost(plan), conversion_atto(plan));
+    let (spent, conversion) = (plan.release_cost(), conversion_atto(plan));
     // A release's part of it: smaller where epsilon follows from it, larger where it is told.
-    let releases = releases_of_a_period(plan);
+    let releases = u64::from(plan.releases_of_a_period().max(1));
     let (kind, loss, epsilon) = match plan.accounting {
         Accounting::Pure => ("pure", "nano_epsilon", spent.loss),
         Accounting::Zcdp => {
@@ -280,15 +278,6 @@ fn conversion_atto(plan: &ReleasePlan) -> u64 {
     let promise = plan.promise;
     budget(plan.accounting, promise.epsilon, promise.delta_atto, selects)
         .map_or(0, |budget| budget.conversion_delta_atto)
-}
-
-/// How many releases one unit and period may be in, revisions counted.
-fn releases_of_a_period(plan: &ReleasePlan) -> u64 {
-    let panes = match plan.unit {
-        Unit::Subject(_) => plan.bounds.windows_per_period.max(1),
-        Unit::Record => 1,
-    };
-    u64::from(panes) * u64::from(releases_of_a_pane(plan))
 }
 
 fn each(json: &mut Json, plan: &ReleasePlan, value: impl Fn(&mut Json, &Output)) {

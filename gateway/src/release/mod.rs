@@ -19,14 +19,6 @@ pub(crate) mod testing;
 
 use std::sync::Arc;
 
-/// A pane of a release: the unit of noise, cost and uniqueness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PaneId {
-    pub start_ms: i64,
-    pub end_ms: i64,
-    pub revision: u32,
-}
-
 /// The noisy rows of one pane, sorted by key (public keys: in the plan's order).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noisy {

@@ -16,7 +16,7 @@ use opendp::{
     metrics::{AbsoluteDistance, L1Distance, L01InfDistance, L2Distance},
 };
 use sluicegate_policies::release::{
-    Accounting, Dyadic, Keys, Late, Noise, Output, ReleasePlan, Sensitivity,
+    Accounting, Dyadic, Keys, Noise, Output, ReleasePlan, Sensitivity,
 };
 
 /// A sum of larger magnitude is not noised. opendp adds in exact arithmetic and then saturates,
@@ -96,10 +96,7 @@ impl OpenDp {
     pub fn for_plan(plan: &ReleasePlan) -> Result<Self, NoiseError> {
         let mut made = Self::default();
         // A cost in the plan is that of a pane with all of its revisions.
-        let releases = match plan.schedule.late {
-            Late::Revise { max, .. } => u64::from(max) + 1,
-            Late::Drop | Late::AssignToOpen => 1,
-        };
+        let releases = u64::from(plan.releases_of_a_pane());
         let (mut loss, mut delta) = (0_u64, 0_u64);
         for output in &plan.outputs {
             made.check(plan.accounting, output, output.cost.loss / releases)?;
@@ -301,7 +298,7 @@ fn check_threshold(
 mod tests {
     use super::*;
     use crate::release::testing::{self, dyadic};
-    use sluicegate_policies::release::What;
+    use sluicegate_policies::release::{Late, What};
 
     #[test]
     fn noise_is_centred_on_the_value() {

@@ -20,11 +20,11 @@ use std::{
 };
 
 use sluicegate_audit::Refusal;
-use sluicegate_policies::release::{Late, ReleasePlan, Unit};
+use sluicegate_policies::release::{PaneId, ReleasePlan};
 use tokio::sync::watch;
 
 use super::{
-    Message, PaneId,
+    Message,
     encode::{self, PaneHistory},
     noise::OpenDp,
     seal::Seal,
@@ -35,7 +35,7 @@ use super::{
 use crate::{
     account::{
         Account,
-        releases::{Covered, Drawn, Durable, ReleaseError, period_of},
+        releases::{Covered, Drawn, Durable, ReleaseError},
     },
     ambient::Clock,
     contribute::contributions_topic,
@@ -179,47 +179,10 @@ impl Runner {
         result
     }
 
-    /// When a revision of a pane fires.
-    fn fires_ms(&self, pane: PaneId) -> i64 {
-        fires_ms(&self.plan, pane)
-    }
-
     fn count(&self, outcome: &'static str) {
         let label = ReleaseOutcomeLabel { release: self.plan.name.to_string(), outcome };
         self.metrics.releases.get_or_create(&label).inc();
     }
-}
-
-/// When a revision of a pane fires: a constant of the plan.
-pub fn fires_ms(plan: &ReleasePlan, pane: PaneId) -> i64 {
-    let schedule = &plan.schedule;
-    let later = match schedule.late {
-        Late::Revise { after_ms, .. } => after_ms.saturating_mul(i64::from(pane.revision)),
-        Late::Drop | Late::AssignToOpen => 0,
-    };
-    pane.end_ms
-        .saturating_add(schedule.lateness_ms)
-        .saturating_add(schedule.slack_ms)
-        .saturating_add(later)
-}
-
-/// The revisions of a pane, the first of them 0.
-pub fn revisions(plan: &ReleasePlan) -> std::ops::RangeInclusive<u32> {
-    match plan.schedule.late {
-        Late::Revise { max, .. } => 0..=max,
-        Late::Drop | Late::AssignToOpen => 0..=0,
-    }
-}
-
-/// How long contributions must be kept so that every open pane can be replayed.
-pub fn keep_ms(plan: &ReleasePlan) -> i64 {
-    let period_ms = match &plan.unit {
-        Unit::Subject(unit) => unit.period.longest_ms(),
-        Unit::Record => 0,
-    };
-    let last = revisions(plan).max().unwrap_or(0);
-    let pane = PaneId { start_ms: 0, end_ms: plan.schedule.pane.longest_ms(), revision: last };
-    period_ms.saturating_mul(2).saturating_add(fires_ms(plan, pane)).saturating_add(86_400_000)
 }
 
 impl<'r> Run<'r> {
@@ -228,7 +191,7 @@ impl<'r> Run<'r> {
         let topic = contributions_topic(&plan.name);
         let pipeline = of.regions.get(&plan.region).cloned();
         let pipeline = pipeline.ok_or(DeliverError::UnknownTopic)?;
-        let partitions = pipeline.ensure(&topic, Some(keep_ms(plan))).await?;
+        let partitions = pipeline.ensure(&topic, Some(plan.keep_ms())).await?;
         pipeline.ensure(&plan.topic, None).await?;
         let then = of.account.agree(plan, "partitions", i64::from(partitions)).await?;
         if then != i64::from(partitions) {
@@ -261,11 +224,8 @@ impl<'r> Run<'r> {
         let agreed = self.of.account.agree(plan, "first pane", first).await?;
         let latest = self.of.account.latest_release(plan).await?;
         // A pane may wait for its revisions while younger ones are out.
-        let revising = match plan.schedule.late {
-            Late::Revise { max, after_ms } => after_ms.saturating_mul(i64::from(max)),
-            Late::Drop | Late::AssignToOpen => 0,
-        };
-        let resumed = latest.map_or(i64::MIN, |pane| pane.end_ms.saturating_sub(revising));
+        let resumed =
+            latest.map_or(i64::MIN, |pane| pane.end_ms.saturating_sub(plan.revising_ms()));
         self.from_ms = plan.schedule.pane.containing(agreed.max(resumed)).start_ms;
         let released = self.of.account.released(plan, self.from_ms, i64::MAX / 1_000).await?;
         self.done = released.into_iter().collect();
@@ -407,19 +367,19 @@ impl<'r> Run<'r> {
         let mut at = self.from_ms;
         loop {
             let pane = plan.schedule.pane.containing(at);
-            let of = |revision| PaneId { start_ms: pane.start_ms, end_ms: pane.end_ms, revision };
-            if fires_ms(plan, of(0)) > now_ms || pane.end_ms <= at {
+            let of = |revision| PaneId::new(pane, revision);
+            if plan.fires_ms(of(0)) > now_ms || pane.end_ms <= at {
                 break;
             }
-            for revision in revisions(plan) {
+            for revision in plan.revisions() {
                 let pane = of(revision);
-                if fires_ms(plan, pane) <= now_ms && !self.done.contains(&pane) {
+                if plan.fires_ms(pane) <= now_ms && !self.done.contains(&pane) {
                     due.push(pane);
                 }
             }
             at = pane.end_ms;
         }
-        due.sort_unstable_by_key(|pane| (fires_ms(plan, *pane), *pane));
+        due.sort_unstable_by_key(|pane| (plan.fires_ms(*pane), *pane));
         due
     }
 
@@ -565,8 +525,8 @@ impl<'r> Run<'r> {
         for _ in 0..store::history_needed(plan) {
             at = plan.schedule.pane.previous(&at);
             let mut newest = None;
-            for revision in revisions(plan) {
-                let earlier = PaneId { start_ms: at.start_ms, end_ms: at.end_ms, revision };
+            for revision in plan.revisions() {
+                let earlier = PaneId::new(at, revision);
                 let found = self.of.account.released_messages(plan, earlier).await?;
                 newest = found.or(newest);
             }
@@ -585,13 +545,13 @@ impl<'r> Run<'r> {
     ) -> Result<Vec<Covered>, RunError> {
         let plan = &self.of.plan;
         let begins = pane.start_ms.saturating_sub(plan.schedule.max_skew_ms);
-        let looked = begins.saturating_sub(keep_ms(plan));
+        let looked = begins.saturating_sub(plan.keep_ms());
         let mut from: BTreeMap<u32, i64> = BTreeMap::new();
         for cut in self.of.account.cuts(plan, looked).await? {
             let start_ms = cut.window_start_us.div_euclid(1_000);
             let end_ms = plan.schedule.pane.containing(start_ms).end_ms;
             let earlier = PaneId { start_ms, end_ms, revision: cut.revision };
-            if self.of.fires_ms(earlier) <= begins {
+            if self.of.plan.fires_ms(earlier) <= begins {
                 let at = from.entry(cut.partition).or_insert(0);
                 *at = (*at).max(cut.cut);
             }
@@ -639,11 +599,11 @@ impl<'r> Run<'r> {
         let plan = &self.of.plan;
         loop {
             let pane = plan.schedule.pane.containing(self.from_ms);
-            let of = |revision| PaneId { start_ms: pane.start_ms, end_ms: pane.end_ms, revision };
-            if !revisions(plan).all(|revision| self.done.contains(&of(revision))) {
+            let of = |revision| PaneId::new(pane, revision);
+            if !plan.revisions().all(|revision| self.done.contains(&of(revision))) {
                 break;
             }
-            for revision in revisions(plan) {
+            for revision in plan.revisions() {
                 self.done.remove(&of(revision));
                 let before = self.needed_ms();
                 self.of.account.forget_partials(plan, of(revision), before).await?;
@@ -673,7 +633,7 @@ impl<'r> Run<'r> {
     }
 
     fn report_lag(&self, now_ms: i64, oldest: Option<&PaneId>) {
-        let waited = oldest.map_or(0, |pane| now_ms.saturating_sub(self.of.fires_ms(*pane)));
+        let waited = oldest.map_or(0, |pane| now_ms.saturating_sub(self.of.plan.fires_ms(*pane)));
         let label = ReleaseLabel { release: self.of.plan.name.to_string() };
         self.of.metrics.release_lag.get_or_create(&label).set(waited.div_euclid(1_000));
     }

@@ -3,10 +3,10 @@
 //! A blob is messages one after the other: length of the key (u32 BE), key, length of the value
 //! (u32 BE), value. A message is never split between two blobs.
 
-use sluicegate_policies::release::{Late, ReleasePlan};
+use sluicegate_policies::release::{PaneId, ReleasePlan};
 
 use super::{
-    Message, PaneId,
+    Message,
     encode::{self, PaneHistory, ReleaseId},
     smooth::Smoothed,
 };
@@ -18,14 +18,6 @@ const BLOB_BYTES: usize = 256 << 10;
 pub fn release_id(release: &str, pane: PaneId) -> [u8; 16] {
     // INVARIANT: it is 32 hex digits.
     u128::from_str_radix(ReleaseId::new(release, pane).as_str(), 16).unwrap_or(0).to_be_bytes()
-}
-
-/// How often each pane is released: once, and once for each revision.
-pub fn releases_of_a_pane(plan: &ReleasePlan) -> u32 {
-    match plan.schedule.late {
-        Late::Revise { max, .. } => max.saturating_add(1),
-        Late::Drop | Late::AssignToOpen => 1,
-    }
 }
 
 pub fn blobs(messages: &[Message]) -> Vec<Vec<u8>> {

@@ -6,13 +6,13 @@ use sluicegate_policies::{
     Decimal, FieldPath, Normaliser, Part, Step,
     release::{
         Accounting, Bounds, Calendar, Choose, ChooseWindows, Cost, Dyadic, Keys, Late,
-        MissingSubject, Noise, Output, Promise, ReleasePlan, Schedule, Sensitivity, SubjectUnit,
-        Unit, What,
+        MissingSubject, Noise, Output, PaneId, Promise, ReleasePlan, Schedule, Sensitivity,
+        SubjectUnit, Unit, What,
     },
 };
 
 use super::{
-    Noisy, NoisyRow, PaneId,
+    Noisy, NoisyRow,
     noise::{NoiseError, Sampler},
 };
 use crate::window::Totals;

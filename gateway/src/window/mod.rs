@@ -20,7 +20,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use contribution::NotAContribution;
-use sluicegate_policies::release::{Late, ReleasePlan, Stretch, Unit};
+use sluicegate_policies::release::{Late, ReleasePlan, Stretch};
 pub use task::Task;
 
 /// A subject, as the keyed digest of its normalised identifier. No `Debug`: it names a person.
@@ -103,20 +103,12 @@ pub fn pane_of(plan: &ReleasePlan, contribution: &Contribution) -> Placement {
 
 /// From this arrival on, records are late for a pane.
 fn closes_ms(plan: &ReleasePlan, pane: &Stretch) -> i64 {
-    let revising = match plan.schedule.late {
-        Late::Revise { max, after_ms } => after_ms.saturating_mul(i64::from(max)),
-        Late::Drop | Late::AssignToOpen => 0,
-    };
-    pane.end_ms.saturating_add(plan.schedule.lateness_ms).saturating_add(revising)
+    pane.end_ms.saturating_add(plan.schedule.lateness_ms).saturating_add(plan.revising_ms())
 }
 
 /// From which arrival on contributions decide over panes that are not older than `open_ms`: from
 /// the beginning of that pane's period.
 pub fn earliest_needed_ms(plan: &ReleasePlan, open_ms: i64) -> i64 {
     let pane = plan.schedule.pane.containing(open_ms);
-    let from = match &plan.unit {
-        Unit::Subject(unit) => unit.period.containing(pane.start_ms).start_ms,
-        Unit::Record => pane.start_ms,
-    };
-    from.saturating_sub(plan.schedule.max_skew_ms)
+    bucket::period_ms(plan, pane.start_ms).saturating_sub(plan.schedule.max_skew_ms)
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use sluicegate_policies::release::{Calendar, Keys, Late, ReleasePlan, Unit};
+use sluicegate_policies::release::{Calendar, Keys, ReleasePlan, Unit};
 
 use super::{
     Aborted, Contribution, Limits, Placement, Subject, Totals,
@@ -135,10 +135,7 @@ impl Task {
     /// pane is over.
     pub fn close(&mut self, start_ms: i64, revision: u32) -> Result<Totals, Aborted> {
         self.alive()?;
-        let over = match self.rules.plan.schedule.late {
-            Late::Revise { max, .. } => revision >= max,
-            Late::Drop | Late::AssignToOpen => true,
-        };
+        let over = revision >= self.rules.plan.last_revision();
         let closed = self.totals(start_ms, over);
         if over {
             self.closed.insert(start_ms);

@@ -17,9 +17,7 @@ pub use together::Together;
 
 use super::{
     calendar::Calendar,
-    plan::{
-        Accounting, ChooseWindows, Keys, Late, Noise, Output, ReleasePlan, SubjectUnit, Unit, What,
-    },
+    plan::{Accounting, ChooseWindows, Keys, Noise, Output, ReleasePlan, SubjectUnit, Unit, What},
     privacy::{noise_quantile_95, noise_sd, rho_to_epsilon},
 };
 
@@ -215,24 +213,13 @@ fn times(plan: &ReleasePlan) -> Times {
         pane: text::calendar(&schedule.pane),
         panes_per_window: schedule.panes_per_window,
         published_after_ms: schedule.lateness_ms.saturating_add(schedule.slack_ms),
-        times: match schedule.late {
-            Late::Drop | Late::AssignToOpen => 1,
-            Late::Revise { max, .. } => max.saturating_add(1),
-        },
+        times: plan.releases_of_a_pane(),
         smoothed: plan.smoothing.is_some(),
     }
 }
 
-/// K for subjects; a record is in one pane.
-fn panes_charged(plan: &ReleasePlan) -> u32 {
-    match plan.unit {
-        Unit::Subject(_) => plan.bounds.windows_per_period,
-        Unit::Record => 1,
-    }
-}
-
 fn costs(plan: &ReleasePlan, others: &[&ReleasePlan]) -> Costs {
-    let panes = u64::from(panes_charged(plan));
+    let panes = u64::from(plan.panes_charged());
     let spent = plan.cost.loss.saturating_mul(panes);
     let period_nano = match plan.accounting {
         Accounting::Pure => spent,
@@ -250,7 +237,7 @@ fn costs(plan: &ReleasePlan, others: &[&ReleasePlan]) -> Costs {
             Accounting::Pure => "pure",
             Accounting::Zcdp => "zcdp",
         },
-        panes_charged: panes_charged(plan),
+        panes_charged: plan.panes_charged(),
         pane_epsilon: nano(plan.promise.pane_epsilon_nano),
         period_epsilon: nano(period_nano),
         period_delta: atto(delta_atto),
@@ -393,7 +380,7 @@ fn bias(plan: &ReleasePlan, expected: Option<&Expected>) -> Bias {
     Bias {
         keys_per_window,
         records_per_key: bounds.records_per_key,
-        windows_per_period: panes_charged(plan),
+        windows_per_period: plan.panes_charged(),
         panes_per_period,
         choose_windows: match bounds.choose_windows {
             ChooseWindows::First => "first",

@@ -6,6 +6,7 @@ mod canonical;
 mod explain;
 mod plan;
 mod privacy;
+mod schedule;
 
 pub use calendar::{Calendar, Stretch, Zone};
 pub use explain::{
@@ -15,3 +16,4 @@ pub use explain::{
 };
 pub use plan::*;
 pub use privacy::*;
+pub use schedule::PaneId;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use sluicegate_policies::{
     Bundle, BundleDigest, Source, UnixMillis,
-    release::{Noise, ReleasePlan, What},
+    release::{Noise, PaneId, ReleasePlan, What},
 };
 
 use crate::{
     release::{
-        Message, Noisy, NoisyRow, PaneId,
+        Message, Noisy, NoisyRow,
         encode::{self, PaneHistory},
         noise::{OpenDp, Sampler},
         select,

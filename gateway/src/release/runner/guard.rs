@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{PaneId, REPLAY_RECORDS, Run, RunError, period_of, store};
+use super::{PaneId, REPLAY_RECORDS, Run, RunError, store};
 
 /// The newest messages of each partition of a release topic, in which releases that the ledger
 /// does not know would be found.
@@ -44,9 +44,9 @@ impl Run<'_> {
         let mut at = latest.map_or(oldest.start_ms, |latest| latest.start_ms);
         while at <= newest.start_ms {
             tracing::error!(event = "release-unknown-to-ledger", release = %plan.name,
-                period_ms = period_of(plan, at).start_ms);
+                period_ms = plan.period_of(at).start_ms);
             self.of.account.block_period(plan, at, "release-unknown-to-ledger").await?;
-            at = period_of(plan, at).end_ms;
+            at = plan.period_of(at).end_ms;
         }
         Ok(())
     }
@@ -64,7 +64,7 @@ impl Run<'_> {
             };
             ends.insert(cut.partition, end);
             if cut.cut > end {
-                lost.insert(period_of(plan, cut.window_start_us.div_euclid(1_000)).start_ms);
+                lost.insert(plan.period_of(cut.window_start_us.div_euclid(1_000)).start_ms);
             }
         }
         for period_ms in lost {
@@ -77,7 +77,7 @@ impl Run<'_> {
     /// Why a pane's period cannot be charged whatever is left of its budget.
     pub(super) async fn misfit(&mut self, pane: PaneId) -> Result<Option<&'static str>, RunError> {
         let (plan, account) = (&self.of.plan, &self.of.account);
-        let period_ms = period_of(plan, pane.start_ms).start_ms;
+        let period_ms = plan.period_of(pane.start_ms).start_ms;
         if self.fitting.contains(&period_ms) {
             return Ok(None);
         }
@@ -110,7 +110,7 @@ impl Run<'_> {
             if pane.start_ms < until {
                 break;
             }
-            gap.push(PaneId { start_ms: pane.start_ms, end_ms: pane.end_ms, revision: 0 });
+            gap.push(PaneId::new(pane, 0));
         }
         for pane in gap.into_iter().rev() {
             self.of.count("plan-changed");

@@ -246,7 +246,7 @@ fn plan(
         epsilon: budget.epsilon,
         delta_atto: budget.delta_atto,
         panes_charged: bounds.windows_per_period,
-        repeats: time::repeats(times.schedule.late),
+        repeats: times.schedule.late.releases(),
         bounds,
         keys: key_kind(&rows),
         outputs: &declared,

@@ -39,14 +39,6 @@ pub(super) struct Times {
     pane_words: String,
 }
 
-/// How often one pane is published.
-pub(super) fn repeats(late: Late) -> u32 {
-    match late {
-        Late::Revise { max, .. } => 1 + max,
-        Late::Drop | Late::AssignToOpen => 1,
-    }
-}
-
 /// `factor` makes panes and windows so many times as long.
 pub(super) fn times(spec: &ReleaseSpec, factor: u32, findings: &mut Findings<'_>) -> Option<Times> {
     let before = findings.errors();

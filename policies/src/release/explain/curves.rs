@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     plan::Decimal,
     release::{
-        plan::{Keys, Late, ReleasePlan, What},
+        plan::{Keys, ReleasePlan, What},
         privacy::{Declared, KeyKind, Share, budget, derive, noise_quantile_95},
     },
 };
@@ -15,11 +15,8 @@ use crate::{
 #[must_use]
 pub fn declared_by<'s>(plan: &ReleasePlan, outputs: &'s mut Vec<(What, Share)>) -> Declared<'s> {
     let selects = matches!(plan.keys, Keys::Unknown { .. });
-    let panes_charged = super::panes_charged(plan);
-    let repeats = match plan.schedule.late {
-        Late::Drop | Late::AssignToOpen => 1,
-        Late::Revise { max, .. } => max.saturating_add(1),
-    };
+    let panes_charged = plan.panes_charged();
+    let repeats = plan.releases_of_a_pane();
     let of = budget(plan.accounting, plan.promise.epsilon, plan.promise.delta_atto, selects);
     let per_pane = of.map_or(0, |b| b.cost.loss) / u64::from(panes_charged.max(1));
     let millionths = |cost: u64| {

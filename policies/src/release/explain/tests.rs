@@ -7,7 +7,7 @@ use crate::{
     plan::{Decimal, FieldPath, Normaliser, Part, RuleName},
     release::{
         calendar::Zone,
-        plan::{Bounds, Choose, Cost, MissingSubject, Promise, Schedule, Smoothing},
+        plan::{Bounds, Choose, Cost, Late, MissingSubject, Promise, Schedule, Smoothing},
         privacy::{Declared, KeyKind, Share, derive},
     },
 };

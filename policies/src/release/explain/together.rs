@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{atto, conversion_delta_atto, nano, panes_charged};
+use super::{atto, conversion_delta_atto, nano};
 use crate::release::{
     plan::{Accounting, Cost, ReleasePlan},
     privacy::rho_to_epsilon,
@@ -45,7 +45,7 @@ pub(super) fn together(plan: &ReleasePlan, others: &[&ReleasePlan]) -> Option<To
 
 /// Revisions are in the cost of a pane.
 fn period_cost(plan: &ReleasePlan) -> Cost {
-    let panes = u64::from(panes_charged(plan));
+    let panes = u64::from(plan.panes_charged());
     Cost {
         loss: plan.cost.loss.saturating_mul(panes),
         delta: plan.cost.delta.saturating_mul(panes),
