@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sluicegate_gateway::window::Contribution;
+use sluicegate_releases::window::Contribution;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(contribution) = Contribution::decode(bytes) {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sluicegate_gateway::window::Totals;
+use sluicegate_releases::window::Totals;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some(totals) = Totals::decode(bytes) else { return };

@@ -11,6 +11,7 @@
     reason = "a benchmark may stop, and speaks to a person"
 )]
 
+#[path = "../releases/benches/plans/mod.rs"]
 mod plans;
 
 use std::{
@@ -24,12 +25,13 @@ use std::{
 
 use plans::{START_MS, hourly, nanoseconds, plan, public};
 use ring::rand::SystemRandom;
-use sluicegate_gateway::{
-    release::seal::Seal,
-    window::{Contribution, Limits, Subject, Task, Totals},
-};
+use sluicegate_gateway::release::spill::SpillFolder;
 use sluicegate_policies::release::{Calendar, ReleasePlan, Zone};
 use sluicegate_protect::keys::{Master, Masters};
+use sluicegate_releases::{
+    seal::Seal,
+    window::{Contribution, Limits, Subject, Task, Totals},
+};
 
 const ROUNDS: usize = 5;
 const SUBJECTS: u64 = 100_000;
@@ -93,8 +95,12 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+fn spill(folder: &Path) -> Box<SpillFolder> {
+    Box::new(SpillFolder::new(folder.to_owned()))
+}
+
 fn fill(plan: &Arc<ReleasePlan>, limits: Limits, dir: &Path, all: Vec<Contribution>) -> Task {
-    let mut task = Task::new(plan.clone(), &SECRET, limits, dir.join("spill"));
+    let mut task = Task::new(plan.clone(), &SECRET, limits, spill(&dir.join("spill")));
     for (offset, one) in all.into_iter().enumerate() {
         task.accept(i64::try_from(offset).unwrap(), one).unwrap();
     }
@@ -305,7 +311,8 @@ fn fill_memory(which: &str) {
     const MILLION: u64 = 1_000_000;
     let plan = Arc::new(hourly("hash", "first", "zcdp"));
     let mut counts: HashMap<Subject, u64> = HashMap::new();
-    let mut task = Task::new(plan, &SECRET, ALL, std::env::temp_dir().join("never-spilled"));
+    let mut task =
+        Task::new(plan, &SECRET, ALL, spill(&std::env::temp_dir().join("never-spilled")));
     let before = resident_bytes();
     match which.parse::<u64>() {
         Err(_) => {

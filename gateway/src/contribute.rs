@@ -20,12 +20,14 @@ use sluicegate_protect::{
     json::Malformed,
     keys::{KeyError, Keyring, Secret, info},
 };
+use sluicegate_releases::{
+    seal::{Seal, SealError},
+    window::{self, Contribution, Placement, Subject},
+};
 
 use crate::{
     account::SEARCH_KEY,
     record::{Record, RequestId, Uncounted},
-    release::seal::{Seal, SealError},
-    window::{self, Contribution, Placement, Subject},
 };
 
 pub(crate) use amount::amount;

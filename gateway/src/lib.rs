@@ -21,4 +21,3 @@ pub mod service;
 pub mod simulate;
 pub mod telemetry;
 pub mod watch;
-pub mod window;

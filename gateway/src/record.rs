@@ -14,11 +14,9 @@ use bytes::Bytes;
 use sluicegate_audit::{Appended, Position, message_leaf};
 use sluicegate_policies::{JurisdictionId, RefusalCode, RuleName};
 use sluicegate_protect::Token;
+use sluicegate_releases::Message;
 
-use crate::{
-    deliver::{Landing, Outbound, Placed},
-    release::Message,
-};
+use crate::deliver::{Landing, Outbound, Placed};
 
 /// A request's id; with a record's number in it, it is the decision id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

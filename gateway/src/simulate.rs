@@ -17,6 +17,12 @@ use sluicegate_policies::{
     Grant,
     release::{Keys, PaneId, ReleasePlan, Stretch, What, noise_sd},
 };
+use sluicegate_releases::{
+    Noisy,
+    noise::{NoiseError, OpenDp},
+    select,
+    window::{self, Task, Totals},
+};
 
 pub use reasons::Reason;
 
@@ -27,12 +33,7 @@ use crate::{
     flow::{Judge, NotAccepted},
     listen::body,
     record::{Record, RequestId, Uncounted},
-    release::{
-        Noisy,
-        noise::{NoiseError, OpenDp},
-        select,
-    },
-    window::{self, Task, Totals},
+    release::spill::SpillFolder,
 };
 
 /// Why a simulation ended early.
@@ -365,7 +366,8 @@ fn nothing_published(plan: &ReleasePlan, out: &Simulation) -> Option<String> {
 
 fn new_task(contributor: &Contributor, spill: &Path) -> Task {
     let limits = window::Limits { resident_subjects: 1_000_000, spill_bytes: 8 << 30 };
-    Task::new(contributor.plan.clone(), &contributor.choice, limits, spill.to_owned())
+    let spill = SpillFolder::new(spill.to_owned());
+    Task::new(contributor.plan.clone(), &contributor.choice, limits, Box::new(spill))
 }
 
 /// What is still to be published, by the stream's clock.

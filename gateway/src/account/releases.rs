@@ -6,13 +6,10 @@ use sluicegate_policies::{
     BundleDigest,
     release::{Accounting, Cost, Noise, PaneId, ReleasePlan},
 };
+use sluicegate_releases::{Message, store};
 
 use super::{Account, AccountError, entries::outcome};
-use crate::{
-    deliver::Landing,
-    record::Released,
-    release::{Message, store},
-};
+use crate::{deliver::Landing, record::Released};
 
 /// No period of a policy is longer.
 const PERIOD_LONGEST_MS: i64 = 3_700 * 86_400_000;

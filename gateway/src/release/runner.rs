@@ -21,17 +21,19 @@ use std::{
 
 use sluicegate_audit::Refusal;
 use sluicegate_policies::release::{PaneId, ReleasePlan};
-use tokio::sync::watch;
-
-use super::{
+use sluicegate_releases::{
     Message,
     encode::{self, PaneHistory},
-    noise::OpenDp,
-    seal::Seal,
+    noise::{NoiseError, OpenDp},
+    seal::{Seal, SealError},
     select,
     smooth::{Smoothed, smooth},
     store,
+    window::{self, Contribution, Task, Totals},
 };
+use tokio::sync::watch;
+
+use super::spill::SpillFolder;
 use crate::{
     account::{
         Account,
@@ -42,7 +44,6 @@ use crate::{
     decide::Policy,
     deliver::{self, DeliverError, Pipeline, Regions, Tail},
     telemetry::{Metrics, ReleaseLabel, ReleaseOutcomeLabel},
-    window::{self, Contribution, Task, Totals},
 };
 
 /// Records are waited for this long, so that a pane fires at most this late.
@@ -66,7 +67,7 @@ pub enum RunError {
     #[error("{}", .0.cause())]
     Deliver(#[from] DeliverError),
     #[error("the totals of a pane could not be read: {0}")]
-    Seal(#[from] super::seal::SealError),
+    Seal(#[from] SealError),
     #[error("{0}")]
     Noise(String),
     #[error("no policy is in force")]
@@ -266,8 +267,8 @@ impl<'r> Run<'r> {
     async fn replay(&mut self, partition: u32) -> Result<Part, RunError> {
         let of = self.of;
         let limits = window::Limits { ..of.limits };
-        let dir = of.spill.join(format!("{}-{partition}", of.plan.name));
-        let task = Task::new(of.plan.clone(), &of.choice, limits, dir);
+        let spill = SpillFolder::new(of.spill.join(format!("{}-{partition}", of.plan.name)));
+        let task = Task::new(of.plan.clone(), &of.choice, limits, Box::new(spill));
         let from_ms = task.earliest_needed_ms(self.from_ms);
         let since = from_ms.saturating_sub(CLOCK_SLACK_MS);
         let next = self.pipeline.offset_at(&self.topic, partition, since).await?;
@@ -491,7 +492,7 @@ impl<'r> Run<'r> {
         let policy = snapshot.table.digest();
         crash_point("before-sample");
         let drawn = move || -> Result<Vec<Message>, RunError> {
-            let failed = |e: super::noise::NoiseError| RunError::Noise(e.to_string());
+            let failed = |e: NoiseError| RunError::Noise(e.to_string());
             let mut sampler = OpenDp::for_plan(&plan).map_err(failed)?;
             let noisy = select::noise(&plan, &totals, &mut sampler).map_err(failed)?;
             let (panes, before) = &history;

@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use sluicegate_releases::window;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::runner::{Begun, Runner};
 use crate::{
     account::Account, ambient::Ambient, config, contribute::Contributor, decide::Policy,
-    deliver::Regions, telemetry::Metrics, window,
+    deliver::Regions, telemetry::Metrics,
 };
 
 /// The policy is looked at this often.

@@ -13,7 +13,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("utoipa", &["gateway/src/listen/", "gateway/src/admin.rs"]),
     ("krafka", &["gateway/src/deliver/kafka.rs", "gateway/src/deliver/kafka/"]),
     ("sqlx", &["audit/src/store/", "gateway/src/deliver/embedded.rs"]),
-    ("opendp", &["gateway/src/release/noise.rs", "gateway/src/release/audit/"]),
+    ("opendp", &["gateway/releases/src/noise.rs", "gateway/releases/src/audit/"]),
     ("reqwest", &["gateway/src/identify/jwks.rs", "gateway/src/cli/demo/"]),
     ("jsonwebtoken", &["gateway/src/identify/"]),
     ("flate2", &["gateway/src/listen/http/encoding.rs"]),
@@ -25,8 +25,16 @@ const ROOMS: [(&str, &[&str]); 13] = [
 ];
 
 /// Folders in which a document's path may begin.
-const BASES: [&str; 7] =
-    ["", "gateway/src", "gateway/protect/src", "policies/src", "audit/src", "docs", "docs/adr"];
+const BASES: [&str; 8] = [
+    "",
+    "gateway/src",
+    "gateway/protect/src",
+    "gateway/releases/src",
+    "policies/src",
+    "audit/src",
+    "docs",
+    "docs/adr",
+];
 
 fn files(below: &str, extension: &str) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(below)]);
@@ -44,7 +52,8 @@ fn files(below: &str, extension: &str) -> Vec<PathBuf> {
 }
 
 fn sources() -> impl Iterator<Item = (String, String)> {
-    let crates = ["gateway/src", "gateway/protect/src", "policies/src", "audit/src"];
+    let crates =
+        ["gateway/src", "gateway/protect/src", "gateway/releases/src", "policies/src", "audit/src"];
     crates.into_iter().flat_map(|below| files(below, "rs")).map(|path| {
         let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
         (name, fs::read_to_string(path).unwrap())

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{PaneId, REPLAY_RECORDS, Run, RunError, store};
+use sluicegate_policies::release::PaneId;
+use sluicegate_releases::store;
+
+use super::{REPLAY_RECORDS, Run, RunError};
 
 /// The newest messages of each partition of a release topic, in which releases that the ledger
 /// does not know would be found.

@@ -6,7 +6,7 @@
 //!
 //! INVARIANT: a sum goes in as an integer and comes out as an integer. Floating point appears
 //! where a scale is handed to opendp (dyadic, so exact) and where opendp's map is compared, and
-//! nowhere else under `release/`; a test looks.
+//! nowhere else in the crate; a test looks.
 
 use opendp::{
     core::Measurement,
@@ -297,7 +297,7 @@ fn check_threshold(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::testing::{self, dyadic};
+    use crate::testing::{self, dyadic};
     use sluicegate_policies::release::{Late, What};
 
     #[test]

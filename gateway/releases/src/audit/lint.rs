@@ -29,7 +29,7 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         match () {
-            () if path.is_dir() && name != "audit" => sources(&path, found),
+            () if path.is_dir() && name != "audit" && name != "tests" => sources(&path, found),
             () if name.ends_with(".rs") && name != "tests.rs" && name != "testing.rs" => {
                 found.push((name, fs::read_to_string(&path).unwrap()));
             }
@@ -56,10 +56,10 @@ fn check(files: &[(String, String)]) -> (Vec<String>, usize) {
 #[test]
 fn no_floating_point_between_totals_and_bytes() {
     let mut files = Vec::new();
-    sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/release")), &mut files);
+    sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut files);
     assert!(files.len() >= 5, "the sources are where they were");
     let (found, allowed) = check(&files);
-    assert!(found.is_empty(), "floating point under release/:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "floating point in the crate:\n{}", found.join("\n"));
     assert_eq!(allowed, ALLOWED, "the allowed lines are counted; this number only goes down");
 }
 

@@ -48,7 +48,7 @@ fn step(smoothing: Smoothing, old: i128, released: i128) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::testing::noisy;
+    use crate::testing::noisy;
 
     const QUARTER: Smoothing = Smoothing { numerator: 1, denominator: 4 };
 

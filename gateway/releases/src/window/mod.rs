@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 pub use contribution::NotAContribution;
 use sluicegate_policies::release::{Late, ReleasePlan, Stretch};
+pub use spill::{Spill, SpillFile};
 pub use task::Task;
 
 /// A subject, as the keyed digest of its normalised identifier. No `Debug`: it names a person.
@@ -70,6 +71,13 @@ pub enum Aborted {
     Io(String),
     #[error("a total leaves 64 bits")]
     Overflow,
+}
+
+impl Aborted {
+    #[must_use]
+    pub fn damaged() -> Self {
+        Self::Io("a spilled file is damaged".to_owned())
+    }
 }
 
 /// Where a contribution belongs.

@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZoneDatabase};
 use sluicegate_policies::release::{Choose, ChooseWindows, Keys, Late, ReleasePlan, Unit, What};
 
 use super::{
-    Closed, ROOMY, Rows, SECRET, nowhere,
+    Closed, Nowhere, ROOMY, Rows, SECRET,
     scene::{Entry, Step},
     task,
 };
@@ -224,7 +224,7 @@ pub(super) fn panel(plan: &ReleasePlan, panes: &Walk, subjects: u8) -> BTreeSet<
     (plan.keys, plan.schedule.late) = (Keys::Whole, Late::Drop);
     for (start_ms, _) in panes.stretches() {
         for subject in 0..subjects {
-            let mut lonely = task(&plan, ROOMY, &nowhere());
+            let mut lonely = task(&plan, ROOMY, Nowhere);
             let entry = Entry { subject, key: String::new(), ..Entry::at(start_ms, start_ms) };
             lonely.accept(0, entry.contribution()).unwrap();
             if !lonely.close(start_ms, 0).unwrap().by_key.is_empty() {

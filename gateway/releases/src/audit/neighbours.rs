@@ -9,7 +9,7 @@ use super::{
     statistics::{Exact, at_least, at_most, epsilon_at_least},
     verdict,
 };
-use crate::release::{
+use crate::{
     Message,
     encode::ReleaseId,
     noise::{NoiseError, OpenDp},

@@ -10,11 +10,7 @@ mod scene;
 mod state;
 mod time;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use sluicegate_policies::release::ReleasePlan;
 
@@ -35,13 +31,44 @@ fn rows(totals: &Totals) -> Rows {
     totals.by_key.iter().map(|(key, row)| (key.to_string(), row.clone())).collect()
 }
 
-fn task(plan: &ReleasePlan, limits: Limits, dir: &Path) -> Task {
-    Task::new(Arc::new(plan.clone()), &SECRET, limits, dir.to_owned())
+fn task(plan: &ReleasePlan, limits: Limits, spill: impl Spill + 'static) -> Task {
+    Task::new(Arc::new(plan.clone()), &SECRET, limits, Box::new(spill))
 }
 
-/// A folder that cannot be made, for tasks that must not need one.
-fn nowhere() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml").join("spill")
+/// No place at all, for tasks that must not need one.
+struct Nowhere;
+
+impl Spill for Nowhere {
+    fn create(&self, _bucket: usize) -> Result<Box<dyn SpillFile>, Aborted> {
+        Err(Aborted::Io("nowhere".to_owned()))
+    }
+}
+
+/// Files that are not on disk, each of which shares this with it.
+#[derive(Clone, Default)]
+struct Memory(Arc<()>);
+
+impl Spill for Memory {
+    fn create(&self, _bucket: usize) -> Result<Box<dyn SpillFile>, Aborted> {
+        Ok(Box::new(Pieces { all: Vec::new(), _of: self.0.clone() }))
+    }
+}
+
+struct Pieces {
+    all: Vec<Vec<u8>>,
+    _of: Arc<()>,
+}
+
+impl SpillFile for Pieces {
+    fn write(&mut self, piece: Vec<u8>) -> Result<u64, Aborted> {
+        let bytes = piece.len() as u64;
+        self.all.push(piece);
+        Ok(bytes)
+    }
+
+    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<(), Aborted>) -> Result<(), Aborted> {
+        self.all.iter().try_for_each(|piece| each(piece))
+    }
 }
 
 /// The engine over these steps, as far as it comes.
@@ -70,7 +97,7 @@ fn follow<'s>(
 
 /// The engine over a scene, with all the memory there is.
 fn engine(scene: &Scene) -> Closed {
-    let (closed, aborted) = follow(&mut task(&scene.plan, ROOMY, &nowhere()), &scene.steps);
+    let (closed, aborted) = follow(&mut task(&scene.plan, ROOMY, Nowhere), &scene.steps);
     assert_eq!(aborted, None);
     closed
 }

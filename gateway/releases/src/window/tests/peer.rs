@@ -33,7 +33,7 @@ impl Case {
     /// Bounds that do not bite.
     fn plan(&self) -> ReleasePlan {
         let mut plan = plan_of(&SHAPES[0]);
-        plan.keys = crate::release::testing::unknown(1, None);
+        plan.keys = crate::testing::unknown(1, None);
         plan.schedule.pane = Calendar::Fixed { size_ms: self.every_ms, offset_ms: 0 };
         plan.schedule.lateness_ms = self.grace_ms;
         if let Unit::Subject(unit) = &mut plan.unit {
@@ -122,7 +122,7 @@ fn kafka_streams(case: &Case) -> Found {
 
 /// What the engine gives, with panes closed and forgotten when the clock says so.
 fn gateway(plan: &ReleasePlan, flights: &[Contribution]) -> Found {
-    let mut task = task(plan, ROOMY, &nowhere());
+    let mut task = task(plan, ROOMY, Nowhere);
     let mut found = Found::new();
     let mut open = plan.schedule.pane.containing(flights[0].event_ms - 48 * 60 * MINUTE_MS);
     let clock = flights.iter().map(|flight| (flight.arrival_ms, Some(flight)));

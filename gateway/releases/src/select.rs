@@ -94,7 +94,7 @@ fn paired<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::{
+    use crate::{
         noise::TOTAL_MAX,
         testing::{self, Scripted, totals},
     };

@@ -155,7 +155,7 @@ const MUTANTS: [Mutant; 11] = [
     }),
     ("keys that are not there", |plan| {
         if let Keys::Public { .. } = plan.keys {
-            plan.keys = crate::release::testing::unknown(1, None);
+            plan.keys = crate::testing::unknown(1, None);
         }
     }),
 ];
@@ -220,7 +220,7 @@ fn a_panel_is_drawn_fairly_and_without_looking_at_records() {
         let (start_ms, end_ms) = shape.periods.stretches().nth(1).unwrap();
         let inside = |(start, _): &(i64, i64)| start_ms <= *start && *start < end_ms;
         let panes: Vec<i64> = shape.panes.stretches().filter(inside).map(|(s, _)| s).collect();
-        let mut task = task(&plan, ROOMY, &nowhere());
+        let mut task = task(&plan, ROOMY, Nowhere);
         let subjects = 3_000_u32;
         for n in 0..subjects {
             for &at in &panes {
@@ -249,7 +249,7 @@ fn windows_per_period_bounds_whatever_the_calendar() {
         for k in 1..=u32::try_from(panes.len()).unwrap() {
             let mut plan = plan_of(shape);
             plan.bounds.windows_per_period = k;
-            let mut task = task(&plan, ROOMY, &nowhere());
+            let mut task = task(&plan, ROOMY, Nowhere);
             for &at in &panes {
                 task.accept(0, Entry::at(at, at).contribution()).unwrap();
             }

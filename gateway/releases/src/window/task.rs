@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -12,7 +11,7 @@ use super::{
     Aborted, Contribution, Limits, Placement, Subject, Totals,
     bucket::{Bucket, Placed, Rules, period_ms},
     earliest_needed_ms, pane_of,
-    spill::Spilled,
+    spill::{Spill, Spilled},
 };
 
 /// Subjects are spread over this many buckets; a bucket is what is spilled and brought back.
@@ -27,7 +26,7 @@ enum Slot {
 pub struct Task {
     rules: Rules,
     limits: Limits,
-    dir: PathBuf,
+    spill: Box<dyn Spill>,
     slots: Vec<Slot>,
     /// Subjects in memory.
     resident: usize,
@@ -46,10 +45,13 @@ pub struct Task {
 }
 
 impl Task {
-    /// `dir` is for what does not fit in memory; what is in it is thrown away.
-    pub fn new(plan: Arc<ReleasePlan>, secret: &[u8; 32], limits: Limits, dir: PathBuf) -> Self {
-        // It may never have been made.
-        let _gone = std::fs::remove_dir_all(&dir);
+    /// `spill` is for what does not fit in memory.
+    pub fn new(
+        plan: Arc<ReleasePlan>,
+        secret: &[u8; 32],
+        limits: Limits,
+        spill: Box<dyn Spill>,
+    ) -> Self {
         let public = match &plan.keys {
             Keys::Public { values, .. } => Some(values.iter().cloned().collect()),
             Keys::Whole | Keys::Unknown { .. } => None,
@@ -61,7 +63,7 @@ impl Task {
         Self {
             rules: Rules { plan, secret: *secret, bounds_windows },
             limits,
-            dir,
+            spill,
             slots: (0..BUCKETS).map(|_| Slot::Resident(Bucket::default())).collect(),
             resident: 0,
             spilled: 0,
@@ -124,7 +126,7 @@ impl Task {
         let Some(slot) = self.slots.get_mut(number) else { return Ok(()) };
         if let Slot::Resident(bucket) = slot {
             self.resident -= bucket.people.len();
-            let spilled = Spilled::put(&self.dir, number, bucket)?;
+            let spilled = Spilled::put(&*self.spill, number, bucket)?;
             self.spilled += spilled.bytes;
             *slot = Slot::Spilled(Box::new(spilled));
         }
@@ -179,7 +181,7 @@ impl Task {
                         self.resident += bucket.people.len();
                         *slot = Slot::Resident(bucket);
                     } else {
-                        let spilled = Spilled::put(&self.dir, number, &bucket)?;
+                        let spilled = Spilled::put(&*self.spill, number, &bucket)?;
                         self.spilled += spilled.bytes;
                         *slot = Slot::Spilled(Box::new(spilled));
                     }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use sluicegate_policies::release::{Smoothing, Zone};
 
 use super::*;
-use crate::release::{
+use crate::{
     smooth::smooth,
     testing::{self, HOUR_MS, dyadic, hour, noisy},
 };

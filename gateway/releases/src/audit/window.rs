@@ -8,7 +8,7 @@ use std::{
 use sluicegate_policies::release::{Keys, ReleasePlan, What};
 
 use crate::{
-    release::testing::HOUR_MS,
+    testing::HOUR_MS,
     window::{Contribution, Totals},
 };
 

@@ -19,7 +19,7 @@ use super::{
     statistics::{Exact, fits, same},
     verdict,
 };
-use crate::release::{
+use crate::{
     noise::{NoiseError, OpenDp, Sampler},
     testing::{dyadic, hour},
 };

@@ -10,13 +10,11 @@ use sluicegate_policies::{
 };
 
 use crate::{
-    release::{
-        Message, Noisy, NoisyRow,
-        encode::{self, PaneHistory},
-        noise::{OpenDp, Sampler},
-        select,
-        testing::{HOUR_MS, hour},
-    },
+    Message, Noisy, NoisyRow,
+    encode::{self, PaneHistory},
+    noise::{OpenDp, Sampler},
+    select,
+    testing::{HOUR_MS, hour},
     window::{Contribution, Subject, Totals},
 };
 

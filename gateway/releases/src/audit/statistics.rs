@@ -278,7 +278,7 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::testing::dyadic;
+    use crate::testing::dyadic;
 
     fn near(got: f64, expected: f64) {
         assert!((got - expected).abs() <= 1e-9 * expected.abs(), "{got} is not {expected}");

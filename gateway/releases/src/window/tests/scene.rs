@@ -16,7 +16,7 @@ use super::{
     super::{Contribution, Subject},
     model::{self, Walk},
 };
-use crate::release::testing;
+use crate::testing;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;

@@ -88,7 +88,7 @@ fn an_event_is_believed_to_be_ahead_by_the_skew_and_no_more() {
 #[test]
 fn a_revision_has_what_the_release_had_and_what_came_since() {
     let plan = plan(5, 0, REVISE);
-    let mut task = task(&plan, ROOMY, &nowhere());
+    let mut task = task(&plan, ROOMY, Nowhere);
     let mut subject = 0;
     let mut accept = |task: &mut Task, arrival_ms: i64| {
         subject += 1;
@@ -119,7 +119,7 @@ fn where_clocks_change_each_record_is_in_one_pane_of_one_period() {
         if last_ms - first_ms < half_hour_ms {
             continue;
         }
-        let mut task = task(&plan, ROOMY, &nowhere());
+        let mut task = task(&plan, ROOMY, Nowhere);
         let moments = (first_ms..last_ms).step_by(half_hour_ms as usize);
         let moments = moments.flat_map(|ms| [ms, ms + 1, ms + half_hour_ms - 1]);
         let mut expected: BTreeMap<i64, i64> = BTreeMap::new();
@@ -174,7 +174,7 @@ fn the_ends_of_time_break_nothing() {
                 if let Unit::Subject(unit) = &mut plan.unit {
                     unit.period = period.clone();
                 }
-                let mut task = task(&plan, ROOMY, &nowhere());
+                let mut task = task(&plan, ROOMY, Nowhere);
                 for (event, arrival) in ends.iter().flat_map(|a| ends.map(|b| (*a, b))) {
                     task.accept(0, Entry::at(event, arrival).contribution()).unwrap();
                 }

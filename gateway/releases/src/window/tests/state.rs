@@ -1,7 +1,5 @@
 //! The state behind the totals: made again from the log, put on disk, lost.
 
-use std::{fs, path::Path};
-
 use proptest::{
     prelude::*,
     strategy::ValueTree,
@@ -13,13 +11,6 @@ use super::{
     scene::{ANY, Entry, Pick, SHAPES, Scene, plan_of, scenes},
     *,
 };
-
-/// A folder for one task, which is gone with the guard.
-fn folder() -> (tempfile::TempDir, PathBuf) {
-    let guard = tempfile::tempdir().unwrap();
-    let dir = guard.path().join("spill");
-    (guard, dir)
-}
 
 fn is_last(scene: &Scene, revision: u32) -> bool {
     match scene.plan.schedule.late {
@@ -42,8 +33,7 @@ fn oldest_open(scene: &Scene, before: usize) -> Option<i64> {
 /// What an engine that dies before a step gives afterwards: started anew over the log from a
 /// moment on, with a close where there was one.
 fn replayed(scene: &Scene, dies: usize, from_ms: i64, limits: Limits) -> Closed {
-    let (_guard, dir) = folder();
-    let mut task = task(&scene.plan, limits, &dir);
+    let mut task = task(&scene.plan, limits, Memory::default());
     let kept = |step: &&Step| match step {
         Step::Record(entry) => entry.logged_ms >= from_ms,
         Step::Close { start_ms, .. } => *start_ms >= from_ms,
@@ -89,8 +79,7 @@ proptest! {
         scene in scenes(ANY, 40), subjects in 0..4_usize, dies in any::<prop::sample::Index>(),
     ) {
         let expected = engine(&scene);
-        let (_guard, dir) = folder();
-        let found = follow(&mut task(&scene.plan, resident(subjects), &dir), &scene.steps);
+        let found = follow(&mut task(&scene.plan, resident(subjects), Memory::default()), &scene.steps);
         prop_assert_eq!(found, (expected, None));
         let dies = dies.index(scene.steps.len());
         let found = replayed(&scene, dies, i64::MIN, resident(subjects));
@@ -100,9 +89,8 @@ proptest! {
     /// As far as it comes it is right; then nothing comes any more.
     #[test]
     fn when_the_disk_ends_so_do_totals(scene in scenes(ANY, 40), spill_bytes in 0..4_000_u64) {
-        let (_guard, dir) = folder();
         let limits = Limits { resident_subjects: 0, spill_bytes };
-        let mut task = task(&scene.plan, limits, &dir);
+        let mut task = task(&scene.plan, limits, Memory::default());
         let (closed, aborted) = follow(&mut task, &scene.steps);
         let mut expected = engine(&scene);
         if let Some(aborted) = aborted {
@@ -157,116 +145,60 @@ fn crowd(task: &mut Task) -> Result<(), Aborted> {
     Ok(())
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    entries.map(|entry| entry.unwrap().path()).collect()
-}
-
 #[test]
-fn a_folder_that_cannot_be_made_aborts() {
-    let mut task = task(&plan_of(&SHAPES[0]), resident(3), &nowhere());
+fn what_cannot_be_spilled_aborts() {
+    let mut task = task(&plan_of(&SHAPES[0]), resident(3), Nowhere);
     let aborted = crowd(&mut task).unwrap_err();
     assert!(matches!(aborted, Aborted::Io(_)), "{aborted}");
     assert_eq!(task.close(0, 0).err(), Some(aborted));
 }
 
-/// A way to damage a file.
-type Damage = fn(&Path);
+/// Files that lose what they held.
+struct Forgetful;
 
-#[test]
-fn a_damaged_file_aborts() {
-    let damages: [Damage; 5] = [
-        |file| fs::write(file, b"neither a state nor a log").unwrap(),
-        |file| fs::write(file, b"").unwrap(),
-        |file| fs::remove_file(file).unwrap(),
-        |file| {
-            let mut bytes = fs::read(file).unwrap();
-            *bytes.last_mut().unwrap() ^= 1;
-            fs::write(file, bytes).unwrap();
-        },
-        // Another bucket's, whole.
-        |file| {
-            let other = file.with_file_name("7").with_extension(file.extension().unwrap());
-            fs::copy(other, file).unwrap();
-        },
-    ];
-    for (damage, name) in damages.iter().flat_map(|d| ["3.state", "3.since"].map(|n| (d, n))) {
-        let (_guard, dir) = folder();
-        let mut task = task(&plan_of(&SHAPES[0]), resident(0), &dir);
-        crowd(&mut task).unwrap();
-        // More than what is held back for a file: something of it is there.
-        for n in 0..1_000_u32 {
-            let mut more = Entry::at(0, 0).contribution();
-            more.subject.0[0] = (n % 8) as u8;
-            task.accept(0, more).unwrap();
-        }
-        damage(&dir.join(name));
-        let aborted = task.close(0, 0).err().unwrap();
-        assert!(matches!(aborted, Aborted::Io(_)), "{aborted}");
-        assert_eq!(task.close(10, 0).err(), Some(aborted));
+impl Spill for Forgetful {
+    fn create(&self, _bucket: usize) -> Result<Box<dyn SpillFile>, Aborted> {
+        Ok(Box::new(Forgetful))
     }
 }
 
-#[cfg(unix)]
-#[test]
-fn only_the_owner_may_read_what_is_on_disk() {
-    let (_guard, dir) = folder();
-    let mut task = task(&plan_of(&SHAPES[0]), resident(0), &dir);
-    crowd(&mut task).unwrap();
-    assert_eq!(files(&dir).len(), 128);
-    for file in files(&dir) {
-        let metadata = fs::metadata(file).unwrap();
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077, 0);
+impl SpillFile for Forgetful {
+    fn write(&mut self, _piece: Vec<u8>) -> Result<u64, Aborted> {
+        Ok(1)
+    }
+
+    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<(), Aborted>) -> Result<(), Aborted> {
+        each(b"neither a person nor a contribution, though long enough")
     }
 }
 
-/// What is on disk after a subject with a key that can be found again was put there.
-fn leaked(file: &Path) -> bool {
-    fs::read(file).unwrap().windows(7).any(|window| window == b"someone")
-}
-
 #[test]
-fn what_is_on_disk_says_nothing() {
-    let (_guard, dir) = folder();
-    let mut task = task(&plan_of(&SHAPES[0]), resident(0), &dir);
+fn what_is_damaged_aborts() {
+    let mut task = task(&plan_of(&SHAPES[0]), resident(0), Forgetful);
     crowd(&mut task).unwrap();
-    // Behind the state now, and brought back, and put away again.
-    crowd(&mut task).unwrap();
-    task.close(10, 0).unwrap();
-    crowd(&mut task).unwrap();
-    let files = files(&dir);
-    assert!(files.iter().any(|file| fs::metadata(file).unwrap().len() > 0));
-    assert!(!files.iter().any(|file| leaked(file)));
-    // Looking finds it where it is.
-    let seen = dir.join("seen");
-    fs::write(&seen, Entry { key: "of someone".into(), ..Entry::at(0, 0) }.contribution().encode())
-        .unwrap();
-    assert!(leaked(&seen));
+    assert_eq!(task.close(0, 0).err(), Some(Aborted::damaged()));
+    assert_eq!(task.close(10, 0).err(), Some(Aborted::damaged()));
 }
 
-/// What is brought back does not stay on disk as well, nor what a task leaves behind.
 #[test]
 fn files_are_gone_when_they_are_not_needed() {
-    let (_guard, dir) = folder();
-    let mut first = task(&plan_of(&SHAPES[0]), resident(0), &dir);
-    crowd(&mut first).unwrap();
-    assert_eq!(first.close(0, 0).unwrap().by_key["of someone"][0], 64);
+    let memory = Memory::default();
+    let mut task = task(&plan_of(&SHAPES[0]), resident(0), memory.clone());
+    // Beside ours and the task's.
+    let files = || Arc::strong_count(&memory.0) - 2;
+    crowd(&mut task).unwrap();
+    assert_eq!(task.close(0, 0).unwrap().by_key["of someone"][0], 64);
     // Charges of the period are still there.
-    assert_eq!(files(&dir).len(), 128);
+    assert_eq!(files(), 64);
     // Not pane by pane: a runner that was away has several to go on by.
-    first.forget(10);
-    first.forget(60);
-    assert_eq!(files(&dir), Vec::<PathBuf>::new());
-
-    let mut second = task(&plan_of(&SHAPES[0]), resident(0), &dir);
-    crowd(&mut second).unwrap();
-    drop(second);
-    assert_eq!(files(&dir), Vec::<PathBuf>::new());
+    task.forget(10);
+    task.forget(60);
+    assert_eq!(files(), 0);
 }
 
 #[test]
 fn a_total_beyond_64_bits_aborts() {
-    let mut task = task(&plan_of(&SHAPES[0]), ROOMY, &nowhere());
+    let mut task = task(&plan_of(&SHAPES[0]), ROOMY, Nowhere);
     for subject in 0..2 {
         let values = [Some(i64::MAX - 1), None];
         let entry = Entry { subject, values, ..Entry::at(0, 0) };

@@ -14,7 +14,7 @@ use super::{
     statistics::{Exact, at_least, epsilon_at_least},
     verdict,
 };
-use crate::release::{
+use crate::{
     noise::{NoiseError, OpenDp},
     testing::hour,
 };
@@ -183,7 +183,7 @@ fn opendps_own_threshold_leaks_more_than_it_reports() {
     let proved = at_least(shown, usize::try_from(n).unwrap());
     verdict("  opendp's own threshold: δ as it reports it", reported, proved, true);
 
-    let noise = Noise::Laplace { scale: crate::release::testing::dyadic(1, 1) };
+    let noise = Noise::Laplace { scale: crate::testing::dyadic(1, 1) };
     let exact = Exact::of(noise).tail(threshold - 1);
     verdict("  the same, δ as the plan would charge it", exact, proved, false);
 }

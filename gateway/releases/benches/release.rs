@@ -25,17 +25,15 @@ use prio::{
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
-use sluicegate_gateway::{
-    release::{
-        encode::{self, PaneHistory},
-        noise::{NoiseError, OpenDp, Sampler},
-        select, store,
-    },
-    window::Totals,
-};
 use sluicegate_policies::{
     BundleDigest,
     release::{Dyadic, Keys, Noise, PaneId, ReleasePlan},
+};
+use sluicegate_releases::{
+    encode::{self, PaneHistory},
+    noise::{NoiseError, OpenDp, Sampler},
+    select, store,
+    window::Totals,
 };
 
 const PANE: PaneId = PaneId { start_ms: START_MS, end_ms: START_MS + 3_600_000, revision: 0 };

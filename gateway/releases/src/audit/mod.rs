@@ -10,7 +10,7 @@
 //! one mistake, which the same check must flag. What no test can show are small probabilities: a
 //! δ of 10^-9 is proved (`sluicegate_policies::release`), and tested at 10^-3.
 //!
-//! `cargo test -p sluicegate-gateway --lib release::audit -- --nocapture` prints the table.
+//! `cargo test -p sluicegate-releases --lib audit -- --nocapture` prints the table.
 
 mod lint;
 mod neighbours;
