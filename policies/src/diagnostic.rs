@@ -279,39 +279,20 @@ fn line_and_column(before: &str) -> (u32, u32) {
 }
 
 /// The known word nearest to a mistyped one, if any is near enough to be meant.
-pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let typed: Vec<char> = word.to_lowercase().chars().collect();
-    if typed.len() > SUGGESTION_CHARS_MAX {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let typed = word.to_lowercase();
+    let length = typed.chars().count();
+    if length > SUGGESTION_CHARS_MAX {
         return None;
     }
-    let limit = (typed.len() / 3).max(1);
+    let limit = (length / 3).max(1);
     known
+        .into_iter()
         .filter(|k| k.len() <= SUGGESTION_CHARS_MAX * 4)
-        .map(|k| (distance(&typed, &k.to_lowercase().chars().collect::<Vec<_>>()), k))
+        .map(|k| (strsim::osa_distance(&typed, &k.to_lowercase()), k))
         .filter(|(d, _)| *d <= limit)
         .min()
         .map(|(_, k)| k)
-}
-
-/// Edits between two words: insert, delete, replace, or swap two neighbours.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let at = |r: &[usize], k: usize| r.get(k).copied().unwrap_or(usize::MAX / 2);
-            let mut best =
-                (at(&row, j) + usize::from(x != y)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
-            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
-            if swapped {
-                best = best.min(at(&before, j - 1) + 1);
-            }
-            next.push(best);
-        }
-        before = std::mem::replace(&mut row, next);
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ mod testing;
 mod yaml;
 
 pub use bundle::{Bundle, check};
-pub use diagnostic::{Diagnostic, Related, Report, Severity};
+pub use diagnostic::{Diagnostic, Related, Report, Severity, nearest};
 pub use document::{API_VERSION, schema};
 pub use explain::{Answer, Explanation, FieldAnswer, Question, explain};
 pub use packs::{EU_ADEQUACY, JURISDICTIONS, packs};

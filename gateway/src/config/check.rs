@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use super::{
-    ClientAuth, Config, Listener, Mode, Region, TokenIssuer,
-    parse::{Mistake, nearest},
-};
+use sluicegate_policies::nearest;
+
+use super::{ClientAuth, Config, Listener, Mode, Region, TokenIssuer, parse::Mistake};
 
 /// Adds a mistake for each rule that does not hold.
 pub(super) fn semantics(config: &Config, file: &Path, text: &str, mistakes: &mut Vec<Mistake>) {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
+use sluicegate_policies::nearest;
 
 use super::{
     Config, Identify, Keys, LedgerConfig, Limits, Listener, Mode, Region, Releases, Roles, check,
@@ -277,38 +278,6 @@ fn say(message: &str) -> (String, Option<String>) {
         nearest(unknown, names).map(|name| format!("did you mean `{name}`?"))
     });
     (message, help)
-}
-
-/// The closest of some names, when it is close enough to be meant.
-pub(super) fn nearest<'a>(
-    written: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    names
-        .into_iter()
-        .map(|name| (distance(written, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// Levenshtein distance over bytes; names are ASCII.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = *cell;
-            left = substituted.min(left + 1).min(*cell + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
