@@ -24,7 +24,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{Answer, DeliverError, Outbound, Page, Pipeline, Placed, Stored, Tail, kafka};
+use super::{Answer, DeliverError, Outbound, Page, Pipeline, Placed, Stored, Tail, partition};
 use crate::ambient::Clock;
 
 /// Batches that may wait for the writer; a fuller queue makes publishers wait.
@@ -584,7 +584,7 @@ impl Writer {
         }
         let topic = self.topics.get_mut(&outbound.topic).ok_or(sqlx::Error::RowNotFound)?;
         let partition = match &outbound.key {
-            Some(key) => kafka::partition(key, topic.partitions),
+            Some(key) => partition::of_key(key, topic.partitions),
             None => {
                 self.round_robin = self.round_robin.wrapping_add(1);
                 self.round_robin % u32::from(topic.partitions)

@@ -24,7 +24,6 @@ use krafka::{
     admin::{CreateTopicsOptions, DescribeClusterOptions, NewTopic},
     consumer::{AutoOffsetReset, Consumer, ConsumerRecord, IsolationLevel},
     error::ErrorCode,
-    producer::murmur2,
 };
 use sluicegate_audit::Position;
 use tokio::time::Instant;
@@ -323,12 +322,6 @@ impl Pipeline for Kafka {
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(self.client.close())
     }
-}
-
-/// The partition of a key under Kafka's default partitioner (`BuiltInPartitioner`), so that a key
-/// lands in the same partition whichever client or engine sends it.
-pub(super) fn partition(key: &[u8], partitions: u16) -> u32 {
-    (murmur2(key) as u32 & 0x7fff_ffff) % u32::from(partitions.max(1))
 }
 
 fn record(outbound: &Outbound) -> Record {

@@ -6,6 +6,7 @@
 
 mod embedded;
 mod kafka;
+mod partition;
 mod troubles;
 
 use std::{

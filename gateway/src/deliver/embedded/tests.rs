@@ -84,13 +84,3 @@ async fn unknown_topics_and_partitions_are_said() {
         Some(DeliverError::UnknownTopic)
     );
 }
-
-/// Values of Apache Kafka's own `UtilsTest.testMurmur2`, folded to a partition.
-#[test]
-fn keys_go_where_kafkas_clients_send_them() {
-    for (key, murmur2) in [("21", -973_932_308_i32), ("foobar", -790_332_482), ("abc", 479_470_107)]
-    {
-        let expected = (murmur2 as u32 & 0x7fff_ffff) % 7;
-        assert_eq!(kafka::partition(key.as_bytes(), 7), expected, "{key}");
-    }
-}
