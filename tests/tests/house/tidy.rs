@@ -1,11 +1,46 @@
-//! What the documents say of the sources, held to the sources: which crate is known where, how long a file
-//! may be, and that paths, bounds and metrics that a document names are there.
+//! What the documents say of the sources, held to the sources: which crate and which room may know which, what
+//! is pure, how long a file may be, and that paths, bounds and metrics that a document names are there.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use sluicegate_tests::components::root;
 
 const FILE_LINES_MAX: usize = 800;
+
+/// A crate of ours, and the only ones of ours that it may depend on.
+const CRATES: [(&str, &[&str]); 6] = [
+    ("policies", &[]),
+    ("audit", &[]),
+    ("gateway/protect", &["policies"]),
+    ("gateway/releases", &["policies", "protect"]),
+    ("gateway", &["policies", "audit", "protect", "releases"]),
+    ("tests", &["audit"]),
+];
+
+/// Crates without files, network, clock and randomness of their own: no source of theirs has one of these words,
+/// its tests aside.
+const PURE: [&str; 3] = ["policies/src/", "gateway/protect/src/", "gateway/releases/src/"];
+const IMPURE: &str = "\
+    fs File TcpStream TcpListener UdpSocket ToSocketAddrs env process tokio SystemTime \
+    Instant getrandom OsRng SystemRandom";
+
+/// The rooms of the gateway. Each may import those before it, so that there are no circles.
+const ORDER: &str = "\
+    ambient telemetry watch config identify keys record deliver contribute decide account \
+    lineage classify flow release listen admin simulate service cli";
+
+/// Imports against that order: they are to go, and none may come.
+const AGAINST: [(&str, &str); 9] = [
+    ("config", "identify"),
+    ("record", "deliver"),
+    ("contribute", "account"),
+    ("contribute", "flow"),
+    ("account", "lineage"),
+    ("account", "flow"),
+    ("classify", "flow"),
+    ("listen", "admin"),
+    ("admin", "service"),
+];
 
 /// A crate, and the only places of the sources that know it.
 const ROOMS: [(&str, &[&str]); 13] = [
@@ -79,6 +114,54 @@ fn knows(source: &str, name: &str) -> bool {
     })
 }
 
+/// The code of a source: without comments, and without the tests at its end.
+fn code(source: &str) -> String {
+    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The product's sources, as code.
+fn product() -> impl Iterator<Item = (String, String)> {
+    let of_tests = ["/tests/", "/tests.rs", "releases/src/testing.rs", "releases/src/audit/"];
+    sources()
+        .filter(move |(file, _)| !of_tests.iter().any(|part| file.contains(part)))
+        .map(|(file, source)| (file, code(&source)))
+}
+
+/// Our own crates that a manifest names.
+fn ours(manifest: &str) -> BTreeSet<&str> {
+    let named = manifest.lines().filter_map(|line| line.strip_prefix("sluicegate-"));
+    named.map(|rest| rest.split(['.', ' ', '=']).next().unwrap()).collect()
+}
+
+/// The rooms that code of the gateway names behind `crate::`.
+fn imports(code: &str) -> BTreeSet<String> {
+    let word = |text: &str| -> String {
+        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    let mut rooms = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(group) = rest.strip_prefix('{') else {
+            rooms.insert(word(rest));
+            continue;
+        };
+        let mut depth = 0;
+        rooms.insert(word(group));
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => drop(rooms.insert(word(group.get(at + 1..).unwrap()))),
+                _ => {}
+            }
+        }
+    }
+    rooms.remove("");
+    rooms
+}
+
 /// Texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
@@ -109,6 +192,66 @@ fn a_planted_crate_is_seen() {
     assert!(!knows("// axum::Router", "axum"));
     assert!(!knows("use my_axum::Router;", "axum"));
     assert!(!knows("use crate::axum::Router;", "axum"));
+}
+
+#[test]
+fn crates_depend_on_what_they_may() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    for (folder, may) in CRATES {
+        let manifest = read(&format!("{folder}/Cargo.toml"));
+        let unwanted = ours(&manifest).into_iter().find(|found| !may.contains(found));
+        assert_eq!(unwanted, None, "{folder}");
+    }
+    let workspace = read("Cargo.toml");
+    let members = workspace.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    let members: BTreeSet<&str> = members.split('"').skip(1).step_by(2).collect();
+    assert_eq!(members, CRATES.map(|(folder, _)| folder).into());
+    assert!(ours("[dependencies]\nsluicegate-audit = { path = \"x\" }").contains("audit"));
+    assert!(ours("sluicegate-gateway.workspace = true").contains("gateway"));
+}
+
+#[test]
+fn pure_crates_are_pure() {
+    let impure = |code: &str| {
+        let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words
+            .find(|word| IMPURE.split_whitespace().any(|impure| impure == *word))
+            .map(str::to_owned)
+    };
+    let mut looked = BTreeSet::new();
+    for (file, code) in product() {
+        let Some(pure) = PURE.into_iter().find(|folder| file.starts_with(folder)) else { continue };
+        looked.insert(pure);
+        assert_eq!(impure(&code), None, "{file}");
+    }
+    assert_eq!(looked, PURE.into());
+    assert_eq!(impure(&code("let now = std::time::Instant::now();")), Some("Instant".to_owned()));
+    assert_eq!(impure(&code("// std::fs\n#[cfg(test)]\nmod tests {\nuse std::fs;")), None);
+}
+
+#[test]
+fn rooms_import_only_what_is_before_them() {
+    let mut against = BTreeSet::new();
+    let mut rooms = BTreeSet::new();
+    let place = |room: &str| ORDER.split_whitespace().position(|known| known == room);
+    for (file, code) in product() {
+        let Some(room) = file.strip_prefix("gateway/src/") else { continue };
+        let room = room.split('/').next().unwrap().trim_end_matches(".rs");
+        if ["lib", "main"].contains(&room) {
+            continue;
+        }
+        rooms.insert(room.to_owned());
+        for import in imports(&code).into_iter().filter(|import| import != room) {
+            assert!(place(&import).is_some(), "{file}: {import} is no room of ORDER");
+            if place(&import) > place(room) {
+                against.insert((room.to_owned(), import));
+            }
+        }
+    }
+    assert_eq!(rooms, ORDER.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>());
+    assert_eq!(against, AGAINST.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
+    let found = imports("use crate::{\n a::{b, c::d},\n e,\n};\nlet x = crate::f::g();");
+    assert_eq!(found, ["a", "e", "f"].map(str::to_owned).into());
 }
 
 #[test]
