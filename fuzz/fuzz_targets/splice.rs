@@ -1,6 +1,6 @@
 //! Any bytes as a record's value, key and header, under one of a few plans: no panic, nothing
 //! accepted that serde_json refuses, nothing written that is not JSON, a second application of a
-//! plan that only tokenises changes nothing, and a planted name of a member or header never comes
+//! plan that only tokenizes changes nothing, and a planted name of a member or header never comes
 //! out where unlisted things do not stay.
 #![no_main]
 
@@ -13,7 +13,7 @@ use sluicegate_gateway::{
     transform::{Chance, Program, Protected, RecordRef},
 };
 use sluicegate_policies::{
-    FieldPath, FieldPlan, Mask, Normaliser, OnInvalid, Part, Plan, Step, TokenUse, Transform,
+    FieldPath, FieldPlan, Mask, Normalizer, OnInvalid, Part, Plan, Step, TokenUse, Transform,
     Unlisted,
 };
 
@@ -118,7 +118,7 @@ fn token_use() -> TokenUse {
         domain: "d".into(),
         scope: "global".into(),
         epoch: 1,
-        normaliser: Normaliser::ExactV1,
+        normalizer: Normalizer::ExactV1,
         key: "main".into(),
     }
 }

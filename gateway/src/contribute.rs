@@ -210,7 +210,7 @@ impl Contributor {
         let found = transform::find(&unit.path, record)?;
         let mut scratch = String::new();
         let normal =
-            found.as_deref().and_then(|t| transform::normalise(unit.normaliser, t, &mut scratch));
+            found.as_deref().and_then(|t| transform::normalise(unit.normalizer, t, &mut scratch));
         Ok(match (normal, unit.missing) {
             (Some(normal), _) => Some(self.digest(b"subject", &[normal.as_bytes()])),
             (None, MissingSubject::Drop) => None,

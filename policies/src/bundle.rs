@@ -37,9 +37,9 @@ impl Bundle {
     /// All mistakes that were found.
     pub fn compile(sources: &[Source]) -> Result<Self, Report> {
         let mut findings = Findings::new(sources);
-        match analyse(&mut findings) {
+        match analyze(&mut findings) {
             Some((_, model)) if findings.errors() == 0 => {
-                Ok(Self { digest: digest(sources), model })
+                Ok(Self { digest: digest(&findings), model })
             }
             _ => Err(findings.into_report()),
         }
@@ -96,7 +96,7 @@ impl Bundle {
 /// Everything there is to say about a bundle: mistakes, and what someone should look at.
 pub fn check(sources: &[Source], at: UnixMillis) -> Report {
     let mut findings = Findings::new(sources);
-    if let Some((documents, model)) = analyse(&mut findings)
+    if let Some((documents, model)) = analyze(&mut findings)
         && findings.errors() == 0
     {
         lint::lint(&documents, &model, at, &mut findings);
@@ -105,7 +105,7 @@ pub fn check(sources: &[Source], at: UnixMillis) -> Report {
 }
 
 /// Documents and model, as far as they make sense.
-fn analyse(findings: &mut Findings<'_>) -> Option<(Vec<Document>, Model)> {
+fn analyze(findings: &mut Findings<'_>) -> Option<(Vec<Document>, Model)> {
     let Loaded { documents, terms_missing } = load(findings);
     if terms_missing {
         return None;

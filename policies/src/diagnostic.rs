@@ -164,6 +164,8 @@ pub(crate) struct Findings<'s> {
     found: Vec<(Span, Diagnostic)>,
     errors: usize,
     omitted: usize,
+    /// Words in a former spelling: where, and what is written now.
+    respelled: Vec<(Span, &'static str, &'static str)>,
     /// Where findings beyond the bound go.
     spill: Diagnostic,
 }
@@ -171,7 +173,7 @@ pub(crate) struct Findings<'s> {
 impl<'s> Findings<'s> {
     pub(crate) fn new(sources: &'s [Source]) -> Self {
         let spill = located(sources, Span::default(), Severity::Warning, String::new());
-        Self { sources, found: Vec::new(), errors: 0, omitted: 0, spill }
+        Self { sources, found: Vec::new(), errors: 0, omitted: 0, respelled: Vec::new(), spill }
     }
 
     pub(crate) fn sources(&self) -> &'s [Source] {
@@ -185,6 +187,30 @@ impl<'s> Findings<'s> {
 
     pub(crate) fn warning(&mut self, span: Span, message: impl Into<String>) -> Note<'_> {
         self.push(span, Severity::Warning, message.into())
+    }
+
+    pub(crate) fn former_spelling(&mut self, span: Span, former: &'static str, new: &'static str) {
+        self.respelled.push((span, former, new));
+        self.warning(span, format!("`{former}` is a former spelling"))
+            .help(format!("write `{new}`"));
+    }
+
+    /// A source's text, with former spellings replaced: what the source says.
+    pub(crate) fn text(&self, file: usize) -> String {
+        let Some(source) = self.sources.get(file) else { return String::new() };
+        let mut text = source.text.clone();
+        let here = |(span, ..): &&(Span, _, _)| span.file as usize == file;
+        let mut respelled: Vec<_> = self.respelled.iter().filter(here).collect();
+        respelled.sort_by_key(|(span, ..)| span.start);
+        // From behind, so that the places before stay where they are.
+        for (span, former, new) in respelled.into_iter().rev() {
+            let range = span.start as usize..span.end as usize;
+            if let Some(word) = text.get(range.clone()) {
+                let word = word.replacen(former, new, 1);
+                text.replace_range(range, &word);
+            }
+        }
+        text
     }
 
     pub(crate) fn errors(&self) -> usize {
@@ -293,7 +319,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, k)| k)
 }
 
-/// Edits between two words: insert, delete, replace, or swap two neighbours.
+/// Edits between two words: insert, delete, replace, or swap two neighbors.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();

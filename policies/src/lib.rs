@@ -19,7 +19,7 @@ pub mod number;
 mod packs;
 mod path;
 mod plan;
-mod randomise;
+mod randomize;
 pub mod release;
 mod source;
 mod table;

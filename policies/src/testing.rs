@@ -388,9 +388,9 @@ fn is_in_form(never: &Never, transform: &Transform) -> bool {
             matches!(
                 transform,
                 Transform::Mask(_)
-                    | Transform::Generalise(_)
+                    | Transform::Generalize(_)
                     | Transform::Geo(_)
-                    | Transform::Randomise(_)
+                    | Transform::Randomize(_)
             )
         }
     })

@@ -1,6 +1,6 @@
 //! What authors are told: the message, the underlined text and the help, word by word.
 
-use sluicegate_policies::{Severity, Source, UnixMillis, check};
+use sluicegate_policies::{Bundle, Severity, Source, UnixMillis, check};
 
 const NOW: UnixMillis = UnixMillis(1_795_392_000_000); // 2026-11-23
 
@@ -21,7 +21,7 @@ metadata: { name: service }
 apiVersion: sluicegate/v1
 kind: TokenDomain
 metadata: { name: mail }
-normalise: email
+normalize: email
 scope: global
 key: k
 ---
@@ -119,7 +119,7 @@ fn the_traps_of_yaml_are_caught() {
         &["5: subjects: the key `subjects` stands here twice / -"],
     );
     errors(
-        "apiVersion: sluicegate/v1\nkind: TokenDomain\nmetadata: { name: t }\nnormalise: email\nscope: global\nkey: k\nepoch: 010\n",
+        "apiVersion: sluicegate/v1\nkind: TokenDomain\nmetadata: { name: t }\nnormalize: email\nscope: global\nkey: k\nepoch: 010\n",
         &[
             "7: 010: `010` is read as different numbers by different tools / write the number without leading zeros, underscores or colons",
         ],
@@ -223,24 +223,100 @@ fn what_compiles_but_needs_a_look_is_a_warning() {
     );
 }
 
+const SPELLINGS: &str = "\
+apiVersion: sluicegate/v1
+kind: TokenDomain
+metadata: { name: clicks }
+normalize: exact
+scope: global
+key: k
+---
+apiVersion: sluicegate/v1
+kind: Dataset
+metadata: { name: clicks }
+topics: [clicks]
+fields: { zip: user.email, normalise: user.name }
+jurisdiction: { fixed: DE }
+deliver-to: [home]
+---
+apiVersion: sluicegate/v1
+kind: ProtectionRule
+metadata: { name: coarse, citations: [x] }
+because: the zip says enough
+applies-to: { categories: [user.email] }
+protect: [{ as: \"generalize\", with: { 'postal-code': 3 } }]
+---
+apiVersion: sluicegate/v1
+kind: ProtectionRule
+metadata: { name: drawn, citations: [x] }
+because: nobody needs to know
+applies-to: { categories: [user.name] }
+protect:
+  - as: randomize
+    with: { method: k-rr, domain: [zip, b], other: b, epsilon: 1, memoize: true, subject: zip, key: k }
+---
+apiVersion: sluicegate/v1
+kind: Test
+metadata: { name: t }
+given: { principal: app, dataset: people, operation: publish, jurisdiction: DE }
+expect: { decision: allow, fields: { email: generalize, name: randomize } }
+";
+
+#[test]
+fn a_former_spelling_is_understood_where_the_new_one_is_and_names_the_same_bundle() {
+    errors(SPELLINGS, &[]);
+    let digest = |text: &str| Bundle::compile(&sources(text)).unwrap().digest();
+    let former = |text: &str| -> Vec<String> {
+        let all = findings(text, Severity::Warning).into_iter();
+        all.filter(|w| w.contains("spelling")).collect()
+    };
+    assert_eq!(former(SPELLINGS), [""; 0]);
+    let mut all = SPELLINGS.to_owned();
+    for (old, new, places) in [
+        ("normalise", "normalize", &["4: normalise"][..]),
+        ("generalise", "generalize", &["21: \"generalise\"", "36: generalise"]),
+        ("zip", "postal-code", &["21: 'zip'"]),
+        ("randomise", "randomize", &["29: randomise", "36: randomise"]),
+        ("memoise", "memoize", &["30: memoise"]),
+    ] {
+        let text = SPELLINGS.replace(new, old);
+        all = all.replace(new, old);
+        let said = |p: &&str| format!("{p}: `{old}` is a former spelling / write `{new}`");
+        assert_eq!(former(&text), places.iter().map(said).collect::<Vec<_>>());
+        assert_eq!(digest(&text), digest(SPELLINGS), "{old}");
+    }
+    assert_eq!(former(&all).len(), 7);
+    assert_eq!(digest(&all), digest(SPELLINGS));
+    assert_ne!(digest(&all.replace("the zip says", "the postal-code says")), digest(SPELLINGS));
+    errors(
+        &SPELLINGS.replace("normalize: exact", "normalize: exact\nnormalise: exact"),
+        &[
+            "5: normalise: the key `normalize` stands here twice / `normalise` is a former spelling \
+           of it: remove one",
+        ],
+    );
+}
+
 #[test]
 fn a_unit_of_time_belongs_to_a_date() {
-    let generalise = |with: &str| {
+    let generalize = |with: &str| {
         let applies = "applies-to: { categories: [user.email] }";
         rule(
             "ProtectionRule",
-            &format!("{applies}\nprotect: [{{ as: generalise, with: {with} }}]\n"),
+            &format!("{applies}\nprotect: [{{ as: generalize, with: {with} }}]\n"),
         )
     };
     for unit in ["s", "ms", "us", "rfc3339"] {
-        errors(&generalise(&format!("{{ date: day, unit: {unit} }}")), &[]);
+        errors(&generalize(&format!("{{ date: day, unit: {unit} }}")), &[]);
     }
     errors(
-        &generalise("{ zip: 3, unit: ms }"),
-        &["6: zip: `unit` says what a number means as a date / add `date`, or leave `unit` out"],
+        &generalize("{ postal-code: 3, unit: ms }"),
+        &[
+            "6: postal-code: `unit` says what a number means as a date / add `date`, or leave `unit` out",
+        ],
     );
     errors(
-        &generalise("{ date: day, unit: min }"),
+        &generalize("{ date: day, unit: min }"),
         &["6: min: `min` is not a word for this place / write one of `s`, `ms`, `us`, `rfc3339`"],
     );
 }

@@ -33,7 +33,7 @@ metadata: { name: service }
 apiVersion: sluicegate/v1
 kind: TokenDomain
 metadata: { name: users }
-normalise: exact
+normalize: exact
 scope: global
 key: k
 rotation: 30d

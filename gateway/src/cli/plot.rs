@@ -199,13 +199,13 @@ fn draw<'a>(
         .draw()?;
     declared(area, &mut chart, curves, y)?;
     let styled = || curves.iter().zip(COLORS.iter().cycle());
-    for (curve, colour) in styled() {
-        line(&mut chart, curve, *colour)?;
+    for (curve, color) in styled() {
+        line(&mut chart, curve, *color)?;
     }
-    let ends = styled().filter_map(|(curve, colour)| {
+    let ends = styled().filter_map(|(curve, color)| {
         let end = curve.points.last()?;
         let (x, y) = chart.backend_coord(&(end.x, end.y));
-        Some(End { x, y, name_y: y, name: name(curve), colour: *colour })
+        Some(End { x, y, name_y: y, name: name(curve), color: *color })
     });
     names(area, ends.collect())?;
     area.present()?;
@@ -232,12 +232,12 @@ fn declared<'a>(
 }
 
 /// The line, and on it, ringed, what was declared.
-fn line(chart: &mut Chart<'_, '_>, curve: &Curve, colour: RGBColor) -> Result<(), Failure> {
+fn line(chart: &mut Chart<'_, '_>, curve: &Curve, color: RGBColor) -> Result<(), Failure> {
     let points = curve.points.iter().map(|point| (point.x, point.y));
-    chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+    chart.draw_series(LineSeries::new(points, color.stroke_width(2)))?;
     let own = || curve.own.iter().map(|own| (own.x, own.y));
     chart.draw_series(own().map(|at| Circle::new(at, 5, WHITE.filled())))?;
-    chart.draw_series(own().map(|at| Circle::new(at, 5, colour.stroke_width(2))))?;
+    chart.draw_series(own().map(|at| Circle::new(at, 5, color.stroke_width(2))))?;
     Ok(())
 }
 
@@ -255,7 +255,7 @@ struct End {
     y: i32,
     name_y: i32,
     name: String,
-    colour: RGBColor,
+    color: RGBColor,
 }
 
 /// The names, right of the lines' ends, moved down where two would touch.
@@ -267,9 +267,9 @@ fn names(area: &Area<'_>, mut ends: Vec<End>) -> Result<(), Failure> {
         free = end.name_y + NAME_HEIGHT;
     }
     for end in ends {
-        let font = ("sans-serif", 16).into_font().color(&end.colour);
+        let font = ("sans-serif", 16).into_font().color(&end.color);
         let hook = [(end.x + 2, end.y), (end.x + 12, end.name_y), (end.x + 18, end.name_y)];
-        area.draw(&PathElement::new(hook, end.colour))?;
+        area.draw(&PathElement::new(hook, end.color))?;
         area.draw(&Text::new(end.name, (end.x + 24, end.name_y - 9), font))?;
     }
     Ok(())

@@ -5,7 +5,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use sluicegate_policies::{
-    FieldPath, FieldPlan, OnInvalid, Part, Plan, Randomise, RefusalCode, Spending, Step, Transform,
+    FieldPath, FieldPlan, OnInvalid, Part, Plan, Randomize, RefusalCode, Spending, Step, Transform,
     Unlisted,
 };
 
@@ -68,7 +68,7 @@ impl Program {
             Ok(Field {
                 action: match &field.transform {
                     Transform::Tokenize(token_use) => Action::Token(tokenizers.get(token_use)?),
-                    Transform::Randomise(r) => {
+                    Transform::Randomize(r) => {
                         let subject = subject_of(&r.spending);
                         let subject = subjects.iter().position(|s| Some(s) == subject);
                         let (subject, written) =
@@ -284,9 +284,9 @@ fn entries(plan: &Plan) -> impl Iterator<Item = (usize, &FieldPlan)> {
     plan.fields.iter().enumerate()
 }
 
-fn randomised(plan: &Plan) -> impl Iterator<Item = (&FieldPlan, &Randomise)> {
+fn randomised(plan: &Plan) -> impl Iterator<Item = (&FieldPlan, &Randomize)> {
     plan.fields.iter().filter_map(|field| match &field.transform {
-        Transform::Randomise(r) => Some((field, &**r)),
+        Transform::Randomize(r) => Some((field, &**r)),
         _ => None,
     })
 }
@@ -298,7 +298,7 @@ fn draws_afresh(plan: &Plan) -> bool {
 fn subject_of(spending: &Spending) -> Option<&FieldPath> {
     match spending {
         Spending::PerRecord { .. } => None,
-        Spending::Memoised { subject, .. } => Some(subject),
+        Spending::Memoized { subject, .. } => Some(subject),
     }
 }
 
@@ -314,7 +314,7 @@ fn subjects(plan: &Plan) -> Box<[FieldPath]> {
 }
 
 fn labels(plan: &Plan) -> Box<[(String, Vec<u8>)]> {
-    let label = |(field, r): (&FieldPlan, &Randomise)| {
+    let label = |(field, r): (&FieldPlan, &Randomize)| {
         (RANDOMISED_HEADER.to_owned(), r.label(&field.path.written).into_bytes())
     };
     randomised(plan).map(label).collect()

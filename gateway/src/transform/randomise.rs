@@ -21,7 +21,7 @@ use std::sync::{
 
 use ring::rand::SecureRandom;
 use sluicegate_policies::{
-    Categories, Category, Numeric, Randomise, Response, Spending, label_start, number::Number,
+    Categories, Category, Numeric, Randomize, Response, Spending, label_start, number::Number,
 };
 use zeroize::Zeroizing;
 
@@ -92,7 +92,7 @@ const LABEL_NAMES: [&str; 15] = [
     "period",
     "epsilon-per-subject",
     "enforced",
-    "memoised",
+    "memoized",
 ];
 /// Two numbers of 81 bits with a slash between them.
 const LABEL_VALUE_BYTES_MAX: usize = 51;
@@ -182,7 +182,7 @@ impl List {
 impl Randomiser {
     /// `field` is the path as the author wrote it, `subject` its place among the subjects.
     pub(super) fn new(
-        randomise: &Randomise,
+        randomise: &Randomize,
         field: &str,
         subject: usize,
         tenant: &str,
@@ -194,7 +194,7 @@ impl Randomiser {
             Spending::PerRecord { .. } => Source::Fresh(chance.clone()),
             // The rule's name is no part of it: a rule with another name, or the same demand for
             // another purpose, must not make a second answer about the same value.
-            Spending::Memoised { key, .. } => Source::Permanent {
+            Spending::Memoized { key, .. } => Source::Permanent {
                 key: keys.derive(
                     key,
                     &keys::info(&[

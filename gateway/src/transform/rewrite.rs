@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sluicegate_policies::{Generalise, Geo, Mask, Transform};
+use sluicegate_policies::{Generalize, Geo, Mask, Transform};
 
 use super::{
     generalise, mask, number,
@@ -30,7 +30,7 @@ pub(super) enum Action {
     },
     Mask(Mask),
     Token(Arc<Tokenizer>),
-    Generalise(Generalise),
+    Generalise(Generalize),
     Geo(Geo),
     Randomise(Box<Randomiser>),
 }
@@ -70,13 +70,13 @@ impl Action {
         match transform {
             Transform::Keep => Self::Keep,
             Transform::Drop => Self::Drop,
-            Transform::Redact | Transform::Tokenize(_) | Transform::Randomise(_) => Self::Redact,
+            Transform::Redact | Transform::Tokenize(_) | Transform::Randomize(_) => Self::Redact,
             Transform::Constant(json) if json::validate(json.as_bytes()).is_err() => Self::Redact,
             Transform::Constant(json) => {
                 Self::Constant { json: json.clone(), text: constant_text(json) }
             }
             Transform::Mask(mask) => Self::Mask(*mask),
-            Transform::Generalise(generalise) => Self::Generalise(generalise.clone()),
+            Transform::Generalize(generalise) => Self::Generalise(generalise.clone()),
             Transform::Geo(geo) => Self::Geo(*geo),
         }
     }

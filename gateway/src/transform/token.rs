@@ -18,7 +18,7 @@ use ring::{
     aead::quic::{AES_256, HeaderProtectionKey},
     digest, hmac,
 };
-use sluicegate_policies::{Normaliser, TokenUse};
+use sluicegate_policies::{Normalizer, TokenUse};
 
 use super::normalise;
 use crate::keys::{self, KeyError, Keyring};
@@ -85,7 +85,7 @@ pub struct Tokenizer {
     /// What the checks of every epoch come from, one for each master key of the keyring, that of
     /// this use first: a domain may have had another master in an earlier epoch.
     check_roots: Box<[hmac::Key]>,
-    normaliser: Normaliser,
+    normaliser: Normalizer,
     epoch: u32,
     dom4: [u8; 4],
     /// `tk1_<dom4>_<epoch>_`.
@@ -103,7 +103,7 @@ pub fn tokenizer(
 
 impl Tokenizer {
     fn new(token_use: &TokenUse, tenant: &str, keys: &dyn Keyring) -> Result<Self, KeyError> {
-        let TokenUse { domain, scope, epoch, normaliser, key } = token_use;
+        let TokenUse { domain, scope, epoch, normalizer, key } = token_use;
         let (tenant, domain, scope) = (tenant.as_bytes(), domain.as_bytes(), scope.as_bytes());
         let mac = keys.derive(
             key,
@@ -112,7 +112,7 @@ impl Tokenizer {
                 domain,
                 scope,
                 &epoch.to_be_bytes(),
-                normalise::name(*normaliser).as_bytes(),
+                normalise::name(*normalizer).as_bytes(),
                 TOKEN_ALGORITHM,
             ]),
         )?;
@@ -136,7 +136,7 @@ impl Tokenizer {
             mac: hmac::Key::new(hmac::HMAC_SHA256, mac.bytes()),
             check,
             check_roots,
-            normaliser: *normaliser,
+            normaliser: *normalizer,
             epoch: *epoch,
             dom4,
             head: head.into(),

@@ -240,7 +240,7 @@ fn resolved(model: &Model, context: &Context, template: &Template) -> Transform 
         domain: model.domains.name(domain),
         scope: scope_text(model, context, scope).into(),
         epoch: facts.epoch,
-        normaliser: facts.normaliser,
+        normalizer: facts.normalizer,
         key: facts.key.clone(),
     })
 }

@@ -32,7 +32,7 @@ pub(crate) fn build(model: &Model, digest: BundleDigest, at: UnixMillis) -> Tabl
     let window = stable_window(model, at.0);
     let mut build = Build::new(model, at.0);
     build.decide();
-    let (spellings, spelt): (Vec<Arc<str>>, Vec<JurisdictionId>) = spellings(model);
+    let (spellings, spelled): (Vec<Arc<str>>, Vec<JurisdictionId>) = spellings(model);
     let topics: Vec<(&Arc<str>, Id)> = model.topics.iter().map(|(t, (d, _))| (t, *d)).collect();
     Table {
         digest,
@@ -45,7 +45,7 @@ pub(crate) fn build(model: &Model, digest: BundleDigest, at: UnixMillis) -> Tabl
         topic_datasets: topics.iter().map(|(_, d)| *d).collect(),
         datasets: datasets(model),
         spellings: spellings.into_iter().collect(),
-        spelt,
+        spelled,
         codes: model.jurisdictions.iter().cloned().collect(),
         regions: regions(model),
         only_purpose: build.only_purposes(),

@@ -23,6 +23,16 @@ use crate::source::{Located, Span, Text};
 /// The version of the language that this crate speaks.
 pub const API_VERSION: &str = "sluicegate/v1";
 
+/// Former spellings, and what is written now. The former are understood wherever the new ones are,
+/// with a warning.
+pub(crate) const FORMER_SPELLINGS: [(&str, &str); 5] = [
+    ("generalise", "generalize"),
+    ("memoise", "memoize"),
+    ("normalise", "normalize"),
+    ("randomise", "randomize"),
+    ("zip", "postal-code"),
+];
+
 /// What every document starts with.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

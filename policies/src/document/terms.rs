@@ -164,7 +164,7 @@ pub(crate) struct Member {
     pub(crate) since: Option<Text>,
     /// The first day after it. Without it: open.
     pub(crate) until: Option<Text>,
-    /// What the membership is limited to, for people: `commercial organisations`.
+    /// What the membership is limited to, for people: `commercial organizations`.
     #[expect(dead_code, reason = "for people; read from the YAML")]
     pub(crate) scope: Option<String>,
     /// What it rests on: `eu:2021/1772`.
@@ -328,8 +328,9 @@ pub(crate) struct JurisdictionFrom {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct TokenDomain {
-    /// How a value is spelt before it becomes a token.
-    pub(crate) normalise: NormaliserWord,
+    /// How a value is spelled before it becomes a token.
+    #[serde(alias = "normalise")]
+    pub(crate) normalize: NormalizerWord,
     /// Within what the same value gives the same token, unless a rule says otherwise.
     pub(crate) scope: Scope,
     /// The version of the key. A new epoch makes new tokens.
@@ -346,10 +347,10 @@ fn first_epoch() -> u32 {
     1
 }
 
-/// How a value is spelt before it becomes a token.
+/// How a value is spelled before it becomes a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum NormaliserWord {
+pub(crate) enum NormalizerWord {
     /// As it is.
     Exact,
     /// One address; the domain without case, text in Unicode's normal form.

@@ -91,6 +91,6 @@ pub(crate) enum FormWord {
     Reversible,
     /// As a token.
     Token,
-    /// Masked, coarser or randomised.
+    /// Masked, coarser or randomized.
     Partial,
 }

@@ -13,12 +13,12 @@ use crate::{
     date,
     diagnostic::{Findings, nearest},
     document::{
-        Category, DatasetSpec, Document, Group, JurisdictionFrom, MemberForm, NormaliserWord,
+        Category, DatasetSpec, Document, Group, JurisdictionFrom, MemberForm, NormalizerWord,
         OnInvalidWord, Principal, Purpose, RecordsWord, Region, Spec, TokenDomain, UnlistedWord,
         Vocabulary,
     },
     path,
-    plan::{FieldPath, Normaliser, OnInvalid, Part, Records, Unlisted},
+    plan::{FieldPath, Normalizer, OnInvalid, Part, Records, Unlisted},
     source::{Located, Text},
 };
 
@@ -292,18 +292,18 @@ fn token_domain(model: &mut Model, name: &Text, t: &TokenDomain, findings: &mut 
     if model.domains.declare(name, "token domain", findings).is_none() {
         return;
     }
-    let normaliser = match t.normalise {
-        NormaliserWord::Exact => Normaliser::ExactV1,
-        NormaliserWord::Email => Normaliser::EmailV2,
-        NormaliserWord::Phone => Normaliser::PhoneV2,
-        NormaliserWord::Digits => Normaliser::DigitsV2,
-        NormaliserWord::Compact => Normaliser::CompactV2,
-        NormaliserWord::Name => Normaliser::NameV2,
+    let normalizer = match t.normalize {
+        NormalizerWord::Exact => Normalizer::ExactV1,
+        NormalizerWord::Email => Normalizer::EmailV2,
+        NormalizerWord::Phone => Normalizer::PhoneV2,
+        NormalizerWord::Digits => Normalizer::DigitsV2,
+        NormalizerWord::Compact => Normalizer::CompactV2,
+        NormalizerWord::Name => Normalizer::NameV2,
     };
     let key = t.key.value.as_str().into();
     let rotation = t.rotation.as_ref();
     let rotation = rotation.and_then(|r| Some((release::lasting(r, findings)?, r.0.span)));
-    let facts = DomainFacts { normaliser, scope: t.scope, epoch: t.epoch, key, rotation };
+    let facts = DomainFacts { normalizer, scope: t.scope, epoch: t.epoch, key, rotation };
     model.domain_facts.push(facts);
 }
 

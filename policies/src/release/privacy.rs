@@ -21,7 +21,7 @@ mod threshold;
 use std::fmt;
 
 pub use convert::{epsilon_to_rho, rho_to_epsilon};
-pub use cost::{gaussian_cost, laplace_cost, randomised_response_cost};
+pub use cost::{gaussian_cost, laplace_cost, randomized_response_cost};
 pub use noise::{noise_quantile_95, noise_sd};
 pub use threshold::{
     Threshold, gaussian_threshold, gaussian_threshold_delta, laplace_threshold,

@@ -227,14 +227,14 @@ impl Session {
         answer: krafka::Result<T>,
     ) -> Result<T, DeliverError> {
         answer.map_err(|error| {
-            let judgement = judge(&error, call);
-            if judgement.ends {
+            let judgment = judge(&error, call);
+            if judgment.ends {
                 let mut open = self.client.open.lock().unwrap_or_else(PoisonError::into_inner);
                 if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, &self.open)) {
                     *open = None;
                 }
             }
-            judgement.error
+            judgment.error
         })
     }
 }

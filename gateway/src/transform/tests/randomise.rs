@@ -11,7 +11,7 @@ use prio::{
     vdaf::xof::{Xof, XofTurboShake128},
 };
 use proptest::prelude::RngExt;
-use sluicegate_policies::{Categories, Category, Decimal, Randomise, Response, Spending};
+use sluicegate_policies::{Categories, Category, Decimal, Randomize, Response, Spending};
 
 use super::*;
 use crate::transform::randomise::{Coins, discrete_laplace};
@@ -32,11 +32,11 @@ fn a_record() -> Spending {
 }
 
 fn memoised(key: &str) -> Spending {
-    Spending::Memoised { subject: path("user.id"), key: key.into() }
+    Spending::Memoized { subject: path("user.id"), key: key.into() }
 }
 
 fn transform(response: Response, spending: Spending) -> Transform {
-    Transform::Randomise(Box::new(Randomise { response, epsilon: ONE, spending }))
+    Transform::Randomize(Box::new(Randomize { response, epsilon: ONE, spending }))
 }
 
 pub(super) fn k_rr(texts: &[&str], other: Option<u16>) -> Transform {
@@ -53,10 +53,10 @@ pub(super) fn numeric(lo: i64, hi: i64, other: Option<i64>) -> Transform {
 
 /// A transform that breaks its promise.
 fn broken(transform: &Transform, how: impl Fn(&mut Response)) -> Transform {
-    let Transform::Randomise(r) = transform else { panic!("no randomise") };
+    let Transform::Randomize(r) = transform else { panic!("no randomise") };
     let mut r = r.clone();
     how(&mut r.response);
-    Transform::Randomise(r)
+    Transform::Randomize(r)
 }
 
 const VALUES_A_RECORD: usize = 1_000;

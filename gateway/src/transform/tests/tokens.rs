@@ -22,19 +22,19 @@ fn tokens_equal_those_of_an_independent_implementation() {
     for v in vectors {
         let text = |name: &str| v[name].as_str().unwrap();
         let normaliser = match text("normaliser") {
-            "exact-v1" => Normaliser::ExactV1,
-            "email-v2" => Normaliser::EmailV2,
-            "phone-v2" => Normaliser::PhoneV2,
-            "digits-v2" => Normaliser::DigitsV2,
-            "compact-v2" => Normaliser::CompactV2,
-            "name-v2" => Normaliser::NameV2,
+            "exact-v1" => Normalizer::ExactV1,
+            "email-v2" => Normalizer::EmailV2,
+            "phone-v2" => Normalizer::PhoneV2,
+            "digits-v2" => Normalizer::DigitsV2,
+            "compact-v2" => Normalizer::CompactV2,
+            "name-v2" => Normalizer::NameV2,
             other => panic!("{other}"),
         };
         let token_use = TokenUse {
             domain: text("domain").into(),
             scope: text("scope").into(),
             epoch: u32::try_from(v["epoch"].as_u64().unwrap()).unwrap(),
-            normaliser,
+            normalizer: normaliser,
             key: text("key").into(),
         };
         let made = token(&make(&token_use, text("tenant")), text("value"));
@@ -140,7 +140,7 @@ fn tokens_are_unlinkable_across_whatever_makes_the_key() {
         make(&TokenUse { domain: "customer.emaim".into(), ..token_use() }, "acme"),
         make(&TokenUse { scope: "purpose=analytic".into(), ..token_use() }, "acme"),
         make(&TokenUse { epoch: 2, ..token_use() }, "acme"),
-        make(&TokenUse { normaliser: Normaliser::NameV2, ..token_use() }, "acme"),
+        make(&TokenUse { normalizer: Normalizer::NameV2, ..token_use() }, "acme"),
         make(&TokenUse { key: "next".into(), ..token_use() }, "acme"),
         make(&token_use(), "acm"),
     ] {
@@ -171,13 +171,13 @@ fn bits(token: &str) -> u128 {
 
 #[test]
 fn an_empty_text_is_a_value_and_a_phone_without_digits_is_none() {
-    let phone = make(&TokenUse { normaliser: Normaliser::PhoneV2, ..token_use() }, "acme");
+    let phone = make(&TokenUse { normalizer: Normalizer::PhoneV2, ..token_use() }, "acme");
     assert!(token(&phone, "").is_some());
     assert_eq!(token(&phone, "unknown"), None);
 }
 
-fn tokens_of(normaliser: Normaliser, texts: &[&str]) -> Vec<Option<String>> {
-    let tokenizer = make(&TokenUse { normaliser, ..token_use() }, "acme");
+fn tokens_of(normaliser: Normalizer, texts: &[&str]) -> Vec<Option<String>> {
+    let tokenizer = make(&TokenUse { normalizer: normaliser, ..token_use() }, "acme");
     texts.iter().map(|text| token(&tokenizer, text)).collect()
 }
 
@@ -241,11 +241,11 @@ fn one_value_has_one_token_however_it_is_spelt() {
         &["\u{390}", "\u{3aa}\u{301}", "\u{3b9}\u{308}\u{301}"],
     ];
     for (normaliser, rows) in [
-        (Normaliser::EmailV2, email),
-        (Normaliser::PhoneV2, phone),
-        (Normaliser::DigitsV2, digits),
-        (Normaliser::CompactV2, compact),
-        (Normaliser::NameV2, name),
+        (Normalizer::EmailV2, email),
+        (Normalizer::PhoneV2, phone),
+        (Normalizer::DigitsV2, digits),
+        (Normalizer::CompactV2, compact),
+        (Normalizer::NameV2, name),
     ] {
         let mut seen = HashSet::new();
         for row in rows {
@@ -260,7 +260,7 @@ fn one_value_has_one_token_however_it_is_spelt() {
 fn what_cannot_be_told_has_no_token() {
     for (normaliser, texts) in [
         (
-            Normaliser::EmailV2,
+            Normalizer::EmailV2,
             &[
                 "no address",
                 "@example.com",
@@ -282,7 +282,7 @@ fn what_cannot_be_told_has_no_token() {
             ][..],
         ),
         (
-            Normaliser::PhoneV2,
+            Normalizer::PhoneV2,
             &[
                 "unknown",
                 "100.0",
@@ -303,7 +303,7 @@ fn what_cannot_be_told_has_no_token() {
             ],
         ),
         (
-            Normaliser::DigitsV2,
+            Normalizer::DigitsV2,
             &[
                 "100.0",
                 "12.5",
@@ -321,8 +321,8 @@ fn what_cannot_be_told_has_no_token() {
                 "-",
             ],
         ),
-        (Normaliser::CompactV2, &["DE89, FR76", "DE89;FR76", "a\nb", "-5", " - ", "A|B"]),
-        (Normaliser::NameV2, &[" \t", "\u{a0}"]),
+        (Normalizer::CompactV2, &["DE89, FR76", "DE89;FR76", "a\nb", "-5", " - ", "A|B"]),
+        (Normalizer::NameV2, &[" \t", "\u{a0}"]),
     ] {
         for (text, token) in texts.iter().zip(tokens_of(normaliser, texts)) {
             assert_eq!(token, None, "{normaliser:?} {text}");
@@ -334,16 +334,16 @@ fn what_cannot_be_told_has_no_token() {
 #[test]
 fn a_number_has_the_token_of_its_value() {
     let of = |normaliser, json: &str| {
-        let transform = Transform::Tokenize(TokenUse { normaliser, ..token_use() });
+        let transform = Transform::Tokenize(TokenUse { normalizer: normaliser, ..token_use() });
         let plan = plan(Unlisted::Drop, [field("a", transform)]);
         apply(&plan, &format!(r#"{{"a":{json}}}"#))
     };
     for normaliser in [
-        Normaliser::ExactV1,
-        Normaliser::PhoneV2,
-        Normaliser::DigitsV2,
-        Normaliser::CompactV2,
-        Normaliser::NameV2,
+        Normalizer::ExactV1,
+        Normalizer::PhoneV2,
+        Normalizer::DigitsV2,
+        Normalizer::CompactV2,
+        Normalizer::NameV2,
     ] {
         let hundred = of(normaliser, "100");
         for same in ["100.0", "1e2", "1000e-1", "\"100\""] {
@@ -353,16 +353,16 @@ fn a_number_has_the_token_of_its_value() {
             assert_ne!(of(normaliser, other), hundred, "{normaliser:?} {other}");
         }
         let (odd, even) = ("9007199254740993", "9007199254740992");
-        let phone = normaliser == Normaliser::PhoneV2;
+        let phone = normaliser == Normalizer::PhoneV2;
         assert_eq!(of(normaliser, odd) == of(normaliser, even), phone, "16 digits are no phone");
         assert_eq!(of(normaliser, odd), of(normaliser, "9007199254740993.0"), "{normaliser:?}");
     }
     for odd in ["-100", "100.5", "1e400", "\"100.0\""] {
-        for normaliser in [Normaliser::PhoneV2, Normaliser::DigitsV2] {
+        for normaliser in [Normalizer::PhoneV2, Normalizer::DigitsV2] {
             assert_eq!(of(normaliser, odd), "{}", "{normaliser:?} {odd}");
         }
     }
-    assert_eq!(of(Normaliser::ExactV1, "1e400"), of(Normaliser::ExactV1, "10e399"));
+    assert_eq!(of(Normalizer::ExactV1, "1e400"), of(Normalizer::ExactV1, "10e399"));
 }
 
 /// Stated in the documents. A newer table changes no token of what was assigned in these, but is

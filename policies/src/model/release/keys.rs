@@ -265,7 +265,7 @@ fn identifies(making: &Making<'_>, field: &Field) -> Option<Sign> {
     if making.is_like_subject(field) {
         return Some(Sign::Policy("its category is that of the subject".to_owned()));
     }
-    if let Some(rule) = tokenised(model, dataset, field) {
+    if let Some(rule) = tokenized(model, dataset, field) {
         let rule = model.rules.name(rule);
         return Some(Sign::Policy(format!("the rule `{rule}` makes tokens of it")));
     }
@@ -274,7 +274,7 @@ fn identifies(making: &Making<'_>, field: &Field) -> Option<Sign> {
 }
 
 /// A rule that makes tokens of the field. Drafts do not count.
-fn tokenised(model: &Model, dataset: Id, field: &Field) -> Option<Id> {
+fn tokenized(model: &Model, dataset: Id, field: &Field) -> Option<Id> {
     let applied = |r: Id| model.heads.get(r).is_some_and(|h| h.mode != Mode::Draft);
     let rules = model.protection.iter().filter(|r| {
         applied(r.rule)
@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_identifiers_are_recognised() {
+    fn names_of_identifiers_are_recognized() {
         let all = [
             "id",
             "user_id",
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn categories_of_identifiers_are_recognised() {
+    fn categories_of_identifiers_are_recognized() {
         let all = [
             "user.id",
             "user.device-id",

@@ -384,7 +384,7 @@ fn unit(
     }
     let unit = SubjectUnit {
         path: path.clone(),
-        normaliser: facts.normaliser,
+        normalizer: facts.normalizer,
         domain: model.domains.name(id),
         key: facts.key.clone(),
         period,

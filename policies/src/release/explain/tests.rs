@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    plan::{Decimal, FieldPath, Normaliser, Part, RuleName},
+    plan::{Decimal, FieldPath, Normalizer, Part, RuleName},
     release::{
         calendar::Zone,
         plan::{Bounds, Choose, Cost, MissingSubject, Promise, Schedule, Smoothing},
@@ -56,7 +56,7 @@ fn shop() -> ReleasePlan {
         topic: "orders.by-category".into(),
         unit: Unit::Subject(SubjectUnit {
             path: path("customer.id"),
-            normaliser: Normaliser::ExactV1,
+            normalizer: Normalizer::ExactV1,
             domain: "customers".into(),
             key: "releases".into(),
             period: Calendar::days(1, Zone("Europe/Berlin".into())),

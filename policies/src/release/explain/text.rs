@@ -383,7 +383,7 @@ pub(super) fn unprotected(plan: &ReleasePlan) -> Vec<String> {
     }
     said.push(format!(
         "The same records elsewhere: where dataset `{}` is also delivered record by record, even \
-         tokenised, a reader of both can subtract.",
+         tokenized, a reader of both can subtract.",
         plan.dataset
     ));
     said.push(

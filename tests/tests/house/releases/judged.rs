@@ -1,4 +1,4 @@
-//! One judgement, whatever becomes of a record: what `records: deliver` refuses, `records: releases-only` refuses
+//! One judgment, whatever becomes of a record: what `records: deliver` refuses, `records: releases-only` refuses
 //! too, and a publisher is told what of its record counts in no window.
 
 use std::fs;
