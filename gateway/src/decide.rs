@@ -22,7 +22,7 @@ use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Tab
 use zeroize::Zeroizing;
 
 use crate::{
-    ambient::{Ambient, NoChance},
+    ambient::{Ambient, RngUnavailable},
     contribute::Contributor,
     keys::{FileKeyring, KeyError, Keyring},
     record::Refused,
@@ -91,8 +91,8 @@ pub enum ReloadError {
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
-    Chance(#[from] NoChance),
-    #[error("the policies name region `{0}`, which the configuration does not have")]
+    Rng(#[from] RngUnavailable),
+    #[error("the policies name region `{0}`, which is not in the configuration")]
     Region(String),
     #[error("reading the policies was interrupted")]
     Interrupted,
@@ -175,11 +175,11 @@ impl Policy {
         {
             return Ok(snapshot);
         }
-        self.retable(now)
+        self.recompile(now)
     }
 
     /// A date in the policy has passed: the same bundle, seen from now.
-    fn retable(&self, now: UnixMillis) -> Result<Arc<Snapshot>, Refused> {
+    fn recompile(&self, now: UnixMillis) -> Result<Arc<Snapshot>, Refused> {
         let in_force = self.in_force.lock().unwrap_or_else(|e| e.into_inner());
         let Some(current) = in_force.as_ref() else {
             return Err(not_in_force("no policy is in force"));
@@ -190,7 +190,7 @@ impl Policy {
                 Ok(snapshot)
             }
             Err(error) => {
-                tracing::error!(event = "policy-retable-failed", %error);
+                tracing::error!(event = "policy-recompile-failed", %error);
                 Err(not_in_force("the policy could not be compiled for the current date"))
             }
         }
@@ -284,7 +284,7 @@ pub fn read_bundle(dir: &Path) -> Result<Vec<Source>, ReloadError> {
     let failed = |why: String| ReloadError::Read { dir: dir.to_owned(), why };
     let files = bundle_files(dir).map_err(failed)?;
     if files.is_empty() {
-        return Err(failed("no `.yaml` file in it".to_owned()));
+        return Err(failed("it contains no `.yaml` file".to_owned()));
     }
     let mut left = BUNDLE_BYTES_MAX;
     let mut source = |file: PathBuf| {

@@ -45,7 +45,7 @@ impl Bundle {
         }
     }
 
-    /// BLAKE3 over the bundle's documents, wherever their files stand.
+    /// BLAKE3 over the bundle's documents, wherever their files are.
     pub fn digest(&self) -> BundleDigest {
         self.digest
     }
@@ -71,7 +71,7 @@ impl Bundle {
         self.model.releases.iter().map(|r| &r.plan)
     }
 
-    /// The other releases of a release's dataset that are charged or will be: whoever may read one
+    /// The other releases of a release's dataset that are charged or will be: a reader of one
     /// may be able to read all. Drafts are not.
     pub fn released_with(&self, release: &str) -> Vec<&ReleasePlan> {
         let all = &self.model.releases;
@@ -129,6 +129,6 @@ fn check_size(model: &Model, findings: &mut Findings<'_>) {
                 Span::default(),
                 format!("principals × purposes × datasets are more than {}", CELLS_MAX / 2),
             )
-            .help("let principals that may do the same be one principal, or split the bundle");
+            .help("merge principals that may do the same, or split the bundle");
     }
 }

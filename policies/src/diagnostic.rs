@@ -1,7 +1,7 @@
 //! What the compiler says to an author: where, what is wrong, and what to do about it.
 //!
 //! Messages are part of the product: lower case, no full stop, the author's words in backticks,
-//! never a type name of ours. Their text is tested.
+//! never one of our type names. Their text is tested.
 
 use std::fmt;
 
@@ -67,7 +67,7 @@ pub struct Related {
     pub column: u32,
     /// The text that is underlined; only its first line.
     pub text: String,
-    /// What stands there.
+    /// What is there.
     pub message: String,
 }
 
@@ -158,7 +158,7 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
-/// Collects findings while the compiler goes on, so that an author sees all mistakes at once.
+/// Collects findings while the compiler continues, so that an author sees all mistakes at once.
 pub(crate) struct Findings<'s> {
     sources: &'s [Source],
     found: Vec<(Span, Diagnostic)>,

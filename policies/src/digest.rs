@@ -1,4 +1,4 @@
-//! The name of a bundle: what its files say, not where they stand or in which order they came.
+//! The name of a bundle: what its files say, not where they are or in which order they came.
 
 use crate::{diagnostic::Findings, plan::BundleDigest};
 

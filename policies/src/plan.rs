@@ -1,7 +1,7 @@
-//! What a compiled bundle hands to whoever enforces it: who may, where to, and what happens to
+//! What a compiled bundle hands to its enforcer: who may, where to, and what happens to
 //! each field on the way. Plain data: no I/O, no clock, no strings to parse again.
 //!
-//! INVARIANT: everything in here was decided at compile time. Whoever enforces a plan looks up
+//! INVARIANT: everything in here was decided at compile time. The enforcer of a plan looks up
 //! and applies; it never interprets a rule.
 
 use std::{fmt, sync::Arc};
@@ -50,7 +50,7 @@ pub struct Dataset {
     pub topics: Box<[Arc<str>]>,
     pub jurisdiction: JurisdictionSource,
     /// Source metadata that the producer declares (device, model version, calibration …):
-    /// the name under which lineage is searched, and where the value stands in the record.
+    /// the name under which lineage is searched, and where the value is in the record.
     pub lineage: Box<[(Arc<str>, FieldPath)]>,
     /// The record's own time, by which releases put it into panes. Without it: its arrival.
     pub event_time: Option<EventTime>,
@@ -176,7 +176,7 @@ pub struct FieldPlan {
     pub path: FieldPath,
     pub category: Arc<str>,
     pub transform: Transform,
-    /// What to do when the value does not fit the transform (a date that is none, an object
+    /// What to do when the value does not fit the transform (an invalid date, an object
     /// where a scalar was declared).
     pub on_invalid: OnInvalid,
     pub rules: Box<[RuleName]>,
@@ -379,7 +379,7 @@ impl RefusalCode {
         Self::PolicyNotInForce,
     ];
 
-    /// The code as it stands in answers, metrics and the ledger.
+    /// The code as it appears in answers, metrics and the ledger.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnknownPrincipal => "unknown-principal",

@@ -194,24 +194,26 @@ impl Randomize {
     pub fn caveats(&self) -> String {
         let spending = match (&self.spending, self.epsilon_per_subject()) {
             (Spending::PerRecord { records, period }, Some(sum)) => format!(
-                "epsilon {sum} a subject in {period} rests on the declaration that a subject has \
-                 at most {records} records with one such value in that time; nobody enforces it, \
+                "epsilon {sum} per subject in {period} rests on the declaration that a subject has \
+                 at most {records} records with one such value in that time; nothing enforces it, \
                  and other fields add to it"
             ),
-            _ => "as long as a subject's value stays the same, epsilon is spent once; that a \
-                  value has changed can show; who has the key can undo the answers, and deleting \
-                  it ends that"
-                .to_owned(),
+            _ => {
+                "as long as a subject's value stays the same, epsilon is spent once; that a value \
+                  has changed may be visible; anyone who has the key can undo the answers, and \
+                  deleting it ends that"
+                    .to_owned()
+            }
         };
         let outside = if self.response.covers_everything() {
             "a value outside the domain is answered like any other"
         } else {
-            "that a value is null or outside the domain shows"
+            "whether a value is null or outside the domain is visible"
         };
         format!(
             "Randomized at ingest: the gateway sees the true value, so the output is as strong as \
-             with local randomization and the trust is central; {spending}; {outside}; whether \
-             the field is there shows."
+             with local randomization and the trust is central; {spending}; {outside}; whether the \
+             field is present is visible."
         )
     }
 }
@@ -231,11 +233,11 @@ impl fmt::Display for Randomize {
         match (&self.spending, self.epsilon_per_subject()) {
             (Spending::PerRecord { records, period }, Some(sum)) => write!(
                 f,
-                ", epsilon {} a record; declared, not enforced: {records} records, so epsilon \
-                 {sum}, a subject in {period}",
+                ", epsilon {} per record; declared, not enforced: {records} records, so epsilon \
+                 {sum}, per subject in {period}",
                 self.epsilon
             ),
-            _ => write!(f, ", epsilon {} a value, memoized", self.epsilon),
+            _ => write!(f, ", epsilon {} per value, memoized", self.epsilon),
         }
     }
 }

@@ -217,7 +217,7 @@ impl Table {
                 "the principal has several purposes here, and the request names none",
                 "name the purpose",
             ),
-            _ => ("the principal has no purpose here", "an `AccessRule` has to allow it"),
+            _ => ("the principal has no purpose here", "an `AccessRule` must allow it"),
         };
         let code = RefusalCode::NotPermitted;
         Err(Refusal { code, rule: None, detail: detail.into(), help: Some(help.into()) })
@@ -291,7 +291,7 @@ impl<'t> Grant<'t> {
         }
     }
 
-    /// Where the principal stands, for datasets whose jurisdiction is the principal's.
+    /// Where the principal is, for datasets whose jurisdiction is the principal's.
     pub fn principal_jurisdiction(&self) -> Option<JurisdictionId> {
         self.table.principal_facts.get(self.principal)?.jurisdiction
     }

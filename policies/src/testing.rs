@@ -34,7 +34,7 @@ pub struct TestReport {
 pub struct TestCase {
     /// Its name.
     pub name: String,
-    /// The file it stands in.
+    /// The file that contains it.
     pub path: String,
     /// From 1.
     pub line: u32,

@@ -118,15 +118,15 @@ fn mistakes_say_what_is_missing() {
         ),
         (
             but("epsilon: 1, ", ""),
-            "`randomize` needs an `epsilon` / say what one answer may tell: `epsilon: 1` is common",
+            "`randomize` needs an `epsilon` / say what one answer may reveal: `epsilon: 1` is common",
         ),
         (
             but("epsilon: 1", "epsilon: 0"),
-            "`0` is no epsilon / write a number above 0 and at most 20",
+            "`0` is not a valid epsilon / write a number above 0 and at most 20",
         ),
         (
             but("epsilon: 1", "epsilon: 20.5"),
-            "`20.5` is no epsilon / write a number above 0 and at most 20",
+            "`20.5` is not a valid epsilon / write a number above 0 and at most 20",
         ),
         (
             but("domain: [a, b], ", ""),
@@ -140,8 +140,8 @@ fn mistakes_say_what_is_missing() {
         ),
         (
             but("[a, b]", "[a, b, a]"),
-            "this is no list of values that can be told apart / list 2 to 1024 different values \
-             of at most 256 bytes",
+            "this is not a list of distinct values / list 2 to 1024 different values of at most \
+             256 bytes",
         ),
         (
             but("[a, b]", "[a, b], other: c"),
@@ -161,7 +161,7 @@ fn mistakes_say_what_is_missing() {
         ),
         (
             but(DAILY, "memoize: true, key: k, subject: \"ids[]\""),
-            "`ids[]` can mean several places / the subject stands in one place, such as `customer.id`",
+            "`ids[]` can match several places / the subject is in one place, such as `customer.id`",
         ),
         (
             but("[a, b]", "[a, b], first: 1"),
@@ -220,12 +220,12 @@ fn the_label_says_what_is_declared_and_what_shows() {
     };
     let declared = said(&format!("method: k-rr, domain: [a, b], epsilon: 0.5, {DAILY}"));
     for part in [
-        "`mood` (user.mood): randomize (k-rr, 2 categories, epsilon 0.5 a record; declared, not \
-         enforced: 10 records, so epsilon 5.0, a subject in 24h), by `r0`.",
+        "`mood` (user.mood): randomize (k-rr, 2 categories, epsilon 0.5 per record; declared, \
+         not enforced: 10 records, so epsilon 5.0, per subject in 24h), by `r0`.",
         "the gateway sees the true value",
-        "epsilon 5.0 a subject in 24h rests on the declaration that a subject has at most 10 \
-         records with one such value in that time; nobody enforces it",
-        "that a value is null or outside the domain shows",
+        "epsilon 5.0 per subject in 24h rests on the declaration that a subject has at most 10 \
+         records with one such value in that time; nothing enforces it",
+        "whether a value is null or outside the domain is visible",
     ] {
         assert!(declared.contains(part), "{declared}");
     }
@@ -233,8 +233,8 @@ fn the_label_says_what_is_declared_and_what_shows() {
         "method: oue, domain: [a, b], other: a, epsilon: 1, memoize: true, subject: id, key: k",
     );
     for part in [
-        "epsilon 1 a value, memoized",
-        "that a value has changed can show",
+        "epsilon 1 per value, memoized",
+        "that a value has changed may be visible",
         "a value outside the domain is answered like any other",
     ] {
         assert!(memoized.contains(part), "{memoized}");

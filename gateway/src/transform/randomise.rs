@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::{number::write_fixed, rewrite::Form};
 use crate::{
-    ambient::NoChance,
+    ambient::RngUnavailable,
     keys::{self, KeyError, Keyring, Secret},
 };
 
@@ -47,9 +47,9 @@ pub struct Chance {
 }
 
 impl Chance {
-    pub fn new(random: &dyn SecureRandom) -> Result<Self, NoChance> {
+    pub fn new(random: &dyn SecureRandom) -> Result<Self, RngUnavailable> {
         let mut seed = [0; 32];
-        random.fill(&mut seed).map_err(|_| NoChance)?;
+        random.fill(&mut seed).map_err(|_| RngUnavailable)?;
         Ok(Self::from_seed(seed))
     }
 

@@ -1,11 +1,11 @@
 //! Which of two transforms protects more. A partial order: some cannot be compared, and then the
 //! author has to choose.
 //!
-//! `keep` protects least and `drop` most. Below `drop` stand `redact` and `constant`, which carry
+//! `keep` protects least and `drop` most. Below `drop` are `redact` and `constant`, which carry
 //! nothing of the value. In between, only transforms of one family can be compared, setting by
 //! setting; a token in a narrower scope protects more than one in the global scope. `randomize`
 //! is comparable with no other, nor with itself under other settings: two answers about one value
-//! tell more than either, and a coarser value is no answer of chance.
+//! tell more than either, and a coarser value is not a random answer.
 
 use crate::{
     model::order,

@@ -147,8 +147,8 @@ impl<'m> Build<'m> {
     fn outcome(&mut self, ask: Ask) -> Outcome {
         if ask.operation == Operation::Publish && is_release(self.model, ask.dataset) {
             return Outcome::Refuse(Refusal {
-                help: Some("only what the gateway computed stands there".into()),
-                ..refusal("the topic holds a release, to which nobody publishes")
+                help: Some("only the gateway writes to it".into()),
+                ..refusal("the topic holds a release; no one may publish to it")
             });
         }
         let rules = match access(self.model, &self.planner.moment.access, ask) {
@@ -312,7 +312,7 @@ fn access(model: &Model, rules: &[&Access], ask: Ask) -> Result<Box<[RuleName]>,
     let mut names: Vec<RuleName> = matching.map(|r| model.rules.name(r.rule)).collect();
     names.sort();
     if names.is_empty() {
-        let help = Some("an `AccessRule` has to allow it".into());
+        let help = Some("an `AccessRule` must allow it".into());
         return Err(Refusal { help, ..refusal("no access rule in force allows it") });
     }
     Ok(names.into())

@@ -111,7 +111,7 @@ pub(crate) enum TransformWord {
     Generalize,
     /// A coordinate becomes coarser: `with: { decimals | geohash }`.
     Geo,
-    /// An answer that chance draws takes its place: `with: { method, epsilon, … }`.
+    /// It is replaced by a randomly drawn answer: `with: { method, epsilon, … }`.
     #[serde(alias = "randomise")]
     Randomize,
 }
@@ -189,11 +189,11 @@ pub(crate) struct With {
     pub(crate) geohash: Option<u8>,
     /// `randomize`: how an answer is drawn.
     pub(crate) method: Option<MethodWord>,
-    /// `randomize`: what one answer may tell, more than 0 and at most 20.
+    /// `randomize`: what one answer may reveal, more than 0 and at most 20.
     pub(crate) epsilon: Option<Number>,
     /// `randomize`: the smallest and the largest number, for `numeric`.
     pub(crate) clamp: Option<Vec<Number>>,
-    /// `randomize`: the value of the domain that stands for all that is not in it, null included.
+    /// `randomize`: the value of the domain that stands for everything outside it, including null.
     /// Without it `on-invalid` decides, and shows that the value was outside.
     pub(crate) other: Option<Constant>,
     /// `randomize`: at most so many records of a subject in a `period`, values in a list counted
@@ -300,7 +300,7 @@ impl JsonSchema for Constant {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schemars::json_schema!({
             "type": ["string", "number", "boolean"],
-            "description": "A text in quotes, a number, `true` or `false`."
+            "description": "A quoted string, a number, `true` or `false`."
         })
     }
 }
@@ -314,14 +314,14 @@ pub(crate) struct TransferRule {
     /// happens to be or what it has been turned into.
     #[schemars(length(min = 1))]
     pub(crate) from: Vec<Text>,
-    /// Where the receiving region stands: codes and groups.
+    /// Where the receiving region is: codes and groups.
     #[schemars(length(min = 1))]
     pub(crate) to: Vec<Text>,
     /// What may cross. A rule has `allow` or `deny`, never both.
     pub(crate) allow: Option<TransferAllow>,
     /// What may not cross, whatever other rules allow.
     pub(crate) deny: Option<TransferDeny>,
-    /// `deny`: a reminder for readers; it is always so.
+    /// `deny`: a reminder for readers; this is always the case.
     #[expect(dead_code, reason = "a reminder for readers")]
     pub(crate) otherwise: Option<DenyWord>,
 }

@@ -105,7 +105,7 @@ pub(crate) struct DatasetFacts {
     /// Words of the format, sorted, each once.
     pub(crate) names: Box<[Arc<str>]>,
     pub(crate) jurisdiction: JurisdictionFacts,
-    /// `home` stands among them as `None`.
+    /// `home` is among them as `None`.
     pub(crate) deliver_to: Vec<Option<Id>>,
     pub(crate) if_blocked: IfBlocked,
     pub(crate) lineage: Vec<(Arc<str>, FieldPath)>,

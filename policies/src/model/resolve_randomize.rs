@@ -67,13 +67,13 @@ fn epsilon(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Decimal>
     let Some(number) = &w.epsilon else {
         findings
             .error(span, "`randomize` needs an `epsilon`")
-            .help("say what one answer may tell: `epsilon: 1` is common");
+            .help("say what one answer may reveal: `epsilon: 1` is common");
         return None;
     };
     let read = decimal(number, findings)?;
     if order(read) <= 0 || order(read) > order(Decimal { digits: EPSILON_MAX, scale: 0 }) {
         findings
-            .error(number.0.span, format!("`{}` is no epsilon", number.0.value))
+            .error(number.0.span, format!("`{}` is not a valid epsilon", number.0.value))
             .help(format!("write a number above 0 and at most {EPSILON_MAX}"));
         return None;
     }
@@ -96,7 +96,7 @@ fn categories(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Categ
         && texts.len() == listed.len()
         && texts.iter().all(|t| t.len() <= CATEGORY_BYTES_MAX);
     if !fits {
-        findings.error(at, "this is no list of values that can be told apart").help(format!(
+        findings.error(at, "this is not a list of distinct values").help(format!(
             "list 2 to {CATEGORIES_MAX} different values of at most {CATEGORY_BYTES_MAX} bytes"
         ));
         return None;
@@ -217,8 +217,8 @@ fn subject(text: &Text, findings: &mut Findings<'_>) -> Option<crate::plan::Fiel
         Ok(path) if path.steps.iter().all(one) => Some(path),
         Ok(_) => {
             findings
-                .error(text.span, format!("`{}` can mean several places", text.value))
-                .help("the subject stands in one place, such as `customer.id`");
+                .error(text.span, format!("`{}` can match several places", text.value))
+                .help("the subject is in one place, such as `customer.id`");
             None
         }
         Err(why) => {

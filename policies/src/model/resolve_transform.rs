@@ -165,7 +165,7 @@ fn generalize(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Gener
         w.bound.is_some(),
     ];
     if given.iter().filter(|g| **g).count() != 1 {
-        findings.error(span, "`generalize` needs exactly one way of being coarser").help(
+        findings.error(span, "`generalize` needs exactly one kind of generalization").help(
             "add one of `date`, `postal-code`, `ip`, `bucket`, `edges`, `bound` under `with`",
         );
         return None;
@@ -176,7 +176,7 @@ fn generalize(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Gener
     }
     if w.unit.is_some() {
         findings
-            .error(span, "`unit` says what a number means as a date")
+            .error(span, "`unit` is for reading numbers as dates")
             .help("add `date`, or leave `unit` out");
         return None;
     }
@@ -208,7 +208,7 @@ fn date_part(word: DateWord) -> DatePart {
 fn bucket(number: &Number, findings: &mut Findings<'_>) -> Option<Generalize> {
     let width = decimal(number, findings)?;
     if width.digits <= 0 {
-        findings.error(number.0.span, "the width of a bucket is more than zero");
+        findings.error(number.0.span, "the width of a bucket must be greater than zero");
         return None;
     }
     Some(Generalize::Bucket { width })
@@ -219,7 +219,7 @@ fn edges(all: &[Number], span: Span, findings: &mut Findings<'_>) -> Option<Gene
     let ascending = read.is_sorted_by(|a, b| order(*a) < order(*b));
     if read.is_empty() || !ascending || read.len() > EDGES_MAX {
         findings
-            .error(span, "the borders of ranges do not ascend")
+            .error(span, "the edges of the ranges are not ascending")
             .help(format!("list 1 to {EDGES_MAX} numbers, each larger than the one before"));
         return None;
     }
@@ -253,7 +253,7 @@ fn geo(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Geo> {
         (Some(n), None) if n <= GEO_DECIMALS_MAX => Some(Geo::Decimals(n)),
         (Some(n), None) => {
             findings
-                .error(span, format!("`{n}` is more than the decimals of a coarse coordinate"))
+                .error(span, format!("`{n}` decimals are too many for a coarse coordinate"))
                 .help(format!("write a whole number from 0 to {GEO_DECIMALS_MAX}"));
             None
         }
@@ -281,7 +281,7 @@ pub(super) fn decimal(number: &Number, findings: &mut Findings<'_>) -> Option<De
     let digits = fits.then(|| format!("{whole}{fraction}").parse::<i64>().ok()).flatten();
     let (Some(digits), Ok(scale)) = (digits, u8::try_from(fraction.len())) else {
         findings
-            .error(number.0.span, format!("`{text}` is not a number that fits here"))
+            .error(number.0.span, format!("`{text}` is not a valid number here"))
             .help("write a number such as `10`, `2.5` or `-40`");
         return None;
     };

@@ -1,4 +1,4 @@
-//! What a compiled `Release` hands to whoever computes it: integers only, every constant fixed.
+//! What a compiled `Release` hands to the code that computes it: integers only, every constant fixed.
 //!
 //! INVARIANT: nothing in here depends on data. Sensitivities, scales, thresholds and costs are
 //! derived from the policy alone, costs and scales rounded so that the promise is never too small.

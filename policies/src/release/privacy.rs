@@ -31,7 +31,7 @@ pub use threshold::{
 use super::plan::{Accounting, Bounds, Cost, Noise, Sensitivity, What};
 use crate::plan::Decimal;
 
-/// The most records that may count into one pane. Whoever sums aborts the pane beyond it, so that
+/// The most records that may count into one pane. The code that sums aborts the pane beyond it, so that
 /// no sum leaves 64 bits.
 pub const RECORDS_PER_PANE_MAX: u64 = 1 << 32;
 

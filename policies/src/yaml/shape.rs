@@ -117,7 +117,7 @@ impl<'s> Shape<'s> {
             let name = respelled(key, written, known, findings);
             if name != written && node.get(name).is_some() {
                 findings
-                    .error(key.span, format!("the key `{name}` stands here twice"))
+                    .error(key.span, format!("the key `{name}` is repeated here"))
                     .help(format!("`{written}` is a former spelling of it: remove one"));
             }
             match (properties.and_then(|p| p.get(name)), extra) {
@@ -184,7 +184,7 @@ impl<'s> Shape<'s> {
             }
         } else if !plain && !self.allows("string") {
             findings
-                .error(node.span, format!("`{text}` is a text, not a number"))
+                .error(node.span, format!("`{text}` is a string, not a number"))
                 .help("write the number without quotes");
         }
     }
@@ -204,7 +204,7 @@ impl<'s> Shape<'s> {
                     _ => "write a whole number, without quotes".to_owned(),
                 };
                 findings
-                    .error(node.span, format!("`{text}` is not a number that fits here"))
+                    .error(node.span, format!("`{text}` is not a valid number here"))
                     .help(help);
             }
         }
@@ -216,12 +216,12 @@ impl<'s> Shape<'s> {
             Content::List(_) => "this is a list".to_owned(),
             Content::Mapping(_) => "this is a mapping".to_owned(),
         };
-        findings.error(node.span, format!("{found}, which does not fit here")).help(self.wanted());
+        findings.error(node.span, format!("{found}, which is not valid here")).help(self.wanted());
     }
 
     fn wanted(self) -> String {
         let kinds = [
-            ("string", "a text"),
+            ("string", "a string"),
             ("number", "a number"),
             ("integer", "a whole number"),
             ("boolean", "`true` or `false`"),
@@ -229,7 +229,7 @@ impl<'s> Shape<'s> {
             ("object", "a mapping: `key: value`"),
         ];
         let fits = kinds.iter().filter(|(k, _)| self.allows(k)).map(|(_, w)| *w);
-        format!("wanted here: {}", fits.collect::<Vec<_>>().join(" or "))
+        format!("expected here: {}", fits.collect::<Vec<_>>().join(" or "))
     }
 }
 
@@ -275,9 +275,11 @@ fn check_word(node: &Node, words: &[&str], findings: &mut Findings<'_>) {
             findings.error(node.span, "a value is missing here").help(one_of);
         }
         Some(text) => {
-            findings
-                .error(node.span, format!("`{text}` is not a word for this place"))
-                .did_you_mean(text, words.iter().copied(), &one_of);
+            findings.error(node.span, format!("`{text}` is not valid here")).did_you_mean(
+                text,
+                words.iter().copied(),
+                &one_of,
+            );
         }
         None => {
             findings.error(node.span, "a single word is expected here").help(one_of);

@@ -1,5 +1,5 @@
 //! The one table that says what an error of the client or of a broker means: whose it is, and
-//! whether the client can go on after it. What is not named here may succeed later.
+//! whether the client can continue after it. What is not named here may succeed later.
 
 use krafka::{
     KrafkaError,
@@ -36,7 +36,7 @@ enum Fault {
 
 pub(super) struct Judgment {
     pub(super) error: DeliverError,
-    /// The client cannot go on: another one has to be made.
+    /// The client cannot continue: another one has to be made.
     pub(super) ends: bool,
 }
 
