@@ -2,7 +2,7 @@
 //!
 //! Charges of one *line* are alike, and at most `uses_max` of them touch one person in a period.
 //! So what a person may have lost in a period of an account is the sum over its lines of
-//! `min(charges, uses_max) · cost`: known from the charges alone, whoever contributed.
+//! `min(charges, uses_max) · cost`: known from the charges alone, regardless of who contributed.
 //!
 //! INVARIANT: sums are exact (u128 holds 2^32 lines of 2^32 uses of any cost), and every doubt is
 //! a refusal.
@@ -110,24 +110,24 @@ impl Spent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error(
-        "the account's budget for the period is exhausted: wait for the next period (a budget that was raised counts from there on)"
+        "the account's budget for the period is exhausted: wait for the next period (a raised budget takes effect then)"
     )]
     Exhausted,
     #[error(
-        "the account's period is blocked, for charges of it may be lost: wait for the next period"
+        "the account's period is blocked, because charges may have been lost: wait for the next period"
     )]
     Blocked,
     #[error(
-        "the account's period already has charges in another unit: give the line an account of its own"
+        "the account's period already has charges in another unit: use a separate account for the line"
     )]
     OtherUnit,
     #[error(
         "the line was charged with another cost or number of uses in this period: give it another digest"
     )]
     OtherCost,
-    #[error("the id has a charge already, and it is another one: use an id for one release only")]
+    #[error("the id already has a different charge: use an id for one release only")]
     OtherCharge,
-    #[error("a charge that touches nobody is not a charge: `uses_max` is at least 1")]
+    #[error("a charge must count at least one use: `uses_max` is at least 1")]
     NoUses,
 }
 

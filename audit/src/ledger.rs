@@ -105,7 +105,7 @@ pub enum AppendError {
     /// Another process writes under our id: stop.
     #[error("the ledger is fenced: another process writes under this writer's id")]
     Fenced,
-    #[error("the at-most-once key is taken")]
+    #[error("the at-most-once key is already taken")]
     ClaimTaken,
     #[error("an entry is larger than a row may be")]
     TooLarge,

@@ -39,7 +39,7 @@ pub struct Found {
     pub places: Vec<Place>,
 }
 
-/// Where one copy of an event stands.
+/// Where one copy of an event is stored.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub region: String,
@@ -56,11 +56,11 @@ pub struct Answer {
     pub releases: Vec<FoundRelease>,
     /// Events that matched beyond [`FOUND_MAX`].
     pub more: u64,
-    /// Events that may match: the ledger commits to them, and their leaves are no longer kept.
+    /// Events that may match: the ledger commits to them, and their leaves have been deleted.
     pub unknown: u64,
 }
 
-/// A release, where its entry stands, and which of its messages was asked for.
+/// A release, where its entry is, and which of its messages was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundRelease {
     pub position: Position,
@@ -183,7 +183,7 @@ impl Lineage {
 
     async fn row(&self, writer: WriterId, wseq: u64) -> Result<(Row, Option<Vec<u8>>), StoreError> {
         let stored = self.store.row(writer, wseq).await?.ok_or_else(|| {
-            let gone = "a look-up names a row that is gone; `ledger verify` says more";
+            let gone = "a lookup names a row that is gone; `ledger verify` says more";
             StoreError::Corrupt(gone.to_owned())
         })?;
         Ok((Row::decode(&stored.bytes).map_err(corrupt)?, stored.manifest))
@@ -296,10 +296,10 @@ fn outcomes(row: &Row) -> impl Iterator<Item = &Outcome> {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.unknown > 0 {
-            let not_kept = "their leaves are no longer kept";
-            writeln!(f, "cannot be told for {} events: {not_kept}", self.unknown)?;
+            let not_kept = "their leaves have been deleted";
+            writeln!(f, "unknown for {} events: {not_kept}", self.unknown)?;
         } else if self.found.is_empty() && self.releases.is_empty() {
-            writeln!(f, "nothing in the ledger fits")?;
+            writeln!(f, "no matching entries")?;
         }
         for release in &self.releases {
             writeln!(f, "{release}")?;
@@ -318,25 +318,25 @@ impl fmt::Display for FoundRelease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let release = &self.release;
         writeln!(f, "release {}, message {}", hex(&release.id), self.message)?;
-        writeln!(f, "  recorded   {} at {}", utc(self.t_us), self.position)?;
-        writeln!(f, "  name       {} (account {})", release.name, release.account)?;
+        writeln!(f, "  recorded     {} at {}", utc(self.t_us), self.position)?;
+        writeln!(f, "  name         {} (account {})", release.name, release.account)?;
         let (from, to) = (utc(release.window_start_us), utc(release.window_end_us));
-        writeln!(f, "  window     {from} to {to}, revision {}", release.revision)?;
-        writeln!(f, "  policy     b3:{}", hex(&release.policy))?;
+        writeln!(f, "  window       {from} to {to}, revision {}", release.revision)?;
+        writeln!(f, "  policy       b3:{}", hex(&release.policy))?;
         let cost = release.cost;
         writeln!(
             f,
-            "  cost       {} {}, delta {}e-18",
+            "  cost         {} {}, delta {}e-18",
             cost.loss,
             release.unit.word(),
             cost.delta
         )?;
-        writeln!(f, "  mechanism  {}", release.mechanism)?;
+        writeln!(f, "  mechanism    {}", release.mechanism)?;
         for covered in &release.covers {
             let crate::Covered { region, topic, partition, from, to } = covered;
             writeln!(
                 f,
-                "  covers     {region}: {topic}/{partition}, offsets {from} to before {to}"
+                "  covers       {region}: {topic}/{partition}, offsets {from} to before {to}"
             )?;
         }
         Ok(())
@@ -346,22 +346,22 @@ impl fmt::Display for FoundRelease {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "event {}", self.position)?;
-        writeln!(f, "  recorded   {}", utc(self.t_us))?;
-        writeln!(f, "  request    {}-{}", hex(&self.request), self.seq)?;
-        writeln!(f, "  by         {} ({})", self.actor.id, self.actor.by)?;
-        writeln!(f, "  purpose    {}", self.purpose)?;
-        writeln!(f, "  dataset    {} (topic {})", self.dataset, self.topic)?;
-        writeln!(f, "  policy     b3:{}", hex(&self.policy))?;
-        writeln!(f, "  let in by  {}", self.admitted_by.join(", "))?;
+        writeln!(f, "  recorded     {}", utc(self.t_us))?;
+        writeln!(f, "  request      {}-{}", hex(&self.request), self.seq)?;
+        writeln!(f, "  by           {} ({})", self.actor.id, self.actor.by)?;
+        writeln!(f, "  purpose      {}", self.purpose)?;
+        writeln!(f, "  dataset      {} (topic {})", self.dataset, self.topic)?;
+        writeln!(f, "  policy       b3:{}", hex(&self.policy))?;
+        writeln!(f, "  admitted by  {}", self.admitted_by.join(", "))?;
         match &self.fate {
             Fate::Deliver(_) => {}
-            Fate::Refuse(code, rule) => writeln!(f, "  REFUSED    {code} {rule}")?,
-            Fate::Quarantine(code) => writeln!(f, "  SET ASIDE  {code}")?,
+            Fate::Refuse(code, rule) => writeln!(f, "  REFUSED      {code} {rule}")?,
+            Fate::Quarantine(code) => writeln!(f, "  QUARANTINED  {code}")?,
             Fate::Aggregate(used) if used.is_empty() => {
-                writeln!(f, "  FOR RELEASES, and counted in no window of any")?;
+                writeln!(f, "  FOR RELEASES, and not counted in any window")?;
             }
             Fate::Aggregate(_) => {
-                writeln!(f, "  FOR RELEASES; the topics below have what it brings to them")?;
+                writeln!(f, "  FOR RELEASES; the topics below hold its contributions")?;
             }
         }
         for treatment in &self.treatments {
@@ -369,14 +369,14 @@ impl fmt::Display for Found {
         }
         for place in &self.places {
             let Place { region, topic, partition, offset } = place;
-            writeln!(f, "  stands at  {region}: {topic}/{partition}/{offset}")?;
+            writeln!(f, "  stored at    {region}: {topic}/{partition}/{offset}")?;
         }
         Ok(())
     }
 }
 
 fn treatment_text(f: &mut fmt::Formatter<'_>, t: &Treatment) -> fmt::Result {
-    writeln!(f, "  to region  {} (subject of {})", t.region, t.jurisdiction)?;
+    writeln!(f, "  to region    {} (subject of {})", t.region, t.jurisdiction)?;
     if let Some(topic) = &t.topic {
         writeln!(f, "    to topic {topic}")?;
     }

@@ -63,51 +63,51 @@ pub struct Divergence {
 pub enum What {
     #[error(transparent)]
     Row(#[from] row::RowError),
-    #[error("the row says it is another row than it is stored as")]
+    #[error("the row says that it is a different row than the one it is stored as")]
     Misplaced,
     #[error("the row belongs to another ledger")]
     OtherOrigin,
     #[error("a row is missing before this one")]
     Gap,
-    #[error("the row is not chained to the row before")]
+    #[error("the row is not chained to the previous row")]
     Unchained,
     #[error("the stored link is not the hash of the row")]
     Link,
-    #[error("the events are not those that the row commits to")]
+    #[error("the events are not the ones that the row commits to")]
     Manifest,
-    #[error("the time or filter to search by is not the row's")]
+    #[error("the time or filter for searching does not match the row")]
     Beside,
     /// A table that names a row: rows were cut from the tail, or a chain was removed.
-    #[error("the row is gone, and {0} still names it")]
+    #[error("the row is gone, but {0} still names it")]
     Gone(&'static str),
     #[error(
-        "look-ups by offset of records of this row, or of the next {BLOCK}, are not what the rows say"
+        "lookups by offset for records of this row, or of the next {BLOCK}, do not match the rows"
     )]
     Lookups,
-    #[error("an event refers to an intent or treatment that the row does not have")]
+    #[error("an event refers to an intent or treatment that the row does not contain")]
     Event,
     #[error("an intent's events are not exactly the row's events")]
     Fates,
     #[error("a treatment that a row refers to is missing")]
     DetailMissing,
     /// A writer's opening names the last row of the writer before.
-    #[error("a later writer saw another row here, or one that is gone")]
+    #[error("a later writer saw a different row here, or one that is gone")]
     Sealed,
     #[error("a release contradicts itself")]
     Release,
-    #[error("a second release stands for the same id")]
+    #[error("there is a second release with the same id")]
     ReleaseTwice,
-    #[error("a release is void, and none of its id stands, or there is no such release")]
+    #[error("a release is void with no valid one of its id, or there is no such release")]
     ReleaseVoid,
-    #[error("something was published that is no release, or a void one")]
+    #[error("something was published that is not a release, or is a void one")]
     ReleasePublished,
-    #[error("published bytes are not those that the release commits to")]
+    #[error("published bytes are not the ones that the release commits to")]
     Blob,
-    #[error("the releases of a period of an account contradict each other in what they cost")]
+    #[error("the releases in one period of an account disagree about their cost")]
     Charges,
     #[error("a period of an account is charged above its cap")]
     AboveCap,
-    #[error("a release is not in the look-up table of releases")]
+    #[error("a release is missing from the lookup table of releases")]
     Unlisted,
     #[error("the charge of a release is gone, and its budget could be spent again")]
     Uncharged,
@@ -229,7 +229,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Rows of a writer whose look-ups are compared together.
+/// Rows of a writer whose lookups are compared together.
 const BLOCK: u64 = 1_024;
 
 struct Chain {
@@ -248,7 +248,7 @@ pub struct Verifier {
     /// Rows that the opening of a later writer names, and that have not been met: they seal the
     /// chain before, whose tail could otherwise be cut unseen.
     seals: BTreeMap<(WriterId, u64), Link>,
-    /// For each block of rows with intents, the sum of what their look-ups hash to, less the sum
+    /// For each block of rows with intents, the sum of what their lookups hash to, less the sum
     /// of what the outcomes in rows say they are: nothing is left where both are the same.
     lookups: Option<BTreeMap<(WriterId, u64), u128>>,
     releases: Releases,
@@ -268,7 +268,7 @@ impl Verifier {
         self
     }
 
-    /// An entry of a store's look-up table, whose rows are there.
+    /// An entry of a store's lookup table, whose rows are there.
     pub fn lookup(&mut self, lookup: &Lookup<'_>) {
         self.add_lookup(lookup, u128::wrapping_add);
     }
@@ -311,7 +311,7 @@ impl Verifier {
     pub fn detail(&mut self, digest: &[u8], bytes: &[u8]) {
         let computed = detail_digest_of(bytes);
         if computed != digest {
-            // Nobody knows which row it was for; whoever needs it will miss it.
+            // It is unknown which row it was for; the row that needs it will report it missing.
             return;
         }
         self.details.insert(computed);

@@ -128,10 +128,10 @@ async fn what_is_not_kept_is_unknown_and_not_absent() {
             (lineage.record(None, "shop.orders", 3, 99).await.unwrap(), 0, 0),
         ] {
             assert_eq!((answer.found.len(), answer.unknown), (found, unknown), "{answer}");
-            let says = answer.to_string().contains("cannot be told for");
+            let says = answer.to_string().contains("unknown for");
             assert_eq!(says, unknown > 0, "{answer}");
         }
-        // Where a look-up names a row that is gone, there is no answer.
+        // Where a lookup names a row that is gone, there is no answer.
         bench.unlock().await;
         bench.try_sql("DELETE FROM ledger_row WHERE wseq = 2").await.unwrap();
         let answer = lineage.record(None, "shop.orders", 3, 40).await;

@@ -1,6 +1,6 @@
 //! Any bytes as a record's value, key and header, under one of a few plans: no panic, nothing
 //! accepted that serde_json refuses, nothing written that is not JSON, a second application of a
-//! plan that only tokenises changes nothing, and a planted name of a member or header never comes
+//! plan that only tokenizes changes nothing, and a planted name of a member or header never comes
 //! out where unlisted things do not stay.
 #![no_main]
 
@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use sluicegate_policies::{
-    FieldPath, FieldPlan, Mask, Normaliser, OnInvalid, Part, Plan, Step, TokenUse, Transform,
+    FieldPath, FieldPlan, Mask, Normalizer, OnInvalid, Part, Plan, Step, TokenUse, Transform,
     Unlisted,
 };
 use sluicegate_protect::{
@@ -115,7 +115,7 @@ fn token_use() -> TokenUse {
         domain: "d".into(),
         scope: "global".into(),
         epoch: 1,
-        normaliser: Normaliser::ExactV1,
+        normalizer: Normalizer::ExactV1,
         key: "main".into(),
     }
 }

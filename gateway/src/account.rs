@@ -227,7 +227,7 @@ impl Account {
     }
 
     async fn open_as(&self, standing: Standing) -> Result<audit::Ledger, NotReconciled> {
-        let waits = |e: crate::ambient::NoChance| NotReconciled::Waits(e.to_string());
+        let waits = |e: crate::ambient::RngUnavailable| NotReconciled::Waits(e.to_string());
         let options = audit::Options {
             origin: self.origin.clone(),
             writer: audit::WriterId(self.ambient.id().map_err(waits)?),

@@ -20,7 +20,7 @@ use crate::{
     identify::Principal,
     lineage::{Lineage, Question},
     listen::{
-        http::{self, Document, Face},
+        http::{self, Document, HttpState},
         problem::Problem,
     },
     service::Health,
@@ -33,8 +33,8 @@ const TOKEN_CHARS_MAX: usize = 200;
 const SOURCE_CHARS_MAX: usize = 300;
 
 /// What the admin handlers share.
-pub struct Desk {
-    pub face: Arc<Face>,
+pub struct AdminState {
+    pub http: Arc<HttpState>,
     pub roles: Roles,
     pub health: Arc<Health>,
     pub lineage: Lineage,
@@ -52,22 +52,22 @@ pub struct Desk {
 struct Api;
 
 /// The router and its OpenAPI document.
-pub fn router(desk: Arc<Desk>) -> (Router, utoipa::openapi::OpenApi) {
+pub fn router(state: Arc<AdminState>) -> (Router, utoipa::openapi::OpenApi) {
     let health =
         OpenApiRouter::with_openapi(Api::openapi()).routes(routes!(livez)).routes(routes!(readyz));
     let operator = OpenApiRouter::new()
         .routes(routes!(metrics))
         .routes(routes!(reload))
-        .layer(middleware::from_fn_with_state(desk.clone(), operator));
+        .layer(middleware::from_fn_with_state(state.clone(), operator));
     let auditor = OpenApiRouter::new()
         .routes(routes!(lineage_record))
         .routes(routes!(lineage_token))
         .routes(routes!(lineage_affected))
         .routes(routes!(verify))
-        .layer(middleware::from_fn_with_state(desk.clone(), auditor));
+        .layer(middleware::from_fn_with_state(state.clone(), auditor));
     let anyone = OpenApiRouter::new()
         .routes(routes!(http::openapi))
-        .layer(middleware::from_fn_with_state(desk.clone(), known));
+        .layer(middleware::from_fn_with_state(state.clone(), known));
     let (router, mut api) = health.merge(operator).merge(auditor).merge(anyone).split_for_parts();
     finish_document(&mut api);
     let document: Arc<str> = Arc::from(api.to_json().unwrap_or_default());
@@ -75,7 +75,7 @@ pub fn router(desk: Arc<Desk>) -> (Router, utoipa::openapi::OpenApi) {
         .fallback(|| async { http::not_found() })
         .method_not_allowed_fallback(|| async { http::wrong_method() })
         .layer(Extension(Document(document)))
-        .with_state(desk);
+        .with_state(state);
     (router, api)
 }
 
@@ -87,40 +87,40 @@ pub(crate) fn finish_document(api: &mut utoipa::openapi::OpenApi) {
 }
 
 async fn operator(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    with_role(&desk, request, next, Some(("operator", &desk.roles.operator))).await
+    with_role(&state, request, next, Some(("operator", &state.roles.operator))).await
 }
 
 async fn auditor(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    with_role(&desk, request, next, Some(("auditor", &desk.roles.auditor))).await
+    with_role(&state, request, next, Some(("auditor", &state.roles.auditor))).await
 }
 
 async fn known(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    with_role(&desk, request, next, None).await
+    with_role(&state, request, next, None).await
 }
 
 async fn with_role(
-    desk: &Desk,
+    state: &AdminState,
     request: Request,
     next: Next,
     role: Option<(&str, &[String])>,
 ) -> Result<Response, Problem> {
-    let (principal, mut request) = http::identify(&desk.face, request).await?;
+    let (principal, mut request) = http::identify(&state.http, request).await?;
     if let Some((role, holders)) = role
         && !holders.iter().any(|holder| **holder == *principal.name)
     {
-        desk.face.flow.account.wrong_role(&principal, role);
+        state.http.flow.account.wrong_role(&principal, role);
         return Err(Problem::wrong_role(role));
     }
     request.extensions_mut().insert(principal);
@@ -136,14 +136,14 @@ async fn livez() -> &'static str {
 
 /// Ready
 ///
-/// 200 when policy, ledger and every region can take records; else 503 with a line for each that
+/// 200 when policy, ledger and every region can take records; otherwise 503 with a line for each that
 /// cannot.
 #[utoipa::path(get, path = "/readyz", security(()),
     responses(
         (status = 200, description = "Ready", body = String, content_type = "text/plain"),
         (status = 503, description = "Not ready", body = String, content_type = "text/plain")))]
-async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, String) {
-    let troubles = desk.health.troubles().await;
+async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, String) {
+    let troubles = state.health.troubles().await;
     if troubles.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
@@ -162,15 +162,15 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, String) {
             content_type = "application/problem+json"),
         (status = 403, description = "The role is missing", body = Problem,
             content_type = "application/problem+json")))]
-async fn metrics(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+async fn metrics(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let open = accept
         .flat_map(|list| list.split(','))
         .any(|kind| kind.trim().to_ascii_lowercase().starts_with("application/openmetrics-text"));
     let kind = if open { OPENMETRICS } else { PLAIN };
     // Readiness is looked at now, so that the gauge tells the present.
-    let _troubles = desk.health.troubles().await;
-    let text = desk.face.metrics.text(open);
+    let _troubles = state.health.troubles().await;
+    let text = state.http.metrics.text(open);
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
@@ -179,24 +179,24 @@ async fn metrics(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response 
 /// Reads policies, keyring, certificates and key sets again. A bad bundle changes nothing.
 #[utoipa::path(post, path = "/v1/reload",
     responses(
-        (status = 204, description = "Everything is read again"),
+        (status = 204, description = "Everything was reloaded"),
         (status = 401, description = "No valid credential", body = Problem,
             content_type = "application/problem+json"),
         (status = 403, description = "The role is missing", body = Problem,
             content_type = "application/problem+json"),
-        (status = 422, description = "Something was not taken; the old stays in force",
+        (status = 422, description = "Something was rejected; the previous version stays in force",
             body = Problem, content_type = "application/problem+json")))]
 async fn reload(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,
 ) -> Result<StatusCode, Problem> {
-    desk.face.flow.account.admin(&principal, "reload").await.map_err(ledger_away)?;
-    let errors = desk.health.reload().await;
+    state.http.flow.account.admin(&principal, "reload").await.map_err(ledger_away)?;
+    let errors = state.health.reload().await;
     if errors.is_empty() {
         return Ok(StatusCode::NO_CONTENT);
     }
     let status = StatusCode::UNPROCESSABLE_ENTITY;
-    Err(Problem::new(status, "reload-refused", "Not everything was taken")
+    Err(Problem::new(status, "reload-refused", "Not everything was reloaded")
         .detail(errors.join("\n")))
 }
 
@@ -215,7 +215,7 @@ struct RegionQuery {
 type BadPath = axum::extract::rejection::PathRejection;
 type BadQuery = axum::extract::rejection::QueryRejection;
 
-/// Where does this record come from?
+/// Trace a record
 ///
 /// Source, principal, policy, rules, keys, transforms, region and transfer of one record.
 #[utoipa::path(get, path = "/v1/lineage/records/{topic}/{partition}/{offset}",
@@ -226,16 +226,16 @@ type BadQuery = axum::extract::rejection::QueryRejection;
         RegionQuery),
     responses(
         (status = 200, description = "Deliveries of this record", body = Object),
-        (status = 400, description = "The request cannot be read", body = Problem,
+        (status = 400, description = "The request is not valid", body = Problem,
             content_type = "application/problem+json"),
         (status = 401, description = "No valid credential", body = Problem,
             content_type = "application/problem+json"),
         (status = 403, description = "The role is missing", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The ledger is away", body = Problem,
+        (status = 503, description = "The ledger is unavailable", body = Problem,
             content_type = "application/problem+json")))]
 async fn lineage_record(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,
     path: Result<Path<(String, u32, u64)>, BadPath>,
     query: Result<Query<RegionQuery>, BadQuery>,
@@ -249,34 +249,34 @@ async fn lineage_record(
         return Err(bad());
     }
     let question = Question::Record { region: query.region, topic, partition, offset };
-    answer(&desk, &principal, question).await
+    answer(&state, &principal, question).await
 }
 
-/// Which records carry this token?
+/// Find records by token
 #[utoipa::path(get, path = "/v1/lineage/tokens/{token}",
-    params(("token" = String, Path, description = "A token, as it stands in a record",
+    params(("token" = String, Path, description = "A token, as a record holds it",
         max_length = 200)),
     responses(
         (status = 200, description = "Deliveries of records with this token", body = Object),
-        (status = 400, description = "The request cannot be read", body = Problem,
+        (status = 400, description = "The request is not valid", body = Problem,
             content_type = "application/problem+json"),
         (status = 401, description = "No valid credential", body = Problem,
             content_type = "application/problem+json"),
         (status = 403, description = "The role is missing", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The ledger is away", body = Problem,
+        (status = 503, description = "The ledger is unavailable", body = Problem,
             content_type = "application/problem+json")))]
 async fn lineage_token(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,
     path: Result<Path<String>, BadPath>,
 ) -> Result<Response, Problem> {
-    let bad = || Problem::bad_request("the token is not readable");
+    let bad = || Problem::bad_request("the token is not valid UTF-8");
     let Path(token) = path.map_err(|_| bad())?;
     if token.chars().count() > TOKEN_CHARS_MAX {
         return Err(bad());
     }
-    answer(&desk, &principal, Question::Token(token)).await
+    answer(&state, &principal, Question::Token(token)).await
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -286,30 +286,30 @@ struct AffectedQuery {
     /// A declared source as `KEY=VALUE`, such as `device=7f3a`.
     #[param(pattern = "^[^=]+=", max_length = 300)]
     source: String,
-    /// The first moment, RFC 3339; the beginning when absent.
+    /// Start of the time range, inclusive (RFC 3339); the beginning when absent.
     #[param(format = DateTime)]
     from: Option<String>,
-    /// The moment after the last, RFC 3339; now when absent.
+    /// End of the time range, exclusive (RFC 3339); now when absent.
     #[param(format = DateTime)]
     to: Option<String>,
 }
 
-/// What came from this source?
+/// Find records by source
 ///
-/// Which deliveries came from, say, one device between two moments.
+/// Which deliveries came from, for example, one device in a time range.
 #[utoipa::path(get, path = "/v1/lineage/affected", params(AffectedQuery),
     responses(
         (status = 200, description = "Deliveries of records with this source", body = Object),
-        (status = 400, description = "The request cannot be read", body = Problem,
+        (status = 400, description = "The request is not valid", body = Problem,
             content_type = "application/problem+json"),
         (status = 401, description = "No valid credential", body = Problem,
             content_type = "application/problem+json"),
         (status = 403, description = "The role is missing", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The ledger is away", body = Problem,
+        (status = 503, description = "The ledger is unavailable", body = Problem,
             content_type = "application/problem+json")))]
 async fn lineage_affected(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,
     query: Result<Query<AffectedQuery>, BadQuery>,
 ) -> Result<Response, Problem> {
@@ -320,18 +320,18 @@ async fn lineage_affected(
     }
     let question = Question::affected(&query.source, query.from.as_deref(), query.to.as_deref())
         .map_err(|e| bad(&e.to_string()))?;
-    answer(&desk, &principal, question).await
+    answer(&state, &principal, question).await
 }
 
 /// The entry that says who asked is durable before the answer is given.
 async fn answer(
-    desk: &Desk,
+    state: &AdminState,
     principal: &Principal,
     question: Question,
 ) -> Result<Response, Problem> {
-    let account = &desk.face.flow.account;
+    let account = &state.http.flow.account;
     account.asked(principal, &question).await.map_err(ledger_away)?;
-    let found = desk
+    let found = state
         .lineage
         .ask(&question)
         .await
@@ -342,7 +342,7 @@ async fn answer(
 
 /// Verify the ledger
 ///
-/// Re-hashes every row and names the first that diverges.
+/// Rehashes every row and reports the first divergence.
 #[utoipa::path(get, path = "/v1/ledger/verify",
     responses(
         (status = 200, description = "The verdict", body = Object),
@@ -350,14 +350,14 @@ async fn answer(
             content_type = "application/problem+json"),
         (status = 403, description = "The role is missing", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The ledger is away", body = Problem,
+        (status = 503, description = "The ledger is unavailable", body = Problem,
             content_type = "application/problem+json")))]
 async fn verify(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,
 ) -> Result<Response, Problem> {
-    desk.face.flow.account.asked(&principal, &Question::Verify).await.map_err(ledger_away)?;
-    let verdict = desk.lineage.verify().await;
+    state.http.flow.account.asked(&principal, &Question::Verify).await.map_err(ledger_away)?;
+    let verdict = state.lineage.verify().await;
     let verdict = verdict.map_err(|e| Problem::unavailable("ledger-unavailable", e.to_string()))?;
     let kind = [(header::CONTENT_TYPE, "application/json")];
     Ok((kind, verdict.json()).into_response())

@@ -1,4 +1,4 @@
-//! Clock and chance, handed in as parameters. Only `main` makes the real ones; everything below
+//! Clock and randomness, passed in as parameters. Only `main` makes the real ones; everything below
 //! it can be driven by a test.
 
 use std::sync::{
@@ -199,18 +199,18 @@ impl Ambient {
         Self { clock, random: Arc::new(ring::rand::SystemRandom::new()) }
     }
 
-    /// Sixteen bytes of chance, for request and writer ids.
-    pub fn id(&self) -> Result<[u8; 16], NoChance> {
+    /// Sixteen random bytes, for request and writer ids.
+    pub fn id(&self) -> Result<[u8; 16], RngUnavailable> {
         let mut id = [0; 16];
-        self.random.fill(&mut id).map_err(|_| NoChance)?;
+        self.random.fill(&mut id).map_err(|_| RngUnavailable)?;
         Ok(id)
     }
 }
 
-/// The operating system gave no random bytes. Nothing can go on without them.
+/// The operating system gave no random bytes. Nothing can continue without them.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system's random source failed")]
-pub struct NoChance;
+pub struct RngUnavailable;
 
 #[cfg(test)]
 mod tests {

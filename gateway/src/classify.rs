@@ -1,5 +1,5 @@
 //! What is this record about? The subject's jurisdiction, and the source that the producer
-//! declares (device, model version, calibration …), found where the dataset says they stand.
+//! declares (device, model version, calibration …), found where the dataset says they are.
 //!
 //! A record whose jurisdiction is missing or unknown is refused: there is no default country.
 
@@ -29,8 +29,8 @@ pub fn classify(record: Record, grant: &Grant<'_>, table: &Table) -> Result<Clas
 pub fn event_time(record: &Record, dataset: &Dataset) -> Result<Option<i64>, Refused> {
     let Some(EventTime { path, unit }) = &dataset.event_time else { return Ok(None) };
     let place = || Some(pointer(path));
-    let text = find(path, record)?
-        .ok_or_else(|| invalid(place(), "the record does not say when it happened"))?;
+    let text =
+        find(path, record)?.ok_or_else(|| invalid(place(), "the record has no event time"))?;
     let parsed = match unit {
         EventUnit::Rfc3339 => text.parse::<jiff::Timestamp>().ok().map(|t| t.as_millisecond()),
         EventUnit::Seconds => protect::fixed_point(&text, 3),
@@ -65,7 +65,7 @@ fn jurisdiction(
         JurisdictionSource::Field(path) => {
             let pointer = || Some(pointer(path));
             let text = find(path, record)?
-                .ok_or_else(|| unknown(pointer(), "the record does not say its jurisdiction"))?;
+                .ok_or_else(|| unknown(pointer(), "the record has no jurisdiction"))?;
             table.jurisdiction(&text).ok_or_else(|| {
                 unknown(pointer(), "the record's jurisdiction is not in the vocabulary")
             })

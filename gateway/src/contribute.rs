@@ -214,7 +214,7 @@ impl Contributor {
         let found = protect::find(&unit.path, record)?;
         let mut scratch = String::new();
         let normal =
-            found.as_deref().and_then(|t| protect::normalize(unit.normaliser, t, &mut scratch));
+            found.as_deref().and_then(|t| protect::normalize(unit.normalizer, t, &mut scratch));
         Ok(match (normal, unit.missing) {
             (Some(normal), _) => Some(self.digest(b"subject", &[normal.as_bytes()])),
             (None, MissingSubject::Drop) => None,

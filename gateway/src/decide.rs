@@ -178,11 +178,11 @@ impl Policy {
         {
             return Ok(snapshot);
         }
-        self.retable(now)
+        self.recompile(now)
     }
 
     /// A date in the policy has passed: the same bundle, seen from now.
-    fn retable(&self, now: UnixMillis) -> Result<Arc<Snapshot>, Refused> {
+    fn recompile(&self, now: UnixMillis) -> Result<Arc<Snapshot>, Refused> {
         let in_force = self.in_force.lock().unwrap_or_else(|e| e.into_inner());
         let Some(current) = in_force.as_ref() else {
             return Err(not_in_force("no policy is in force"));
@@ -193,7 +193,7 @@ impl Policy {
                 Ok(snapshot)
             }
             Err(error) => {
-                tracing::error!(event = "policy-retable-failed", %error);
+                tracing::error!(event = "policy-recompile-failed", %error);
                 Err(not_in_force("the policy could not be compiled for the current date"))
             }
         }
@@ -287,7 +287,7 @@ pub fn read_bundle(dir: &Path) -> Result<Vec<Source>, ReloadError> {
     let failed = |why: String| ReloadError::Read { dir: dir.to_owned(), why };
     let files = bundle_files(dir).map_err(failed)?;
     if files.is_empty() {
-        return Err(failed("no `.yaml` file in it".to_owned()));
+        return Err(failed("it contains no `.yaml` file".to_owned()));
     }
     let mut left = BUNDLE_BYTES_MAX;
     let mut source = |file: PathBuf| {

@@ -103,7 +103,8 @@ pub struct ThrowAway(Master);
 
 impl ThrowAway {
     pub fn new(rng: &dyn SecureRandom) -> Result<Self, KeyError> {
-        Ok(Self(Master::new(&random_bytes(rng)?)))
+        let bytes = random_bytes(rng)?;
+        Ok(Self(Master::new(&bytes)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The running gateway: what is started, in which order, and how it ends.
 //!
 //! Start: ledger, regions, reconciliation of what a crash left open, policy, listeners. A part
-//! that is away makes the gateway not ready instead of ending it, and it recovers by itself; only
+//! that is unavailable makes the gateway not ready instead of ending it, and it recovers by itself; only
 //! a configuration that can never work ends the start. Restart and normal running use the same
 //! commit path.
 
@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     account::{Account, NotReconciled},
-    admin::{self, Desk},
+    admin::{self, AdminState},
     ambient::Ambient,
     config::Config,
     decide::{Policy, ReloadError},
@@ -30,7 +30,7 @@ use crate::{
     listen::{
         accept::{Accept, OnRefused},
         admission::Admission,
-        http::{self, Face},
+        http::{self, HttpState},
         places,
         tls::Tls,
     },
@@ -39,7 +39,7 @@ use crate::{
     watch::Watch,
 };
 
-/// Reconciliation that could not finish (a region is away) is tried again this often.
+/// Reconciliation that could not finish (a region is unavailable) is tried again this often.
 const RECONCILE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why the gateway did not start.
@@ -54,7 +54,7 @@ pub enum StartError {
     #[error(transparent)]
     Account(#[from] crate::account::OpenError),
     #[error(transparent)]
-    Chance(#[from] crate::ambient::NoChance),
+    Rng(#[from] crate::ambient::RngUnavailable),
     #[error("{0}")]
     Held(String),
 }
@@ -75,7 +75,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Why the policy that stands in the files is not in force, if it is not.
+    /// Why the policy in the files is not in force, if it is not.
     pub fn policy_trouble(&self) -> Option<String> {
         self.policy.trouble()
     }
@@ -221,7 +221,7 @@ impl Service {
         health.reload_files().await;
         let under_way = Arc::new(RwLock::default());
         let releases_ambient = ambient.clone();
-        let face = Arc::new(Face {
+        let http_state = Arc::new(HttpState {
             flow: Flow {
                 policy,
                 account: account.clone(),
@@ -235,21 +235,22 @@ impl Service {
             metrics,
             under_way: under_way.clone(),
         });
-        let desk = Arc::new(Desk {
-            face: face.clone(),
+        let admin_state = Arc::new(AdminState {
+            http: http_state.clone(),
             roles: config.roles.clone(),
             health: health.clone(),
             lineage: Lineage::of(&config)?,
         });
         let mut tasks = JoinSet::new();
         let reload = Arc::new(tokio::sync::Notify::new());
-        let refused = on_refused(face.clone());
+        let refused = on_refused(http_state.clone());
         let [data_tls, admin_tls] = tls;
-        let (data_face, admin_face) = (http::router(face).0, admin::router(desk).0);
+        let (data_router, admin_router) =
+            (http::router(http_state).0, admin::router(admin_state).0);
         let [data_places, admin_places] = places::of(&config.limits);
         for (listener, tls, router, places) in [
-            (data, data_tls, data_face, data_places),
-            (admin_socket, admin_tls, admin_face, admin_places),
+            (data, data_tls, data_router, data_places),
+            (admin_socket, admin_tls, admin_router, admin_places),
         ] {
             let (refused, metrics) = (refused.clone(), health.metrics.clone());
             let accept = Accept { listener, tls, router, places, metrics, refused };
@@ -325,10 +326,10 @@ impl Service {
 }
 
 /// A client certificate that TLS refuses is a failed login like any other.
-fn on_refused(face: Arc<Face>) -> OnRefused {
+fn on_refused(state: Arc<HttpState>) -> OnRefused {
     Arc::new(move |failure, address| {
-        let face = face.clone();
-        tokio::spawn(async move { face.flow.login_failed(failure, Some(address)).await });
+        let state = state.clone();
+        tokio::spawn(async move { state.flow.login_failed(failure, Some(address)).await });
     })
 }
 

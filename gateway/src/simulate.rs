@@ -1,6 +1,6 @@
 //! A recorded stream through the parts of a release, with the clock taken from the stream and a
-//! throw-away budget: for people who judge a plan before it bites, and for anyone who audits the
-//! noise. Its result is made of raw data and stays with whoever has them.
+//! throwaway budget: for people who judge a plan before it takes effect, and for anyone who audits the
+//! noise. Its result is made from raw data and stays with those who have it.
 
 mod hopping;
 mod reasons;
@@ -40,8 +40,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
     #[error(
-        "the dataset `{0}` has no `event-time`, and the stream says no `timestamp_ms`: nothing \
-         tells when its records happened"
+        "the dataset `{0}` has no `event-time`, and the stream has no `timestamp_ms`: nothing says \
+         when its records happened"
     )]
     NoTime(Arc<str>),
     #[error("the input has no records")]
@@ -51,8 +51,8 @@ pub enum SimulateError {
     #[error("line {line}: {why}")]
     Record { line: usize, why: String },
     #[error(
-        "line {line}: its time makes more than {PANES_MAX} windows since the first record: is it right, \
-         and does `event-time` have the right `unit`?"
+        "line {line}: its time would make more than {PANES_MAX} windows since the first record: is \
+         it right, and does `event-time` have the right `unit`?"
     )]
     TooManyWindows { line: usize },
     #[error("{0}")]
@@ -112,7 +112,7 @@ pub struct Window {
     pub rows: Vec<Row>,
 }
 
-/// Numbers stand in the order of the release's outputs, each in units of 10 to the minus its
+/// Numbers are in the order of the release's outputs, each in units of 10 to the minus its
 /// `decimals`.
 #[derive(Serialize)]
 pub struct Row {
@@ -249,9 +249,9 @@ impl Reading<'_> {
             }
         };
         let event_ms = accepted.classified.event_ms;
-        // A recorded stream stands in the order of arrival.
+        // A recorded stream is in the order of arrival.
         let Some(told) = arrival_ms.or(event_ms) else {
-            let why = "nothing tells when the record happened";
+            let why = "nothing says when the record happened";
             self.reasons.refused(reasons::NO_TIME, line, None, why);
             return Ok(());
         };
@@ -332,8 +332,8 @@ fn doubt(plan: &ReleasePlan, out: &Simulation) -> Option<String> {
     let mut doubts = Vec::new();
     if out.late * 2 > out.records {
         doubts.push(format!(
-            "{} of {} records are late, most of all: is the stream in the order of its arrival, and \
-             the time of each record right?",
+            "{} of {} records are late, which is most of them: is the stream in order of arrival, \
+             and is the time of each record right?",
             out.late, out.records
         ));
     }

@@ -27,7 +27,7 @@ use prometheus_client::{
 pub(crate) use exposition::{OPENMETRICS, PLAIN};
 use sluicegate_policies::{RefusalCode, Table};
 
-/// What this program is, for `--version`, the log's first line and `sluicegate_build_info`.
+/// The program's version and formats, for `--version`, the log's first line and `sluicegate_build_info`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const COMMIT: &str = env!("SLUICEGATE_COMMIT");
 
@@ -166,7 +166,7 @@ impl Metrics {
             ("language", sluicegate_policies::API_VERSION),
             ("ledger", sluicegate_audit::MAGIC),
         ];
-        r.register("build", "What this program is", Info::new(build));
+        r.register("build", "The program's version and formats", Info::new(build));
         r.register("records", "Records by dataset and fate", self.records.clone());
         r.register("deliveries", "Record copies delivered, by region", self.deliveries.clone());
         r.register(
@@ -182,15 +182,15 @@ impl Metrics {
         r.register("login_failures", "Failed logins by reason", self.login_failures.clone());
         r.register(
             "fail_closed",
-            "Requests refused because something a decision needs was away",
+            "Requests refused because something a decision needs was unavailable",
             self.fail_closed.clone(),
         );
         r.register(
             "connections_closed",
-            "Connections that the gateway closed, by reason",
+            "Connections closed by the gateway, by reason",
             self.connections_closed.clone(),
         );
-        r.register("reloads", "Reloads by what and outcome", self.reloads.clone());
+        r.register("reloads", "Reloads by what was reloaded and outcome", self.reloads.clone());
         r.register("releases", "Panes by release and outcome", self.releases.clone());
         r.register(
             "release_uncounted",
@@ -199,7 +199,7 @@ impl Metrics {
         );
         r.register(
             "release_spent_ratio",
-            "What the current period has cost one unit, of what it may cost",
+            "Share of the current period's budget that has been spent",
             self.release_spent.clone(),
         );
         r.register(

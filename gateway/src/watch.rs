@@ -60,7 +60,7 @@ impl Watch {
             }
         });
         let failed = |error| {
-            tracing::warn!(event = "watch-failed", %error, "files are looked at by a timer only");
+            tracing::warn!(event = "watch-failed", %error, "files are checked by a timer only");
         };
         let watcher = watcher.map_err(failed).ok();
         let paths = paths.to_vec();

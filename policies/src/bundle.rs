@@ -37,15 +37,15 @@ impl Bundle {
     /// All mistakes that were found.
     pub fn compile(sources: &[Source]) -> Result<Self, Report> {
         let mut findings = Findings::new(sources);
-        match analyse(&mut findings) {
+        match analyze(&mut findings) {
             Some((_, model)) if findings.errors() == 0 => {
-                Ok(Self { digest: digest(sources), model })
+                Ok(Self { digest: digest(&findings), model })
             }
             _ => Err(findings.into_report()),
         }
     }
 
-    /// BLAKE3 over the bundle's documents, wherever their files stand.
+    /// BLAKE3 over the bundle's documents, wherever their files are.
     pub fn digest(&self) -> BundleDigest {
         self.digest
     }
@@ -71,7 +71,7 @@ impl Bundle {
         self.model.releases.iter().map(|r| &r.plan)
     }
 
-    /// The other releases of a release's dataset that are charged or will be: whoever may read one
+    /// The other releases of a release's dataset that are charged or will be: a reader of one
     /// may be able to read all. Drafts are not.
     pub fn released_with(&self, release: &str) -> Vec<&ReleasePlan> {
         let all = &self.model.releases;
@@ -96,7 +96,7 @@ impl Bundle {
 /// Everything there is to say about a bundle: mistakes, and what someone should look at.
 pub fn check(sources: &[Source], at: UnixMillis) -> Report {
     let mut findings = Findings::new(sources);
-    if let Some((documents, model)) = analyse(&mut findings)
+    if let Some((documents, model)) = analyze(&mut findings)
         && findings.errors() == 0
     {
         lint::lint(&documents, &model, at, &mut findings);
@@ -105,7 +105,7 @@ pub fn check(sources: &[Source], at: UnixMillis) -> Report {
 }
 
 /// Documents and model, as far as they make sense.
-fn analyse(findings: &mut Findings<'_>) -> Option<(Vec<Document>, Model)> {
+fn analyze(findings: &mut Findings<'_>) -> Option<(Vec<Document>, Model)> {
     let Loaded { documents, terms_missing } = load(findings);
     if terms_missing {
         return None;
@@ -129,6 +129,6 @@ fn check_size(model: &Model, findings: &mut Findings<'_>) {
                 Span::default(),
                 format!("principals × purposes × datasets are more than {}", CELLS_MAX / 2),
             )
-            .help("let principals that may do the same be one principal, or split the bundle");
+            .help("merge principals that may do the same, or split the bundle");
     }
 }

@@ -1,7 +1,7 @@
 //! What the compiler says to an author: where, what is wrong, and what to do about it.
 //!
 //! Messages are part of the product: lower case, no full stop, the author's words in backticks,
-//! never a type name of ours. Their text is tested.
+//! never one of our type names. Their text is tested.
 
 use std::fmt;
 
@@ -67,7 +67,7 @@ pub struct Related {
     pub column: u32,
     /// The text that is underlined; only its first line.
     pub text: String,
-    /// What stands there.
+    /// What is there.
     pub message: String,
 }
 
@@ -158,12 +158,14 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
-/// Collects findings while the compiler goes on, so that an author sees all mistakes at once.
+/// Collects findings while the compiler continues, so that an author sees all mistakes at once.
 pub(crate) struct Findings<'s> {
     sources: &'s [Source],
     found: Vec<(Span, Diagnostic)>,
     errors: usize,
     omitted: usize,
+    /// Words in a former spelling: where, and what is written now.
+    respelled: Vec<(Span, &'static str, &'static str)>,
     /// Where findings beyond the bound go.
     spill: Diagnostic,
 }
@@ -171,7 +173,7 @@ pub(crate) struct Findings<'s> {
 impl<'s> Findings<'s> {
     pub(crate) fn new(sources: &'s [Source]) -> Self {
         let spill = located(sources, Span::default(), Severity::Warning, String::new());
-        Self { sources, found: Vec::new(), errors: 0, omitted: 0, spill }
+        Self { sources, found: Vec::new(), errors: 0, omitted: 0, respelled: Vec::new(), spill }
     }
 
     pub(crate) fn sources(&self) -> &'s [Source] {
@@ -185,6 +187,30 @@ impl<'s> Findings<'s> {
 
     pub(crate) fn warning(&mut self, span: Span, message: impl Into<String>) -> Note<'_> {
         self.push(span, Severity::Warning, message.into())
+    }
+
+    pub(crate) fn former_spelling(&mut self, span: Span, former: &'static str, new: &'static str) {
+        self.respelled.push((span, former, new));
+        self.warning(span, format!("`{former}` is a former spelling"))
+            .help(format!("write `{new}`"));
+    }
+
+    /// A source's text, with former spellings replaced: what the source says.
+    pub(crate) fn text(&self, file: usize) -> String {
+        let Some(source) = self.sources.get(file) else { return String::new() };
+        let mut text = source.text.clone();
+        let here = |(span, ..): &&(Span, _, _)| span.file as usize == file;
+        let mut respelled: Vec<_> = self.respelled.iter().filter(here).collect();
+        respelled.sort_by_key(|(span, ..)| span.start);
+        // From behind, so that the places before stay where they are.
+        for (span, former, new) in respelled.into_iter().rev() {
+            let range = span.start as usize..span.end as usize;
+            if let Some(word) = text.get(range.clone()) {
+                let word = word.replacen(former, new, 1);
+                text.replace_range(range, &word);
+            }
+        }
+        text
     }
 
     pub(crate) fn errors(&self) -> usize {

@@ -1,14 +1,16 @@
-//! The name of a bundle: what its files say, not where they stand or in which order they came.
+//! The name of a bundle: what its files say, not where they are or in which order they came.
 
-use crate::{plan::BundleDigest, source::Source};
+use crate::{diagnostic::Findings, plan::BundleDigest};
 
 /// Separates this use of the hash from every other.
 const DOMAIN: &[u8] = b"sluicegate/bundle/v1";
 
 /// BLAKE3 over the hashes of all texts, sorted. A copy of a file in two places counts twice.
-/// Byte order marks and line ends of Windows do not change what a file says, and not its hash.
-pub(crate) fn digest(sources: &[Source]) -> BundleDigest {
-    let mut texts: Vec<[u8; 32]> = sources.iter().map(|s| text_hash(&s.text)).collect();
+/// Byte order marks, line ends of Windows and former spellings of words do not change what a file
+/// says, and not its hash.
+pub(crate) fn digest(findings: &Findings<'_>) -> BundleDigest {
+    let files = 0..findings.sources().len();
+    let mut texts: Vec<[u8; 32]> = files.map(|file| text_hash(&findings.text(file))).collect();
     texts.sort_unstable();
     let mut hasher = blake3::Hasher::new();
     hasher.update(DOMAIN);

@@ -252,7 +252,7 @@ fn fields(q: &Question, plan: &Plan, place: Option<(&Arc<str>, &[String])>, a: &
             names => format!("by {}", names.join(" and ")),
         };
         a.sentences.push(format!("  `{}` ({}): {transform}, {by}.", f.path.written, f.category));
-        if let Transform::Randomise(r) = &f.transform {
+        if let Transform::Randomize(r) = &f.transform {
             a.sentences.push(format!("    {}", r.caveats()));
         }
         a.fields.push(FieldAnswer {

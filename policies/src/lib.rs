@@ -1,6 +1,6 @@
 //! The Sluicegate policy language: YAML that a compliance team writes in, decisions out.
 //!
-//! Pure: no I/O, no clock, no chance. A bundle compiles once into an immutable [`Table`]; a
+//! Pure: no I/O, no clock, no randomness. A bundle compiles once into an immutable [`Table`]; a
 //! decision is a lookup ([`Table::admit`], [`Grant::route`]). What cannot be decided is refused.
 //! `docs/POLICY-LANGUAGE.md` says what the language means.
 
@@ -19,7 +19,7 @@ pub mod number;
 mod packs;
 mod path;
 mod plan;
-mod randomise;
+mod randomize;
 pub mod release;
 mod source;
 mod table;

@@ -44,7 +44,7 @@ fn stale(documents: &[Document], at: UnixMillis, f: &mut Findings<'_>) {
         let Some(text) = &d.envelope.review_by else { continue };
         if date::parse(&text.value).is_some_and(|by| by <= at) {
             let name = &d.envelope.metadata.name.value;
-            f.warning(text.span, format!("`{name}` was to be reviewed by `{}`", text.value))
+            f.warning(text.span, format!("`{name}` was due for review by `{}`", text.value))
                 .help("review it, and set a new `review-by`");
         }
     }
@@ -52,7 +52,7 @@ fn stale(documents: &[Document], at: UnixMillis, f: &mut Findings<'_>) {
 
 fn uncited(head: &Head, f: &mut Findings<'_>) {
     if !head.cited {
-        f.warning(head.span, format!("the rule `{}` cites nothing it rests on", head.name))
+        f.warning(head.span, format!("the rule `{}` has no citations", head.name))
             .help("add `citations: […]` to its `metadata`, for example `gdpr:5(1)(c)`");
     }
 }
@@ -72,8 +72,8 @@ fn dead(model: &Model, f: &mut Findings<'_>) {
                 "add the team to a principal's `member-of`",
             );
         } else if r.datasets.iter().next().is_none() {
-            let help = "an allowance by category needs all categories of a dataset";
-            say(r.rule, "no dataset fits it", help);
+            let help = "allowing by category requires all categories of a dataset";
+            say(r.rule, "it matches no dataset", help);
         }
     }
     for r in &model.protection {
@@ -98,7 +98,7 @@ fn dead(model: &Model, f: &mut Findings<'_>) {
         let mut ends =
             model.region_facts.iter().flat_map(|g| r.to.0.iter().filter(|p| p.0 == g.jurisdiction));
         if ends.next().is_none() {
-            say(r.rule, "no region stands in its `to`", "delete it, or declare the region");
+            say(r.rule, "no region is in its `to`", "delete it, or declare the region");
             continue;
         }
         let runs = |g: &RegionFacts| {
@@ -121,11 +121,12 @@ fn mechanisms(model: &Model, at: UnixMillis, f: &mut Findings<'_>) {
         let (name, day) =
             (&head.name, date::day(UnixMillis(m.expires.clamp(0, 253_402_300_799_999))));
         if m.expires <= at.0 {
-            f.warning(m.span, format!("the mechanism of `{name}` expired on {day}"))
-                .help("records of this corridor no longer leave; renew it, or delete the rule");
+            f.warning(m.span, format!("the mechanism of `{name}` expired on {day}")).help(
+                "records no longer cross under this rule; renew the mechanism, or delete the rule",
+            );
         } else if m.expires.saturating_sub(at.0) <= EXPIRY_NOTICE_MS {
             f.warning(m.span, format!("the mechanism of `{name}` expires on {day}"))
-                .help("from that day records of this corridor stay home or are refused");
+                .help("from that day on, records under this rule stay home or are refused");
         } else if m.expires == i64::MAX && m.list.is_none() {
             f.warning(m.span, format!("the mechanism of `{name}` never expires"))
                 .help("add `expires`: contracts and certificates end");
@@ -133,7 +134,7 @@ fn mechanisms(model: &Model, at: UnixMillis, f: &mut Findings<'_>) {
     }
 }
 
-/// Whoever may both turn values into tokens and read the tokens can find out whose they are, by
+/// Anyone who may both turn values into tokens and read the tokens can find out whose they are, by
 /// trying.
 fn oracles(model: &Model, table: &Table, f: &mut Findings<'_>) {
     let mut makes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -151,7 +152,7 @@ fn oracles(model: &Model, table: &Table, f: &mut Findings<'_>) {
         for domain in read.filter(|d| made.contains(*d)) {
             let span: Span = model.principals.span(id);
             f.warning(span, format!("`{principal}` can both make and read tokens of `{domain}`"))
-                .help("it could find out who a token is by publishing guesses: split it in two principals");
+                .help("it could find out whose a token is by publishing guesses: split it into two principals");
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn load(findings: &mut Findings<'_>) -> Loaded {
         loaded.terms_missing |= findings.errors() > before;
         if nodes.is_empty() && findings.errors() == before {
             let top = Span { file, start: 0, end: 0 };
-            findings.warning(top, "this file holds no document");
+            findings.warning(top, "this file contains no document");
         }
         for node in &nodes {
             match document(node, findings) {
@@ -116,10 +116,7 @@ fn kind(node: &Node, findings: &mut Findings<'_>) -> Option<&'static str> {
         Some((_, API_VERSION)) => {}
         Some((span, other)) => {
             findings
-                .error(
-                    span,
-                    format!("`{other}` is not a version of the language that is known here"),
-                )
+                .error(span, format!("`{other}` is not a supported version of the language"))
                 .help(format!("write `apiVersion: {API_VERSION}`"));
             return None;
         }

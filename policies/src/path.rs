@@ -7,8 +7,8 @@ const STEPS_MAX: usize = 32;
 
 /// What to tell an author whose path cannot be read.
 pub(crate) const HELP: &str = "paths look like `customer.email`, `items[].sku`, `*.id`, \
-    `**.login`, `key:`, `key:customer.id`, `header:x-user`, `name:readings.*`; an odd name stands in quotes: \
-    `'first name'.value`";
+                               `**.login`, `key:`, `key:customer.id`, `header:x-user`, \
+                               `name:readings.*`; an unusual name is quoted: `'first name'.value`";
 
 /// Reads a path, or says in words what is wrong with it.
 pub(crate) fn parse(text: &str) -> Result<FieldPath, String> {
@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<FieldPath, String> {
     let steps = if whole_key { Vec::new() } else { steps(rest)? };
     if part == Part::Name && !steps.last().is_some_and(is_wildcard) {
         return Err(format!(
-            "`{text}` does not end in `*` or `**`: a name that the path writes is no value"
+            "`{text}` does not end in `*` or `**`: a name written in the path is not a value"
         ));
     }
     Ok(FieldPath { part, steps: steps.into(), written: text.into() })
@@ -88,7 +88,7 @@ fn name(text: &str) -> Result<(Step, &str), String> {
             return Err(format!("`{n}` mixes `*` with a name; `*` stands for a whole name"));
         }
         n if n.chars().any(char::is_whitespace) => {
-            return Err(format!("`{n}` has white space in it"));
+            return Err(format!("`{n}` contains white space"));
         }
         n => Step::Member(n.into()),
     };
@@ -111,7 +111,7 @@ fn quoted_name(text: &str) -> Result<(Step, &str), String> {
         name.push('\'');
         chars.next();
     }
-    Err("a quote `'` is not closed in the path".to_owned())
+    Err("unclosed quote `'` in the path".to_owned())
 }
 
 /// Whether the step stands for members of any name.
@@ -185,12 +185,12 @@ mod tests {
         assert_eq!(why(""), "a name is missing in the path");
         assert_eq!(why("a..b"), "a name is missing in the path");
         assert_eq!(why("a.b*"), "`b*` mixes `*` with a name; `*` stands for a whole name");
-        assert_eq!(why("'open"), "a quote `'` is not closed in the path");
+        assert_eq!(why("'open"), "unclosed quote `'` in the path");
         assert_eq!(why("a'b"), "a `.` is missing before `'b`");
         assert_eq!(why("header:a b"), "`a b` is not the name of a header");
         assert_eq!(
             why("name:*.b"),
-            "`name:*.b` does not end in `*` or `**`: a name that the path writes is no value"
+            "`name:*.b` does not end in `*` or `**`: a name written in the path is not a value"
         );
         assert_eq!(why("**.**.x"), "`**.**` says the same as `**`");
     }

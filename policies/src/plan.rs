@@ -1,13 +1,13 @@
-//! What a compiled bundle hands to whoever enforces it: who may, where to, and what happens to
+//! What a compiled bundle hands to its enforcer: who may, where to, and what happens to
 //! each field on the way. Plain data: no I/O, no clock, no strings to parse again.
 //!
-//! INVARIANT: everything in here was decided at compile time. Whoever enforces a plan looks up
+//! INVARIANT: everything in here was decided at compile time. The enforcer of a plan looks up
 //! and applies; it never interprets a rule.
 
 use std::{fmt, sync::Arc};
 
-pub use crate::randomise::{
-    CATEGORIES_MAX, CLAMP_MAX, Categories, Category, EPSILON_MAX, Numeric, Randomise, Response,
+pub use crate::randomize::{
+    CATEGORIES_MAX, CLAMP_MAX, Categories, Category, EPSILON_MAX, Numeric, Randomize, Response,
     Spending, label_start,
 };
 
@@ -50,7 +50,7 @@ pub struct Dataset {
     pub topics: Box<[Arc<str>]>,
     pub jurisdiction: JurisdictionSource,
     /// Source metadata that the producer declares (device, model version, calibration …):
-    /// the name under which lineage is searched, and where the value stands in the record.
+    /// the name under which lineage is searched, and where the value is in the record.
     pub lineage: Box<[(Arc<str>, FieldPath)]>,
     /// The record's own time, by which releases put it into panes. Without it: its arrival.
     pub event_time: Option<EventTime>,
@@ -176,7 +176,7 @@ pub struct FieldPlan {
     pub path: FieldPath,
     pub category: Arc<str>,
     pub transform: Transform,
-    /// What to do when the value does not fit the transform (a date that is none, an object
+    /// What to do when the value does not fit the transform (an invalid date, an object
     /// where a scalar was declared).
     pub on_invalid: OnInvalid,
     pub rules: Box<[RuleName]>,
@@ -209,12 +209,12 @@ pub enum Transform {
     Constant(Arc<str>),
     Mask(Mask),
     Tokenize(TokenUse),
-    Generalise(Generalise),
+    Generalize(Generalize),
     /// A coordinate (JSON number, or `"lat,lon"` string) truncated towards zero to this many
     /// decimal places (0–4), or a geohash string cut to this many characters.
     Geo(Geo),
     /// The answer of a draw takes the place of the value.
-    Randomise(Box<Randomise>),
+    Randomize(Box<Randomize>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -232,13 +232,13 @@ pub struct Mask {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Generalise {
+pub enum Generalize {
     /// A date or date-time as text, cut to the part; or, if `unit` is one of time since 1970, a
     /// number of it, rounded down to the part's start (UTC). Without such a unit a number does not
     /// fit.
     Date { part: DatePart, unit: EventUnit },
     /// The first `keep` characters of a postal code (spaces and dashes aside); the rest become `*`.
-    Zip { keep: u8 },
+    PostalCode { keep: u8 },
     /// Network prefix lengths; output is `a.b.c.0/24` form.
     Ip { v4: u8, v6: u8 },
     /// `[n·width, (n+1)·width)`, written as the string `"lo-hi"`, lo inclusive, hi exclusive.
@@ -265,7 +265,7 @@ pub enum Geo {
     Geohash(u8),
 }
 
-/// Which key makes the token, and how the value is spelt before: all of it is key identity, so
+/// Which key makes the token, and how the value is spelled before: all of it is key identity, so
 /// that changing any part changes every token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenUse {
@@ -274,7 +274,7 @@ pub struct TokenUse {
     /// `dataset=orders`.
     pub scope: Arc<str>,
     pub epoch: u32,
-    pub normaliser: Normaliser,
+    pub normalizer: Normalizer,
     /// The name of the master key in the keyring.
     pub key: Arc<str>,
 }
@@ -282,7 +282,7 @@ pub struct TokenUse {
 /// Versioned spelling rules. Changing one is a new variant, never an edit. The scalar's text is
 /// the content of a string, or the one spelling of a number ([`crate::number::canonical`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Normaliser {
+pub enum Normalizer {
     /// The text as it is.
     ExactV1,
     /// One address: the local part in NFC, the domain in NFKC and lower case.
@@ -379,7 +379,7 @@ impl RefusalCode {
         Self::PolicyNotInForce,
     ];
 
-    /// The code as it stands in answers, metrics and the ledger.
+    /// The code as it appears in answers, metrics and the ledger.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnknownPrincipal => "unknown-principal",
@@ -407,9 +407,9 @@ impl Transform {
             Self::Constant(_) => "constant",
             Self::Mask(_) => "mask",
             Self::Tokenize(_) => "tokenize",
-            Self::Generalise(_) => "generalise",
+            Self::Generalize(_) => "generalize",
             Self::Geo(_) => "geo",
-            Self::Randomise(_) => "randomise",
+            Self::Randomize(_) => "randomize",
         }
     }
 }
@@ -423,15 +423,15 @@ impl fmt::Display for Transform {
             Self::Constant(json) => write!(f, " ({json})"),
             Self::Mask(m) => write!(f, " (first {}, last {})", m.first, m.last),
             Self::Tokenize(t) => write!(f, " ({}, {})", t.domain, t.scope),
-            Self::Generalise(g) => write!(f, " ({g})"),
+            Self::Generalize(g) => write!(f, " ({g})"),
             Self::Geo(Geo::Decimals(n)) => write!(f, " ({n} decimals)"),
             Self::Geo(Geo::Geohash(n)) => write!(f, " (geohash {n})"),
-            Self::Randomise(r) => write!(f, " ({r})"),
+            Self::Randomize(r) => write!(f, " ({r})"),
         }
     }
 }
 
-impl fmt::Display for Generalise {
+impl fmt::Display for Generalize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Date { part, unit } => {
@@ -441,7 +441,7 @@ impl fmt::Display for Generalise {
                     unit => write!(f, ", numbers in {}", format!("{unit:?}").to_lowercase()),
                 }
             }
-            Self::Zip { keep } => write!(f, "zip, {keep} kept"),
+            Self::PostalCode { keep } => write!(f, "postal code, {keep} kept"),
             Self::Ip { v4, v6 } => write!(f, "ip to /{v4} and /{v6}"),
             Self::Bucket { width } => write!(f, "buckets of {width}"),
             Self::Edges(edges) => write!(f, "{} ranges", edges.len() + 1),

@@ -5,7 +5,7 @@
 pub struct Source {
     /// As the author knows it, relative to the bundle's folder.
     pub path: String,
-    /// The whole text, as it stands on disk.
+    /// The whole text, as it is on disk.
     pub text: String,
 }
 

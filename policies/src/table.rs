@@ -30,7 +30,7 @@ pub struct Table {
     pub(crate) datasets: Vec<Dataset>,
     pub(crate) spellings: Index,
     /// The jurisdiction of each spelling.
-    pub(crate) spelt: Vec<JurisdictionId>,
+    pub(crate) spelled: Vec<JurisdictionId>,
     pub(crate) codes: Vec<Arc<str>>,
     pub(crate) regions: Vec<RegionRow>,
     pub(crate) plans: Vec<Arc<Plan>>,
@@ -114,7 +114,7 @@ impl Table {
             _ => None,
         });
         let once: BTreeMap<_, _> =
-            uses.map(|t| ((&t.domain, &t.scope, t.epoch, t.normaliser, &t.key), t)).collect();
+            uses.map(|t| ((&t.domain, &t.scope, t.epoch, t.normalizer, &t.key), t)).collect();
         once.into_values()
     }
 
@@ -155,7 +155,7 @@ impl Table {
         }
         let known = self.spellings.get(text);
         let known = known.or_else(|| self.spellings.get(&text.trim().to_lowercase()));
-        self.spelt.get(known?).copied()
+        self.spelled.get(known?).copied()
     }
 
     /// The code of a jurisdiction of this table.
@@ -217,7 +217,7 @@ impl Table {
                 "the principal has several purposes here, and the request names none",
                 "name the purpose",
             ),
-            _ => ("the principal has no purpose here", "an `AccessRule` has to allow it"),
+            _ => ("the principal has no purpose here", "an `AccessRule` must allow it"),
         };
         let code = RefusalCode::NotPermitted;
         Err(Refusal { code, rule: None, detail: detail.into(), help: Some(help.into()) })
@@ -291,7 +291,7 @@ impl<'t> Grant<'t> {
         }
     }
 
-    /// Where the principal stands, for datasets whose jurisdiction is the principal's.
+    /// Where the principal is, for datasets whose jurisdiction is the principal's.
     pub fn principal_jurisdiction(&self) -> Option<JurisdictionId> {
         self.table.principal_facts.get(self.principal)?.jurisdiction
     }

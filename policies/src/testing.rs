@@ -34,7 +34,7 @@ pub struct TestReport {
 pub struct TestCase {
     /// Its name.
     pub name: String,
-    /// The file it stands in.
+    /// The file that contains it.
     pub path: String,
     /// From 1.
     pub line: u32,
@@ -388,9 +388,9 @@ fn is_in_form(never: &Never, transform: &Transform) -> bool {
             matches!(
                 transform,
                 Transform::Mask(_)
-                    | Transform::Generalise(_)
+                    | Transform::Generalize(_)
                     | Transform::Geo(_)
-                    | Transform::Randomise(_)
+                    | Transform::Randomize(_)
             )
         }
     })

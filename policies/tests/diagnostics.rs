@@ -1,6 +1,6 @@
 //! What authors are told: the message, the underlined text and the help, word by word.
 
-use sluicegate_policies::{Severity, Source, UnixMillis, check};
+use sluicegate_policies::{Bundle, Severity, Source, UnixMillis, check};
 
 const NOW: UnixMillis = UnixMillis(1_795_392_000_000); // 2026-11-23
 
@@ -21,7 +21,7 @@ metadata: { name: service }
 apiVersion: sluicegate/v1
 kind: TokenDomain
 metadata: { name: mail }
-normalise: email
+normalize: email
 scope: global
 key: k
 ---
@@ -82,7 +82,7 @@ fn unknown_words_get_a_suggestion_and_all_mistakes_come_at_once() {
             "who: [ap, team.a]\nmay: [reed]\ndataset: [people]\npurposes: [service]\n",
         ),
         &[
-            "6: reed: `reed` is not a word for this place / did you mean `read`?",
+            "6: reed: `reed` is not valid here / did you mean `read`?",
             "7: dataset: the key `dataset` is not known here / did you mean `datasets`?",
         ],
     );
@@ -116,23 +116,23 @@ fn the_traps_of_yaml_are_caught() {
     );
     errors(
         &format!("{vocabulary}subjects: []\nsubjects: []\n"),
-        &["5: subjects: the key `subjects` stands here twice / -"],
+        &["5: subjects: the key `subjects` is repeated here / -"],
     );
     errors(
-        "apiVersion: sluicegate/v1\nkind: TokenDomain\nmetadata: { name: t }\nnormalise: email\nscope: global\nkey: k\nepoch: 010\n",
+        "apiVersion: sluicegate/v1\nkind: TokenDomain\nmetadata: { name: t }\nnormalize: email\nscope: global\nkey: k\nepoch: 010\n",
         &[
             "7: 010: `010` is read as different numbers by different tools / write the number without leading zeros, underscores or colons",
         ],
     );
     errors(
         &format!("{vocabulary}subjects:\n\t- id: x\n"),
-        &["5: : a tab cannot indent YAML / indent with spaces"],
+        &["5: : YAML cannot be indented with tabs / indent with spaces"],
     );
     let dataset = "apiVersion: sluicegate/v1\nkind: Dataset\nmetadata: { name: d }\ntopics: [t]\njurisdiction: { fixed: DE }\ndeliver-to: [fra]\nfields:\n";
     errors(
         &format!("{dataset}  **.email: user.email\n"),
         &[
-            "8: **.email: `**.email` is a YAML alias, which the policy language leaves out / a path that starts with `*` stands in quotes: `\"**.email\"`",
+            "8: **.email: `**.email` is a YAML alias, which the policy language does not support / a path that starts with `*` must be quoted: `\"**.email\"`",
         ],
     );
     errors(
@@ -152,7 +152,7 @@ fn a_document_must_say_what_it_is() {
     errors(
         "apiVersion: v2\nkind: Dataset\n",
         &[
-            "1: v2: `v2` is not a version of the language that is known here / write `apiVersion: sluicegate/v1`",
+            "1: v2: `v2` is not a supported version of the language / write `apiVersion: sluicegate/v1`",
         ],
     );
     errors(
@@ -200,7 +200,7 @@ fn paths_that_can_meet_must_not_contradict_either() {
     errors(
         &format!("{dataset}{access}{a}{b}"),
         &[
-            "7: a.x: the paths `\"**.x\"` and `a.x` can mean the same place, and the rules `p` and `q` contradict each other there / make one path narrower, or give both the same category",
+            "7: a.x: the paths `\"**.x\"` and `a.x` can match the same place, and the rules `p` and `q` contradict each other there / make one path narrower, or give both the same category",
         ],
     );
 }
@@ -215,33 +215,107 @@ fn what_compiles_but_needs_a_look_is_a_warning() {
     assert_eq!(
         findings(&format!("{late}{}", transfer.replace(", citations: [x]", "")), Severity::Warning),
         [
-            "4: 2026-01-01: `old` was to be reviewed by `2026-01-01` / review it, and set a new `review-by`",
-            "8: r: the rule `r` can never apply: no region stands in its `to` / delete it, or declare the region",
-            "8: r: the rule `r` cites nothing it rests on / add `citations: […]` to its `metadata`, for example `gdpr:5(1)(c)`",
-            "15: type: the mechanism of `r` expires on 2026-12-01 / from that day records of this corridor stay home or are refused",
+            "4: 2026-01-01: `old` was due for review by `2026-01-01` / review it, and set a new `review-by`",
+            "8: r: the rule `r` can never apply: no region is in its `to` / delete it, or declare the region",
+            "8: r: the rule `r` has no citations / add `citations: […]` to its `metadata`, for example `gdpr:5(1)(c)`",
+            "15: type: the mechanism of `r` expires on 2026-12-01 / from that day on, records under this rule stay home or are refused",
         ]
+    );
+}
+
+const SPELLINGS: &str = "\
+apiVersion: sluicegate/v1
+kind: TokenDomain
+metadata: { name: clicks }
+normalize: exact
+scope: global
+key: k
+---
+apiVersion: sluicegate/v1
+kind: Dataset
+metadata: { name: clicks }
+topics: [clicks]
+fields: { zip: user.email, normalise: user.name }
+jurisdiction: { fixed: DE }
+deliver-to: [home]
+---
+apiVersion: sluicegate/v1
+kind: ProtectionRule
+metadata: { name: coarse, citations: [x] }
+because: the zip says enough
+applies-to: { categories: [user.email] }
+protect: [{ as: \"generalize\", with: { 'postal-code': 3 } }]
+---
+apiVersion: sluicegate/v1
+kind: ProtectionRule
+metadata: { name: drawn, citations: [x] }
+because: nobody needs to know
+applies-to: { categories: [user.name] }
+protect:
+  - as: randomize
+    with: { method: k-rr, domain: [zip, b], other: b, epsilon: 1, memoize: true, subject: zip, key: k }
+---
+apiVersion: sluicegate/v1
+kind: Test
+metadata: { name: t }
+given: { principal: app, dataset: people, operation: publish, jurisdiction: DE }
+expect: { decision: allow, fields: { email: generalize, name: randomize } }
+";
+
+#[test]
+fn a_former_spelling_is_understood_where_the_new_one_is_and_names_the_same_bundle() {
+    errors(SPELLINGS, &[]);
+    let digest = |text: &str| Bundle::compile(&sources(text)).unwrap().digest();
+    let former = |text: &str| -> Vec<String> {
+        let all = findings(text, Severity::Warning).into_iter();
+        all.filter(|w| w.contains("spelling")).collect()
+    };
+    assert_eq!(former(SPELLINGS), [""; 0]);
+    let mut all = SPELLINGS.to_owned();
+    for (old, new, places) in [
+        ("normalise", "normalize", &["4: normalise"][..]),
+        ("generalise", "generalize", &["21: \"generalise\"", "36: generalise"]),
+        ("zip", "postal-code", &["21: 'zip'"]),
+        ("randomise", "randomize", &["29: randomise", "36: randomise"]),
+        ("memoise", "memoize", &["30: memoise"]),
+    ] {
+        let text = SPELLINGS.replace(new, old);
+        all = all.replace(new, old);
+        let said = |p: &&str| format!("{p}: `{old}` is a former spelling / write `{new}`");
+        assert_eq!(former(&text), places.iter().map(said).collect::<Vec<_>>());
+        assert_eq!(digest(&text), digest(SPELLINGS), "{old}");
+    }
+    assert_eq!(former(&all).len(), 7);
+    assert_eq!(digest(&all), digest(SPELLINGS));
+    assert_ne!(digest(&all.replace("the zip says", "the postal-code says")), digest(SPELLINGS));
+    errors(
+        &SPELLINGS.replace("normalize: exact", "normalize: exact\nnormalise: exact"),
+        &["5: normalise: the key `normalize` is repeated here / `normalise` is a former spelling \
+             of it: remove one"],
     );
 }
 
 #[test]
 fn a_unit_of_time_belongs_to_a_date() {
-    let generalise = |with: &str| {
+    let generalize = |with: &str| {
         let applies = "applies-to: { categories: [user.email] }";
         rule(
             "ProtectionRule",
-            &format!("{applies}\nprotect: [{{ as: generalise, with: {with} }}]\n"),
+            &format!("{applies}\nprotect: [{{ as: generalize, with: {with} }}]\n"),
         )
     };
     for unit in ["s", "ms", "us", "rfc3339"] {
-        errors(&generalise(&format!("{{ date: day, unit: {unit} }}")), &[]);
+        errors(&generalize(&format!("{{ date: day, unit: {unit} }}")), &[]);
     }
     errors(
-        &generalise("{ zip: 3, unit: ms }"),
-        &["6: zip: `unit` says what a number means as a date / add `date`, or leave `unit` out"],
+        &generalize("{ postal-code: 3, unit: ms }"),
+        &[
+            "6: postal-code: `unit` is for reading numbers as dates / add `date`, or leave `unit` out",
+        ],
     );
     errors(
-        &generalise("{ date: day, unit: min }"),
-        &["6: min: `min` is not a word for this place / write one of `s`, `ms`, `us`, `rfc3339`"],
+        &generalize("{ date: day, unit: min }"),
+        &["6: min: `min` is not valid here / write one of `s`, `ms`, `us`, `rfc3339`"],
     );
 }
 
@@ -268,8 +342,8 @@ fn a_wildcard_without_declared_names_is_doubtful() {
     let is = "7: \"a.**.x\": `a.**.x` matches members of any name: one that is not declared";
     let of =
         |more: &str, becomes: &str| warnings(&with(more), &[&format!("{is} {becomes} / {help}")]);
-    of("", "is dropped with all below it");
-    of(", \"name:b.*\": user.name", "is dropped with all below it");
+    of("", "is dropped with everything below it");
+    of(", \"name:b.*\": user.name", "is dropped with everything below it");
     warnings(&with(", \"name:a.*\": user.name"), &[]);
     warnings(&format!("{}names: [b]\n", with("")), &[]);
     let refuse = format!("{}unlisted: refuse\n", with(""));
@@ -278,7 +352,7 @@ fn a_wildcard_without_declared_names_is_doubtful() {
     warnings(
         &key,
         &[
-            "7: \"key:*\": `key:*` matches members of any name: one that is not declared is dropped with all below it / names can be personal data: list the words of the format under `names`",
+            "7: \"key:*\": `key:*` matches members of any name: one that is not declared is dropped with everything below it / names can be personal data: list the words of the format under `names`",
         ],
     );
     errors(
@@ -286,7 +360,7 @@ fn a_wildcard_without_declared_names_is_doubtful() {
             "jurisdiction: { fixed: DE }\nfields: { \"name:a.b\": user.name }\nlineage: { x: \"name:*\" }\n",
         ),
         &[
-            "7: \"name:a.b\": `name:a.b` does not end in `*` or `**`: a name that the path writes is no value / paths look like `customer.email`, `items[].sku`, `*.id`, `**.login`, `key:`, `key:customer.id`, `header:x-user`, `name:readings.*`; an odd name stands in quotes: `'first name'.value`",
+            "7: \"name:a.b\": `name:a.b` does not end in `*` or `**`: a name written in the path is not a value / paths look like `customer.email`, `items[].sku`, `*.id`, `**.login`, `key:`, `key:customer.id`, `header:x-user`, `name:readings.*`; an unusual name is quoted: `'first name'.value`",
             "8: \"name:*\": `name:*` is a name, not a place in the record / `name:` is for `fields` only",
         ],
     );
@@ -332,7 +406,7 @@ fn what_cannot_be_meant_is_an_error() {
     errors(
         &format!("{two}{}", two.replace("name: q", "name: r")),
         &[
-            "5: apiVersion: a document begins here within another / separate the two with a line `---`",
+            "5: apiVersion: another document begins here within this one / separate the two with a line `---`",
         ],
     );
     let vocabulary = "apiVersion: sluicegate/v1\nkind: Vocabulary\nmetadata: { name: more }\n";

@@ -5,7 +5,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use sluicegate_policies::release::{
     Accounting, Dyadic, Noise, Sensitivity, Share, Threshold, epsilon_to_rho, gaussian_cost,
     gaussian_threshold, gaussian_threshold_delta, laplace_cost, laplace_threshold,
-    laplace_threshold_delta, noise_quantile_95, noise_sd, randomised_response_cost, rho_to_epsilon,
+    laplace_threshold_delta, noise_quantile_95, noise_sd, randomized_response_cost, rho_to_epsilon,
 };
 
 fn table<Row: DeserializeOwned>(text: &str) -> Vec<Row> {
@@ -44,11 +44,11 @@ fn numbers_worked_by_hand() {
     assert_eq!(gaussian_cost(&keys(2), four), 62_500_000);
     assert_eq!(gaussian_cost(&one(1), Dyadic(3 << 20)), 55_555_556);
     assert_eq!(gaussian_cost(&one(1), Dyadic((1 << 53) - 1)), 1);
-    // Randomised response: .5 over 32 answers, .75 over two.
-    assert_eq!(randomised_response_cost(Share(500_000), 32) / 10_000, 343_398);
-    assert_eq!(randomised_response_cost(Share(500_000), 32), 3_433_987_205);
-    assert_eq!(randomised_response_cost(Share(750_000), 2), 1_098_612_289);
-    assert_eq!(randomised_response_cost(Share(0), 2), u64::MAX);
+    // Randomized response: .5 over 32 answers, .75 over two.
+    assert_eq!(randomized_response_cost(Share(500_000), 32) / 10_000, 343_398);
+    assert_eq!(randomized_response_cost(Share(500_000), 32), 3_433_987_205);
+    assert_eq!(randomized_response_cost(Share(750_000), 2), 1_098_612_289);
+    assert_eq!(randomized_response_cost(Share(0), 2), u64::MAX);
 }
 
 #[test]

@@ -33,7 +33,7 @@ metadata: { name: service }
 apiVersion: sluicegate/v1
 kind: TokenDomain
 metadata: { name: users }
-normalise: exact
+normalize: exact
 scope: global
 key: k
 rotation: 30d
@@ -179,14 +179,14 @@ fn names_are_looked_up() {
     told(
         &[("dataset: clicks", "dataset: totals")],
         &[
-            "E w24: clicks: the dataset `clicks` is published only as releases, and has none / add a `Release` with `dataset: clicks`, or let `records` be `deliver`",
+            "E w24: clicks: the dataset `clicks` is published only as releases, and has none / add a `Release` with `dataset: clicks`, or set `records: deliver`",
             "E r5: totals: `totals` is itself a release / what was released may be counted by anyone who reads it; a release counts records",
         ],
     );
     told(
         &[("topic: totals", "topic: clicks")],
         &[
-            "E r6: clicks: the topic `clicks` belongs to two datasets / a topic belongs to one dataset: what its fields are must not depend on chance",
+            "E r6: clicks: the topic `clicks` belongs to two datasets / a topic belongs to one dataset: what its fields are must not be ambiguous",
         ],
     );
     told(
@@ -205,9 +205,7 @@ fn names_are_looked_up() {
     );
     told(
         &[("subject: user.id", "subject: \"*.id\"")],
-        &[
-            "E r7: \"*.id\": `*.id` may stand for several places / name one place, without `*` and `[]`",
-        ],
+        &["E r7: \"*.id\": `*.id` can match several places / name one place, without `*` and `[]`"],
     );
     told(
         &[("release:\n", "widen: { helth: 4 }\nrelease:\n")],
@@ -226,7 +224,7 @@ fn a_release_is_a_rule() {
     told(
         &[(", citations: [x]", "")],
         &[
-            "W r3: totals: the rule `totals` cites nothing it rests on / add `citations: […]` to its `metadata`, for example `gdpr:5(1)(c)`",
+            "W r3: totals: the rule `totals` has no citations / add `citations: […]` to its `metadata`, for example `gdpr:5(1)(c)`",
         ],
     );
 }
@@ -235,7 +233,7 @@ fn a_release_is_a_rule() {
 fn units_and_periods() {
     told(
         &[("unit: { subject: user.id, domain: users, period: 24h }", "unit: recrod")],
-        &["E r7: recrod: `recrod` is not a word for this place / did you mean `record`?"],
+        &["E r7: recrod: `recrod` is not valid here / did you mean `record`?"],
     );
     told(
         &[("unit: { subject: user.id, domain: users, period: 24h }", "unit: record")],
@@ -322,7 +320,7 @@ fn budgets_that_promise_nothing() {
     told(
         &[("epsilon: 4.0", "epsilon: four")],
         &[
-            "E r8: four: `four` is not a number that fits here / write a number with at most nine decimals: `1.0`",
+            "E r8: four: `four` is not a valid number here / write a number with at most nine decimals: `1.0`",
         ],
     );
     told(
@@ -350,18 +348,18 @@ fn budgets_that_promise_nothing() {
     told(
         &[("delta: 1e-9", "delta: 1e-4")],
         &[
-            "E r8: 1e-4: a delta of `1e-4` is too likely to fail someone / at most `1e-5`; well below one in the number of subjects: `1e-9`",
+            "E r8: 1e-4: a delta of `1e-4` is too likely to fail someone / at most `1e-5`; well below one over the number of subjects: `1e-9`",
         ],
     );
     told(
         &[("delta: 1e-9", "delta: 2e-6")],
         &[
-            "W r8: 2e-6: a delta of `2e-6` may fail someone among a million / choose it well below one in the number of subjects: `1e-9`",
+            "W r8: 2e-6: a delta of `2e-6` may fail someone among a million / choose it well below one over the number of subjects: `1e-9`",
         ],
     );
     told(
         &[("delta: 1e-9", "delta: 1e-19")],
-        &["E r8: 1e-19: `1e-19` is not a number that fits here / write a small number, as `1e-9`"],
+        &["E r8: 1e-19: `1e-19` is not a valid number here / write a small number, such as `1e-9`"],
     );
 }
 
@@ -382,7 +380,7 @@ fn budgets_that_do_not_reach() {
     told(
         &[("epsilon: 4.0", "epsilon: 0.01"), ("clamp: [0, 500.00]", "clamp: [0, 9999999.00]")],
         &[
-            "E r15: 0.25: this number would need so much noise that nothing could be read in it / raise epsilon or the share, or tighten `clamp` and `bounds`",
+            "E r15: 0.25: this number would need so much noise that it would mean nothing / raise epsilon or the share, or tighten `clamp` and `bounds`",
         ],
     );
 }
@@ -412,7 +410,7 @@ fn windows_that_follow_data() {
     told(
         &[("size: 5m", "size: 5m, type: session, gap: 30m")],
         &[
-            "E r9: session: session windows cannot be released: when one ends tells of one subject's pauses / borders come from the clock: use `type: tumbling`, or `type: hopping` with `every`",
+            "E r9: session: session windows cannot be released: when one ends reveals a subject's pauses / boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`",
         ],
     );
     told(
@@ -422,13 +420,13 @@ fn windows_that_follow_data() {
     told(
         &[("size: 5m", "size: 5m, type: sliding")],
         &[
-            "E r9: sliding: sliding windows cannot be released: their borders follow records / borders come from the clock: use `type: tumbling`, or `type: hopping` with `every`",
+            "E r9: sliding: sliding windows cannot be released: their boundaries depend on records / boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`",
         ],
     );
     told(
         &[("size: 5m", "size: 5m, type: count")],
         &[
-            "E r9: count: windows of a number of records cannot be released: their borders follow records / borders come from the clock: use `type: tumbling`, or `type: hopping` with `every`",
+            "E r9: count: windows of a number of records cannot be released: their boundaries depend on records / boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`",
         ],
     );
 }
@@ -527,7 +525,7 @@ fn what_comes_late() {
     told(
         &[("size: 5m", "size: 5m, lateness: 0s")],
         &[
-            "W r9: 0s: a record that comes a moment after its window ended is late / add some `lateness`: it delays the totals by as much, and costs nothing",
+            "W r9: 0s: a record that arrives a moment after its window ended is late / add some `lateness`: it delays the totals by as much, and costs nothing",
         ],
     );
     told(
@@ -550,7 +548,7 @@ fn what_comes_late() {
     told(
         &[("size: 5m", "size: 5m, late: revise, revisions: 11, revise-after: 1h")],
         &[
-            "E r9: 11: `11` is no number of revisions / from 1 to 10; each costs as much as the window itself",
+            "E r9: 11: `11` is not a valid number of revisions / from 1 to 10; each costs as much as the window itself",
         ],
     );
     told(
@@ -594,7 +592,7 @@ fn bounds_that_are_missing_or_idle() {
     );
     told(
         &[("windows-per-period: 10", "windows-per-period: 0")],
-        &["E r10: 0: `0` is not a number that fits here / write a whole number from 1 to 1000000"],
+        &["E r10: 0: `0` is not a valid number here / write a whole number from 1 to 1000000"],
     );
     told(
         &[("keys: { field: campaign }\n", "")],
@@ -621,7 +619,7 @@ fn rows_must_not_name_people() {
     told(
         &[("field: campaign", "field: mail")],
         &[
-            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`, or, if it numbers no people, say so in a `because` of `keys`",
+            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`, or, if it does not identify people, say so in a `because` of `keys`",
         ],
     );
 }
@@ -641,7 +639,7 @@ fn a_because_lets_a_field_be_a_row_that_only_its_name_makes_an_identifier() {
     told(
         &[("field: campaign", "field: mail, because: \" \"")],
         &[&format!(
-            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / {public}, or, if it numbers no people, say so in a `because` of `keys`"
+            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / {public}, or, if it does not identify people, say so in a `because` of `keys`"
         )],
     );
 }
@@ -693,7 +691,7 @@ fn topics_are_named_as_kafka_names_them() {
             &edited(RELEASE, &[("topic: totals", &format!("topic: {name}"))]),
         ));
         assert!(
-            matches!(found.as_slice(), [one] if one.contains("is no name of a topic")),
+            matches!(found.as_slice(), [one] if one.contains("is not a valid topic name")),
             "{found:?}"
         );
     }
@@ -701,7 +699,7 @@ fn topics_are_named_as_kafka_names_them() {
     told(
         &[("topic: totals", "topic: totals.contributions")],
         &[
-            "E r6: totals.contributions: the topic `totals.contributions` belongs to the release `totals` / the gateway keeps there what the release counts: name the topic otherwise",
+            "E r6: totals.contributions: the topic `totals.contributions` belongs to the release `totals` / the gateway stores there what the release counts: choose another topic name",
         ],
     );
 }
@@ -712,11 +710,11 @@ fn expected_volumes_do_not_contradict_themselves() {
     let doubted = |volumes: &str, said: &str| told(&[("release:\n", &expect(volumes))], &[said]);
     doubted(
         "records: 10, subjects: 650",
-        "W r12: records: 650 subjects cannot come with 10 records / each has at least one: correct `subjects` or `records`",
+        "W r12: records: 650 subjects cannot come from 10 records / each has at least one: correct `subjects` or `records`",
     );
     doubted(
         "records: 10, subjects: 5, keys: 11",
-        "W r12: records: 11 rows cannot come of 10 records / each has at least one: correct `keys` or `records`",
+        "W r12: records: 11 rows cannot come from 10 records / each has at least one: correct `keys` or `records`",
     );
     doubted(
         "records: 10, subjects: 5, windows-per-subject: 289",
@@ -724,7 +722,7 @@ fn expected_volumes_do_not_contradict_themselves() {
     );
     doubted(
         "records: 850, subjects: 650, records-per-subject: [{ records: 1000, subjects: 5 }]",
-        "W r12: records: `records-per-subject` comes to 5000 records of 5 subjects, and `expect` says 850 of 650 / correct the one or the other, to within a tenth",
+        "W r12: records: `records-per-subject` comes to 5000 records of 5 subjects, and `expect` says 850 of 650 / correct one of them, to within a tenth",
     );
     told(
         &[(
@@ -763,9 +761,9 @@ fn floors_and_lists_of_rows() {
             "field: campaign, public: [a, b], min-subjects: 20, floor: raw, max-bytes: 9",
         )],
         &[
-            "E r11: 20: `min-subjects` does not go with `public` rows / public rows are always published, or their absence would tell of records: remove it",
-            "E r11: raw: `floor` does not go with `public` rows / public rows are always published, or their absence would tell of records: remove it",
-            "E r11: 9: `max-bytes` does not go with `public` rows / what is not in the list is not counted: remove it",
+            "E r11: 20: `min-subjects` cannot be combined with `public` rows / public rows are always published, or their absence would tell of records: remove it",
+            "E r11: raw: `floor` cannot be combined with `public` rows / public rows are always published, or their absence would tell of records: remove it",
+            "E r11: 9: `max-bytes` cannot be combined with `public` rows / what is not in the list is not counted: remove it",
         ],
     );
 }
@@ -830,7 +828,7 @@ fn sums_need_a_clamp_that_fits() {
     told(
         &[("clamp: [0, 500.00]", "clamp: [0, 500.001]")],
         &[
-            "E r15: 500.001: `500.001` is not a number that fits here / write a number with at most 2 decimals, or raise `decimals`",
+            "E r15: 500.001: `500.001` is not a valid number here / write a number with at most 2 decimals, or raise `decimals`",
         ],
     );
     told(
@@ -861,7 +859,7 @@ fn sums_need_a_clamp_that_fits() {
     );
     told(
         &[("field: amount, ", "")],
-        &["E r15: what: a sum does not say of which field / add `field: …`"],
+        &["E r15: what: the sum does not name its field / add `field: …`"],
     );
     told(
         &[("field: amount", "field: user.id")],
@@ -896,7 +894,7 @@ fn sums_need_a_clamp_that_fits() {
 fn smoothing_has_a_half_life() {
     told(
         &[("release:\n", "smoothing: { half-life: 0 }\nrelease:\n")],
-        &["E r12: 0: `0` is not a number that fits here / write a whole number from 1 to 1000"],
+        &["E r12: 0: `0` is not a valid number here / write a whole number from 1 to 1000"],
     );
 }
 
@@ -910,13 +908,11 @@ fn what_a_release_asks_of_its_words() {
     );
     told_of_words(
         &[("event-time: { field: at, unit: ms }", "event-time: { field: at, unit: minutes }")],
-        &[
-            "E w29: minutes: `minutes` is not a word for this place / write one of `s`, `ms`, `us`, `rfc3339`",
-        ],
+        &["E w29: minutes: `minutes` is not valid here / write one of `s`, `ms`, `us`, `rfc3339`"],
     );
     told_of_words(
         &[("event-time: { field: at, unit: ms }", "event-time: { field: \"*\", unit: ms }")],
-        &["E w29: \"*\": `*` may stand for several places / name one place, without `*` and `[]`"],
+        &["E w29: \"*\": `*` can match several places / name one place, without `*` and `[]`"],
     );
     told_of_words(
         &[("regions: [", "regions: [{ id: nyc, jurisdiction: DE, recipient: eu }, ")],
@@ -947,7 +943,7 @@ fn what_a_release_asks_of_its_words() {
         &[("records: releases-only\n", "privacy-budget: { epsilon: 60, delta: 1 }\n")],
         &[
             "E w30: 60: an epsilon of `60` promises nothing / at most 50; numbers up to about 1 protect well",
-            "E w30: 1: a delta of `1` is too likely to fail someone / at most `1e-5`; well below one in the number of subjects: `1e-9`",
+            "E w30: 1: a delta of `1` is too likely to fail someone / at most `1e-5`; well below one over the number of subjects: `1e-9`",
         ],
     );
 }
@@ -966,7 +962,7 @@ fn who_reads_and_who_publishes() {
         &[
             "W w33: user.id: `user.id` is always dropped: no rule covers its category `user.id` / add a `ProtectionRule` for it (with `as: drop`, if that is meant)",
             "W w33: contact: `contact` is always dropped: no rule covers its category `user.email` / add a `ProtectionRule` for it (with `as: drop`, if that is meant)",
-            "W r3: totals: `ana` may read the release `totals` and the records it counts / the noise hides nothing from whoever sees the records: publish them only as releases (`records: releases-only`), or let nobody read both",
+            "W r3: totals: `ana` may read the release `totals` and the records it counts / the noise hides nothing from anyone who sees the records: publish them only as releases (`records: releases-only`), or let no one read both",
         ],
     );
     told_of_words(
@@ -976,19 +972,19 @@ fn who_reads_and_who_publishes() {
     told_of_words(
         &[("datasets: [totals]", "datasets: [clicks]")],
         &[
-            "W r3: totals: nobody may read the release `totals` / add an `AccessRule` with `may: [read]` and `datasets: [totals]`",
+            "W r3: totals: no one may read the release `totals` / add an `AccessRule` with `may: [read]` and `datasets: [totals]`",
         ],
     );
     told_of_words(
         &[("datasets: [totals]", "categories: [commerce, user, health]")],
         &[
-            "W r3: totals: nobody may read the release `totals` / add an `AccessRule` with `may: [read]` and `datasets: [totals]`",
+            "W r3: totals: no one may read the release `totals` / add an `AccessRule` with `may: [read]` and `datasets: [totals]`",
         ],
     );
     told_of_words(
         &[("may: [publish]\ndatasets: [clicks]", "may: [publish]\ndatasets: [clicks, totals]")],
         &[
-            "E w38: totals: `totals` is a release: nobody may publish to it / only what the gateway computed stands there: leave it out, or let the rule be about `read`",
+            "E w38: totals: `totals` is a release: nobody may publish to it / only the gateway writes to it: leave it out, or make the rule about `read`",
         ],
     );
 }
@@ -1339,7 +1335,7 @@ fn a_release_is_read_by_its_name_and_nobody_publishes_to_it() {
     let no = table.admit("app", Some("service"), Operation::Publish, "totals").unwrap_err();
     assert_eq!(
         (no.code.as_str(), &*no.detail),
-        ("not-permitted", "the topic holds a release, to which nobody publishes")
+        ("not-permitted", "the topic holds a release; no one may publish to it")
     );
     assert!(table.admit("app", Some("service"), Operation::Read, "totals").is_err());
 

@@ -164,7 +164,7 @@ metadata: {{ name: service }}
 apiVersion: sluicegate/v1
 kind: TokenDomain
 metadata: {{ name: users }}
-normalise: exact
+normalize: exact
 scope: global
 key: users-2026
 ---
@@ -366,7 +366,7 @@ impl Expected {
     }
 }
 
-/// Numbers of a judgement, for whoever reads a campaign.
+/// Numbers of a judgment, for whoever reads a campaign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub panes: usize,

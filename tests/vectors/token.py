@@ -113,10 +113,10 @@ def normalise(name, text):
     return text
 
 
-def token(tenant, domain, scope, epoch, normaliser, key, value):
+def token(tenant, domain, scope, epoch, normalizer, key, value):
     t, d, s = tenant.encode(), domain.encode(), scope.encode()
-    mac_key = derive(key, info(t, d, s, struct.pack(">I", epoch), normaliser.encode(), b"tk1 hmac-sha256-128"))
-    mac = hmac.new(mac_key, normalise(normaliser, value).encode(), hashlib.sha256).digest()[:16]
+    mac_key = derive(key, info(t, d, s, struct.pack(">I", epoch), normalizer.encode(), b"tk1 hmac-sha256-128"))
+    mac = hmac.new(mac_key, normalise(normalizer, value).encode(), hashlib.sha256).digest()[:16]
     check_root = derive(key, info(t, d, s, b"tk1 check aes256-32"))
     check_key = hmac.new(check_root, struct.pack(">I", epoch), hashlib.sha256).digest()
     check = aes256(check_key, mac)[:4]
@@ -153,6 +153,6 @@ ROWS = [
     ("ab", "c", "", 1, "exact-v1", "main", "v"),
 ]
 
-NAMES = ["tenant", "domain", "scope", "epoch", "normaliser", "key", "value"]
+NAMES = ["tenant", "domain", "scope", "epoch", "normalizer", "key", "value"]
 rows = [json.dumps(dict(zip(NAMES, row), token=token(*row)), ensure_ascii=True) for row in ROWS]
 print("[\n  " + ",\n  ".join(rows) + "\n]")

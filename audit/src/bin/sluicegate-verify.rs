@@ -9,15 +9,23 @@ use std::{
 
 use sluicegate_audit::{ExportReader, Exported, verify};
 
+const USAGE: &str = "usage: sluicegate-verify FILE";
+const ABOUT: &str = "\
+Verifies a ledger that `sluicegate ledger export` wrote. Needs no database, no network and no keys.
+Exit code 0: verifies; 1: diverges; 2: usage, or the file cannot be read.
+
+Example:
+  sluicegate ledger export --config sluicegate.yaml --to ledger.export
+  sluicegate-verify ledger.export";
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let (Some(file), None) = (arguments.next(), arguments.next()) else {
-        return complain("usage: sluicegate-verify FILE");
+        return failed(USAGE);
     };
     if file == "--help" {
-        return complain(
-            "usage: sluicegate-verify FILE\n\nVerifies a ledger that `sluicegate ledger export` wrote.",
-        );
+        let _gone = writeln!(io::stdout(), "{USAGE}\n\n{ABOUT}");
+        return ExitCode::SUCCESS;
     }
     match verdict(&file) {
         Ok(verdict) => {
@@ -25,11 +33,11 @@ fn main() -> ExitCode {
             let _gone = write!(io::stdout(), "{verdict}");
             if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) }
         }
-        Err(error) => complain(&format!("couldn't read the export: {error}")),
+        Err(error) => failed(&format!("couldn't read the export: {error}")),
     }
 }
 
-fn complain(text: &str) -> ExitCode {
+fn failed(text: &str) -> ExitCode {
     let _gone = writeln!(io::stderr(), "{text}");
     ExitCode::from(2)
 }

@@ -49,20 +49,20 @@ pub enum ReserveError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
     /// Another release of the id stands: read it and publish that one.
-    #[error("there is a release of this id already: publish the one that is stored")]
+    #[error("a release with this id already exists: publish the one that is stored")]
     Taken,
     #[error("nothing was reserved for the release's id: reserve its cost first")]
     NotReserved,
-    #[error("what was reserved for the release's id is another charge than it states")]
+    #[error("the charge reserved for the release's id differs from the one it states")]
     OtherCharge,
     #[error(
-        "the account's period is blocked, for charges of it may be lost: wait for the next period"
+        "the account's period is blocked, because charges may have been lost: wait for the next period"
     )]
     Blocked,
-    #[error("a release publishes at most {RELEASE_BYTES_MAX} bytes: release less at once")]
+    #[error("a release publishes at most {RELEASE_BYTES_MAX} bytes: release less at a time")]
     TooLarge,
     /// No such release stands at that position.
-    #[error("the ledger has no such release there")]
+    #[error("the ledger has no such release at that position")]
     Unknown,
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -339,7 +339,7 @@ async fn releases(
 /// What a projection points at, read from its row.
 async fn listed(store: &dyn Store, found: ReleaseAt) -> Result<ListedRelease, StoreError> {
     let ReleaseAt { id, at, published } = found;
-    let missing = || StoreError::Corrupt(format!("no release stands at {at}"));
+    let missing = || StoreError::Corrupt(format!("there is no release at {at}"));
     let stored = store.row(at.writer, at.wseq).await?.ok_or_else(missing)?;
     let row = Row::decode(&stored.bytes).map_err(|e| StoreError::Corrupt(e.to_string()))?;
     match row.entries.into_iter().nth(at.leaf as usize) {

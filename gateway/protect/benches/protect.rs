@@ -12,8 +12,8 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 
 use criterion::Criterion;
 use sluicegate_policies::{
-    Categories, Category, DatePart, Decimal, EventUnit, FieldPath, FieldPlan, Generalise, Mask,
-    Normaliser, OnInvalid, Part, Plan, Randomise, Response, Spending, Step, TokenUse, Transform,
+    Categories, Category, DatePart, Decimal, EventUnit, FieldPath, FieldPlan, Generalize, Mask,
+    Normalizer, OnInvalid, Part, Plan, Randomize, Response, Spending, Step, TokenUse, Transform,
     Unlisted,
 };
 use sluicegate_protect::{
@@ -24,12 +24,12 @@ use sluicegate_protect::{
 
 const RECORD: &str = r#"{"id":4711,"email":"ada.lovelace@example.com","phone":"+44 20 7946 0958","name":"Ada Lovelace","born":"1815-12-10","ip":"203.0.113.77","order":{"sku":"AX-100-B","quantity":3,"price":129.90,"currency":"GBP"},"tags":["new","web"],"session":"d41d8cd98f00b204e9800998ecf8427e","at":"2026-05-17T12:30:00Z"}"#;
 
-fn token_use(normaliser: Normaliser) -> TokenUse {
+fn token_use(normalizer: Normalizer) -> TokenUse {
     TokenUse {
         domain: "customer".into(),
         scope: "purpose=analytics".into(),
         epoch: 1,
-        normaliser,
+        normalizer,
         key: "main".into(),
     }
 }
@@ -63,16 +63,16 @@ fn plan(protected: [Transform; 5]) -> Plan {
 
 fn mixed() -> Plan {
     plan([
-        Transform::Tokenize(token_use(Normaliser::EmailV2)),
-        Transform::Tokenize(token_use(Normaliser::PhoneV2)),
+        Transform::Tokenize(token_use(Normalizer::EmailV2)),
+        Transform::Tokenize(token_use(Normalizer::PhoneV2)),
         Transform::Mask(Mask { first: 1, last: 0, with: '*', email: false, length: Some(5) }),
-        Transform::Generalise(Generalise::Date { part: DatePart::Year, unit: EventUnit::Rfc3339 }),
-        Transform::Generalise(Generalise::Ip { v4: 24, v6: 48 }),
+        Transform::Generalize(Generalize::Date { part: DatePart::Year, unit: EventUnit::Rfc3339 }),
+        Transform::Generalize(Generalize::Ip { v4: 24, v6: 48 }),
     ])
 }
 
 fn five_tokens() -> Plan {
-    plan(std::array::from_fn(|_| Transform::Tokenize(token_use(Normaliser::ExactV1))))
+    plan(std::array::from_fn(|_| Transform::Tokenize(token_use(Normalizer::ExactV1))))
 }
 
 /// Five answers: two of k-rr, two of oue over eight categories, and a noisy number.
@@ -83,7 +83,7 @@ fn randomized() -> Plan {
     let randomize = |response: Option<Response>| {
         let spending = Spending::PerRecord { records: 10, period: "24h".into() };
         let response = response.expect("it fits");
-        Transform::Randomise(Box::new(Randomise { response, epsilon, spending }))
+        Transform::Randomize(Box::new(Randomize { response, epsilon, spending }))
     };
     plan([
         randomize(Response::k_rr(eight(), epsilon)),
@@ -101,7 +101,7 @@ fn main() {
     let mut out = Protected::default();
     let mut c = Criterion::default().configure_from_args().without_plots();
 
-    let exact = tokenizer(&token_use(Normaliser::ExactV1), "acme", &keys).expect("has the key");
+    let exact = tokenizer(&token_use(Normalizer::ExactV1), "acme", &keys).expect("has the key");
     let mut scratch = String::new();
     c.bench_function("token", |b| {
         b.iter(|| exact.token(black_box("ada.lovelace@example.com"), 0, &mut scratch));

@@ -82,7 +82,7 @@ struct Scratch {
     text: String,
     /// What a transform writes.
     draft: String,
-    /// What a normaliser writes.
+    /// What a normalizer writes.
     normal: String,
     /// What the draws in this record have in common.
     occasion: Occasion,

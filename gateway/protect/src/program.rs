@@ -5,7 +5,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use sluicegate_policies::{
-    FieldPath, FieldPlan, OnInvalid, Part, Plan, Randomise, RefusalCode, Spending, Step, Transform,
+    FieldPath, FieldPlan, OnInvalid, Part, Plan, Randomize, RefusalCode, Spending, Step, Transform,
     Unlisted,
 };
 
@@ -37,7 +37,7 @@ pub struct Program {
     headers: Box<[(Arc<str>, usize)]>,
     /// Present if a field is answered afresh for each record.
     chance: Option<Arc<Chance>>,
-    /// Where the subjects of memoised answers stand.
+    /// Where the subjects of memoized answers stand.
     subjects: Box<[FieldPath]>,
     /// A header for each randomized field.
     labels: Box<[(String, Vec<u8>)]>,
@@ -70,13 +70,13 @@ impl Program {
             Ok(Field {
                 action: match &field.transform {
                     Transform::Tokenize(token_use) => Action::Token(tokenizers.get(token_use)?),
-                    Transform::Randomise(r) => {
+                    Transform::Randomize(r) => {
                         let subject = subject_of(&r.spending);
                         let subject = subjects.iter().position(|s| Some(s) == subject);
                         let (subject, written) =
                             (subject.unwrap_or(usize::MAX), &field.path.written);
                         let made = Randomizer::new(r, written, subject, tenant, keys, chance)?;
-                        Action::Randomise(Box::new(made))
+                        Action::Randomize(Box::new(made))
                     }
                     other => Action::new(other),
                 },
@@ -286,9 +286,9 @@ fn entries(plan: &Plan) -> impl Iterator<Item = (usize, &FieldPlan)> {
     plan.fields.iter().enumerate()
 }
 
-fn randomized(plan: &Plan) -> impl Iterator<Item = (&FieldPlan, &Randomise)> {
+fn randomized(plan: &Plan) -> impl Iterator<Item = (&FieldPlan, &Randomize)> {
     plan.fields.iter().filter_map(|field| match &field.transform {
-        Transform::Randomise(r) => Some((field, &**r)),
+        Transform::Randomize(r) => Some((field, &**r)),
         _ => None,
     })
 }
@@ -300,7 +300,7 @@ fn draws_afresh(plan: &Plan) -> bool {
 fn subject_of(spending: &Spending) -> Option<&FieldPath> {
     match spending {
         Spending::PerRecord { .. } => None,
-        Spending::Memoised { subject, .. } => Some(subject),
+        Spending::Memoized { subject, .. } => Some(subject),
     }
 }
 
@@ -316,7 +316,7 @@ fn subjects(plan: &Plan) -> Box<[FieldPath]> {
 }
 
 fn labels(plan: &Plan) -> Box<[(String, Vec<u8>)]> {
-    let label = |(field, r): (&FieldPlan, &Randomise)| {
+    let label = |(field, r): (&FieldPlan, &Randomize)| {
         (RANDOMIZED_HEADER.to_owned(), r.label(&field.path.written).into_bytes())
     };
     randomized(plan).map(label).collect()

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use sluicegate_policies::{
-    Decimal, FieldPath, Normaliser, Part, Step,
+    Decimal, FieldPath, Normalizer, Part, Step,
     release::{
         Accounting, Bounds, Calendar, Choose, ChooseWindows, Cost, Dyadic, Keys, Late,
         MissingSubject, Noise, Output, PaneId, Promise, ReleasePlan, Schedule, Sensitivity,
@@ -62,7 +62,7 @@ pub(crate) fn plan() -> ReleasePlan {
         topic: "orders.hourly".into(),
         unit: Unit::Subject(SubjectUnit {
             path: path("user.id"),
-            normaliser: Normaliser::ExactV1,
+            normalizer: Normalizer::ExactV1,
             domain: "customer".into(),
             key: "main".into(),
             period: Calendar::Fixed { size_ms: 24 * HOUR_MS, offset_ms: 0 },

@@ -172,9 +172,9 @@ fn keys(plan: &Plan) -> Vec<audit::KeyUse> {
                 scope: token.scope.to_string(),
                 epoch: token.epoch,
             },
-            Transform::Randomise(randomise) => {
+            Transform::Randomize(randomize) => {
                 // Fresh noise has no key.
-                let Spending::Memoised { key, .. } = &randomise.spending else { continue };
+                let Spending::Memoized { key, .. } = &randomize.spending else { continue };
                 audit::KeyUse {
                     key: key.to_string(),
                     domain: String::new(),

@@ -13,7 +13,7 @@ use sluicegate_policies::release::{
     Accounting, ReleasePlan, conversion_delta_atto, rho_to_epsilon,
 };
 
-use super::{Exit, Output, complain, load_config, release::utc, runtime, say};
+use super::{Exit, Output, eprint, load_config, print, release::utc, runtime};
 use crate::{
     account::{Account, store_url},
     ambient::{Ambient, Clock, SystemClock},
@@ -32,31 +32,34 @@ pub(super) struct Args {
     verb: Verb,
 }
 
+const BLOCK_EXAMPLE: &str = "\
+Example:
+  sluicegate budget block visits --period current --because 'volume restored'";
+
 #[derive(clap::Subcommand)]
 enum Verb {
-    /// What each period has cost one person so far, by dataset and release
+    /// Show what each period has cost one person so far, by dataset and release
     Show {
         /// Only this dataset
-        #[arg(long)]
+        #[arg(long, value_name = "NAME")]
         dataset: Option<String>,
     },
-    /// What releases in force will cost: a window, a period, 30 days
+    /// Show what the releases in force will cost per window, per period and in 30 days
     Forecast,
-    /// Release nothing more of a dataset in a period, for good
+    /// Permanently stop releases from a dataset in a period
     ///
-    /// For an operator who doubts that the ledger knows all that was released, such as after a restore.
-    /// It is written into the ledger, holds for all gateways at once, and cannot be taken back. A gateway
-    /// may be running.
-    ///
-    /// Example: sluicegate budget block visits --period current --because 'volume restored'
+    /// For an operator who doubts that the ledger knows everything that was released, such as after a
+    /// restore. The block is recorded in the ledger, applies to all gateways at once, and cannot be
+    /// undone. Gateways may be running.
+    #[command(after_help = BLOCK_EXAMPLE)]
     Block {
         /// The dataset
         #[arg(value_name = "DATASET")]
         dataset: String,
-        /// A period's begin as `budget show` says it, or `current`; may be given several times
-        #[arg(long = "period", value_name = "BEGIN", required = true)]
+        /// The start of a period as `budget show` prints it, or `current`; may be repeated
+        #[arg(long = "period", value_name = "START", required = true)]
         periods: Vec<String>,
-        /// Why; it is written into the ledger, so name no person
+        /// The reason; it is recorded in the ledger, so do not name anyone
         #[arg(long, value_name = "TEXT", value_parser = super::because)]
         because: String,
     },
@@ -68,7 +71,7 @@ pub(super) fn run(args: &Args, output: Output) -> Exit {
         match &args.verb {
             Verb::Show { dataset } => {
                 let shown = runtime()?.block_on(show(&config, dataset.as_deref(), &plans))?;
-                print(&shown, output, |shown| shown.iter().for_each(Period::say));
+                print_as(&shown, output, |shown| shown.iter().for_each(Period::print));
             }
             Verb::Forecast => {
                 let now_ms = SystemClock.now_ms().0;
@@ -76,12 +79,12 @@ pub(super) fn run(args: &Args, output: Output) -> Exit {
                 let now = runtime()?.block_on(spent(&config)).unwrap_or_default();
                 let forecast: Vec<Forecast> =
                     plans.iter().map(|plan| Forecast::of(plan, &plans, &now, now_ms)).collect();
-                print(&forecast, output, |all| all.iter().for_each(Forecast::say));
+                print_as(&forecast, output, |all| all.iter().for_each(Forecast::print));
             }
             Verb::Block { dataset, periods, because } => {
                 let block = block(&config, &plans, dataset, periods, because);
                 let blocked = runtime()?.block_on(block)?;
-                print(&blocked, output, |all| all.iter().for_each(Blocked::say));
+                print_as(&blocked, output, |all| all.iter().for_each(Blocked::print));
             }
         }
         Ok(Exit::Ok)
@@ -89,16 +92,16 @@ pub(super) fn run(args: &Args, output: Output) -> Exit {
     done.unwrap_or_else(|exit| exit)
 }
 
-fn print<T: Serialize>(what: &T, output: Output, human: impl FnOnce(&T)) {
+fn print_as<T: Serialize>(what: &T, output: Output, human: impl FnOnce(&T)) {
     match output {
         Output::Human => human(what),
-        Output::Json => say(serde_json::to_string_pretty(what).unwrap_or_default()),
+        Output::Json => print(serde_json::to_string_pretty(what).unwrap_or_default()),
     }
 }
 
 fn plans(config: &Config) -> Result<Vec<std::sync::Arc<ReleasePlan>>, Exit> {
     let sources = read_bundle(&config.policies).map_err(|error| {
-        complain(error);
+        eprint(error);
         Exit::Usage
     })?;
     let bundle = super::policy::compile(&sources, Output::Human)?;
@@ -144,7 +147,7 @@ struct SpentBefore {
 
 async fn spent(config: &Config) -> Result<SpentBefore, Exit> {
     let failed = |error: String| {
-        complain(format!("couldn't read the ledger: {error}"));
+        eprint(format!("couldn't read the ledger: {error}"));
         Exit::Usage
     };
     let url = store_url(config).map_err(|e| failed(e.to_string()))?;
@@ -167,10 +170,10 @@ struct Blocked {
 }
 
 impl Blocked {
-    fn say(&self) {
+    fn print(&self) {
         let Self { dataset, begins, already } = self;
-        let how = if *already { "is blocked already" } else { "is BLOCKED from now on" };
-        say(format!("{dataset}, period from {begins}: {how}"));
+        let how = if *already { "was already blocked" } else { "is now BLOCKED" };
+        print(format!("{dataset}, period from {begins}: {how}"));
     }
 }
 
@@ -186,13 +189,13 @@ async fn block(
     let mut wanted = BTreeSet::new();
     for period in periods {
         let begins = begins_us(plans, &before, dataset, period, now_ms).map_err(|error| {
-            complain(error);
+            eprint(error);
             Exit::Usage
         })?;
         wanted.extend(begins);
     }
     let failed = |error: String| {
-        complain(format!("couldn't block the period: {error}"));
+        eprint(format!("couldn't block the period: {error}"));
         Exit::CheckFailed
     };
     let account = Account::beside(config, &Ambient::system()).await.map_err(failed)?;
@@ -228,16 +231,18 @@ fn begins_us(
         let names = plans.iter().map(|plan| &*plan.dataset).chain(known.iter().map(|(a, _)| *a));
         let names: BTreeSet<&str> = names.collect();
         let names = names.into_iter().collect::<Vec<_>>().join("`, `");
-        return Err(format!("no release of a dataset `{dataset}`\n  help: there are `{names}`"));
+        return Err(format!(
+            "no release is made from a dataset `{dataset}`\n  help: there are `{names}`"
+        ));
     }
     let holding = |ms: i64| ours.iter().map(move |plan| plan.period_of(ms).start_ms * 1_000);
     if period == "current" {
         let current: BTreeSet<i64> = holding(now_ms).collect();
-        let none = "the dataset has no release in force, so no current period: name its begin";
+        let none = "the dataset has no release in force, so it has no current period: give the start of a period";
         return if current.is_empty() { Err(none.to_owned()) } else { Ok(current) };
     }
     let moment: jiff::Timestamp = period.parse().map_err(|_| {
-        format!("`{period}` is no moment: give a period's begin, such as 2026-11-30T00:00:00Z")
+        format!("`{period}` is not a valid time: give the start of a period, such as 2026-11-30T00:00:00Z")
     })?;
     let us = moment.as_microsecond();
     if known.contains(&(dataset, us)) || holding(moment.as_millisecond()).any(|start| start == us) {
@@ -248,8 +253,8 @@ fn begins_us(
     Err(match begins.is_empty() {
         true => format!("no period of `{dataset}` begins at `{period}`: `budget show` lists them"),
         false => format!(
-            "no period of `{dataset}` begins at `{period}`\n  help: the one that holds this moment \
-             begins at `{begins}`"
+            "no period of `{dataset}` begins at `{period}`\n  help: the period that contains this \
+             time begins at `{begins}`"
         ),
     })
 }
@@ -326,20 +331,20 @@ impl Period {
         }
     }
 
-    fn say(&self) {
+    fn print(&self) {
         let Self { dataset, begins, spent_percent, cap_loss, unit, .. } = self;
-        say(format!("{dataset}, period from {begins}"));
+        print(format!("{dataset}, period from {begins}"));
         if self.blocked {
-            say("  BLOCKED: nothing more is released in this period");
+            print("  BLOCKED: nothing more is released in this period");
         }
         let epsilon = self.epsilon.map_or(String::new(), |e| format!(", epsilon {e:.4}"));
-        say(format!(
-            "  one person may have lost {} of {cap_loss} {unit} ({spent_percent:.1} %){epsilon}",
+        print(format!(
+            "  one person may have spent {} of {cap_loss} {unit} ({spent_percent:.1} %){epsilon}",
             self.spent_loss
         ));
         for line in &self.lines {
-            say(format!(
-                "  {}: {} windows released at {} each; at most {} of them can hold one person",
+            print(format!(
+                "  {}: {} windows released at {} each; at most {} of them can count one person",
                 line.release, line.windows_released, line.cost_loss, line.windows_that_count
             ));
         }
@@ -417,13 +422,13 @@ impl Forecast {
         }
     }
 
-    fn say(&self) {
-        say(format!("{} (of {})", self.release, self.dataset));
-        say(format!(
-            "  a window costs {} {}; {} windows a period, of which {} can hold one person",
+    fn print(&self) {
+        print(format!("{} (of {})", self.release, self.dataset));
+        print(format!(
+            "  a window costs {} {}; {} windows per period, of which {} can count one person",
             self.window_loss, self.unit, self.windows_in_a_period, self.windows_that_count
         ));
-        say(format!(
+        print(format!(
             "  a period costs one person {} of {} ({:.1} %), epsilon {:.4}; 30 days: epsilon {:.2}",
             self.period_loss,
             self.cap_loss,
@@ -431,12 +436,14 @@ impl Forecast {
             self.period_epsilon,
             self.thirty_days_epsilon
         ));
-        say(match (self.blocked, self.refused) {
+        print(match (self.blocked, self.refused) {
             (true, _) => {
                 "  the current period is BLOCKED: all its windows are REFUSED until it ends"
             }
             (false, true) => "  windows will be REFUSED before the current period ends",
-            (false, false) => "  no window of the current period will be refused for its cost",
+            (false, false) => {
+                "  no window of the current period will be refused because of its cost"
+            }
         });
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, Output, complain, runtime, say};
+use super::{Exit, Output, eprint, print, runtime};
 use crate::{
     account::Digests,
     ambient::Ambient,
@@ -15,10 +15,10 @@ use crate::{
 
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
-    /// Check a configuration file, and whether a gateway can serve with what it names
+    /// Check a configuration file, and whether a gateway can serve with it
     ///
-    /// Reads certificates, keyring, policies and key sets in files, as the gateway will. Connects to
-    /// nothing and writes nothing.
+    /// Reads the certificates, keyring, policies and key sets that the file names, as the gateway
+    /// does. Connects to nothing and writes nothing.
     Check {
         /// The configuration file
         #[arg(value_name = "FILE")]
@@ -39,9 +39,9 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
     let mut seen = std::collections::BTreeSet::new();
     found.retain(|text| seen.insert(text.clone()));
     match output {
-        Output::Json => say(serde_json::json!({ "ok": found.is_empty(), "mistakes": found })),
-        Output::Human if found.is_empty() => say(format!("{}: ok", file.display())),
-        Output::Human => found.iter().for_each(complain),
+        Output::Json => print(serde_json::json!({ "ok": found.is_empty(), "errors": found })),
+        Output::Human if found.is_empty() => print(format!("{}: ok", file.display())),
+        Output::Human => found.iter().for_each(eprint),
     }
     if found.is_empty() { Exit::Ok } else { Exit::CheckFailed }
 }
@@ -117,7 +117,7 @@ fn homes(config: &Config) -> Vec<&Path> {
 
 fn homeless(file: &Path) -> Option<String> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty())?;
-    let text = || format!("the folder of `{}` is missing\n  help: make it", file.display());
+    let text = || format!("the folder of `{}` is missing\n  help: create it", file.display());
     (!folder.is_dir()).then(text)
 }
 
@@ -153,11 +153,11 @@ mod tests {
             ("keys/keyring.yaml", "ledger-search", "other", "no key `ledger-search`"),
             (config, "  eu:\n", "  europe:\n", "the policies name region `eu`"),
             (config, "principal: my-service", "principal: my-servise", "principal `my-servise`"),
-            (config, ":9443", ":8443", "`listen` and `admin` have one address"),
-            (config, "127.0.0.1:9443", "0.0.0.0:8443", "`listen` and `admin` have one address"),
-            (config, "data/eu.db", "data/ledger.db", "two parts have one file"),
+            (config, ":9443", ":8443", "`listen` and `admin` share an address"),
+            (config, "127.0.0.1:9443", "0.0.0.0:8443", "`listen` and `admin` share an address"),
+            (config, "data/eu.db", "data/ledger.db", "two components use the same file"),
             (config, "data/eu.db", "gone/eu.db", "the folder of `"),
-            (config, "certs/server.key", "certs/operator.key", "don't fit"),
+            (config, "certs/server.key", "certs/operator.key", "don't match"),
             ("policies/rules.yaml", "may: [publish]", "may: [publsh]", "did you mean `publish`?"),
             (
                 config,

@@ -1,4 +1,4 @@
-//! `sluicegate demo`: the main job, seen. A throw-away set-up in a folder, the real service, and
+//! `sluicegate demo`: the main job, shown. A throwaway setup in a folder, the real service, and
 //! a real stream of people, auctions and bids through its own TLS listener; then what became of
 //! it. It stays up for trying unless `--once`.
 
@@ -13,9 +13,9 @@ use std::{
 };
 
 use super::{
-    Exit, complain,
+    Exit, eprint,
     generate::{self, GenerateError},
-    load_config, runtime, say,
+    load_config, print, runtime,
 };
 use crate::{
     ambient::Ambient,
@@ -26,13 +26,13 @@ use client::Client;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Keep configuration, policies, certificates, keys, topics and ledger in this folder
+    /// Keep everything (configuration, policies, certificates, keys, topics, ledger) in this folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// End when everything is shown, instead of staying up
+    /// Exit when everything has been shown, instead of staying up
     #[arg(long)]
     once: bool,
-    /// How many events to publish
+    /// Number of events to publish
     #[arg(long, default_value_t = 120_000, value_name = "N", value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
     events: u64,
 }
@@ -63,7 +63,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 enum DemoError {
     #[error(transparent)]
     Generate(#[from] GenerateError),
-    #[error("couldn't make a folder: {0}")]
+    #[error("couldn't create a folder: {0}")]
     Folder(std::io::Error),
     #[error(transparent)]
     Start(#[from] crate::service::StartError),
@@ -87,10 +87,10 @@ pub(super) fn run(args: &Args) -> Exit {
 
 async fn demo(args: &Args) -> Result<Exit, Exit> {
     let failed = |error: DemoError| {
-        complain(format!("the demo stopped: {error}"));
+        eprint(format!("the demo stopped: {error}"));
         Exit::CheckFailed
     };
-    let throw_away = args.dir.is_none();
+    let throwaway = args.dir.is_none();
     let dir = match &args.dir {
         Some(dir) => dir.clone(),
         None => fresh_folder().map_err(failed)?,
@@ -109,12 +109,12 @@ async fn demo(args: &Args) -> Result<Exit, Exit> {
         let _interrupted = tokio::signal::ctrl_c().await;
     }
     service.stop().await;
-    if throw_away {
+    if throwaway {
         // Made by this run, under the system's folder for temporary files.
         let _removed = std::fs::remove_dir_all(&dir);
     } else {
-        say(format!(
-            "\nKept in `{0}`; go on with: sluicegate run --config {0}/sluicegate.yaml",
+        print(format!(
+            "\nKept in `{0}`; continue with: sluicegate run --config {0}/sluicegate.yaml",
             dir.display()
         ));
     }
@@ -129,7 +129,7 @@ fn fresh_folder() -> Result<PathBuf, DemoError> {
     Ok(dir)
 }
 
-/// Writes what is not there yet, so that a kept folder goes on as it was.
+/// Writes what is not there yet, so that a kept folder continues as it was.
 fn set_up(dir: &Path) -> Result<(), DemoError> {
     let config = dir.join("sluicegate.yaml");
     if config.exists() {

@@ -1,4 +1,4 @@
-//! Throw-away certificates and keys, for the demo and for a first try of one's own set-up.
+//! Throwaway certificates and keys, for the demo and for a first try of your own setup.
 
 use std::{io, path::Path};
 
@@ -14,7 +14,7 @@ use crate::{ambient::Ambient, keys};
 pub(super) enum GenerateError {
     #[error("couldn't write `{file}`: {why}")]
     Write { file: String, why: io::Error },
-    #[error("couldn't make a certificate: {0}")]
+    #[error("couldn't create a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error(transparent)]
     Keyring(#[from] crate::keys::KeyringError),
@@ -63,7 +63,7 @@ pub(super) fn certificates(
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(DnType::CommonName, "Sluicegate throw-away CA");
+    params.distinguished_name.push(DnType::CommonName, "Sluicegate throwaway CA");
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     write(&folder.join("ca.pem"), &authority.pem())?;
     let server = vec![

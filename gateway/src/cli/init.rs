@@ -1,18 +1,18 @@
-//! `sluicegate init`: a commented configuration and starter policies for one's own pipeline. What
+//! `sluicegate init`: a commented configuration and starter policies for your own pipeline. What
 //! it writes passes its own checks, and runs.
 
 use std::path::PathBuf;
 
 use super::{
-    Exit, complain,
+    Exit, eprint,
     generate::{self, GenerateError},
-    say,
+    print,
 };
 use crate::ambient::Ambient;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The folder to write; it must not hold a configuration yet
+    /// The folder to write to; it must not contain a configuration yet
     #[arg(value_name = "DIR")]
     pub(super) dir: PathBuf,
 }
@@ -26,26 +26,23 @@ pub(super) const POLICIES: [(&str, &str); 3] = [
 
 pub(super) fn run(args: &Args) -> Exit {
     if args.dir.join("sluicegate.yaml").exists() {
-        complain(format!(
-            "`{}` holds a configuration already; name another folder",
+        eprint(format!(
+            "`{}` already contains a configuration; choose another folder",
             args.dir.display()
         ));
         return Exit::Usage;
     }
     if let Err(error) = write(args) {
-        complain(error);
+        eprint(error);
         return Exit::CheckFailed;
     }
     let dir = args.dir.display();
-    say(format!(
-        "Written to `{dir}`: a configuration, policies to start from, a keyring, and certificates \
-         to try with.\n\n\
-         Next:\n  \
-         sluicegate policy check {dir}/policies\n  \
-         sluicegate policy test {dir}/policies\n  \
-         sluicegate config check {dir}/sluicegate.yaml\n  \
-         sluicegate run --config {dir}/sluicegate.yaml\n\n\
-         Replace what is in certs/ and keys/ before anyone relies on it."
+    print(format!(
+        "Written to `{dir}`: a configuration, starter policies, a keyring, and certificates for \
+         trying it out.\n\nNext:\n  sluicegate policy check {dir}/policies\n  sluicegate policy \
+         test {dir}/policies\n  sluicegate config check {dir}/sluicegate.yaml\n  sluicegate run \
+         --config {dir}/sluicegate.yaml\n\nReplace what is in certs/ and keys/ before anyone \
+         relies on it."
     ));
     Exit::Ok
 }

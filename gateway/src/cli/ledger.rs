@@ -10,21 +10,25 @@ use std::{
 
 use sluicegate_audit as audit;
 
-use super::{Exit, Output, complain, load_config, load_config_as, runtime, say};
+use super::{Exit, Output, eprint, load_config, load_config_as, print, runtime};
 use crate::{
     account::{Account, store_url},
     ambient::Ambient,
     config::Config,
 };
 
+const RESTART_EXAMPLE: &str = "\
+Example:
+  sluicegate ledger restart-time --config sluicegate.yaml --because 'clock was a day ahead'";
+
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
-    /// Re-hash every row and say the first that diverges
+    /// Rehash every row and report the first divergence
     Verify {
         #[command(flatten)]
         store: Store,
     },
-    /// Write the ledger into a file that `sluicegate-verify` checks without a database
+    /// Export the ledger to a file that `sluicegate-verify` checks without a database
     Export {
         #[command(flatten)]
         store: Store,
@@ -32,20 +36,21 @@ pub(super) enum Verb {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
-    /// Leave a false future behind: begin a new chain whose time is the clock's
+    /// Start a new chain after rows were written with a clock that was ahead
     ///
-    /// For a node that does not start because its clock is behind its own last row, where that row's
-    /// time was false: its clock was ahead when it was written. Correct the clock first, and stop the
-    /// gateway. The new chain names the old one's last row, and an entry says why it began. Nothing is
-    /// taken back: windows that were released in the false future stay spent.
+    /// For a node that does not start because its clock is behind its own last row, and that row's
+    /// time is wrong because the clock was ahead. Correct the clock and stop the gateway first. The
+    /// new chain names the old chain's last row, and an entry says why it was started. Nothing is
+    /// undone: windows that were released in the false future stay spent.
+    #[command(after_help = RESTART_EXAMPLE)]
     RestartTime {
         /// The configuration of the gateway
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// The node, in place of the configuration's and of SLUICEGATE_NODE
+        /// The node; overrides the configuration and SLUICEGATE_NODE
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
-        /// Why; it is written into the ledger, so name no person
+        /// The reason; it is recorded in the ledger, so do not name anyone
         #[arg(long, value_name = "TEXT", value_parser = super::because)]
         because: String,
     },
@@ -54,13 +59,13 @@ pub(super) enum Verb {
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct Store {
-    /// `sqlite:FILE` or `postgres://…`
+    /// The store: `sqlite:FILE` or `postgres://…`
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// A file whose only line is the store's URL
     #[arg(long, value_name = "FILE")]
     store_file: Option<PathBuf>,
-    /// The store of this configuration
+    /// The configuration of the gateway that writes the ledger
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -69,20 +74,20 @@ impl Store {
     fn url(&self) -> Result<audit::Url, Exit> {
         if let Some(file) = &self.config {
             return store_url(&load_config(file)?).map_err(|error| {
-                complain(error);
+                eprint(error);
                 Exit::Usage
             });
         }
         let text = match (&self.store, &self.store_file) {
             (Some(url), _) => url.clone(),
             (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| {
-                complain(format!("couldn't read `{}`: {error}", file.display()));
+                eprint(format!("couldn't read `{}`: {error}", file.display()));
                 Exit::Usage
             })?,
             (None, None) => String::new(),
         };
         text.trim().parse().map_err(|error: audit::StoreError| {
-            complain(error);
+            eprint(error);
             Exit::Usage
         })
     }
@@ -104,30 +109,30 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
 
 async fn restart_time(config: &Config, because: &str, output: Output) -> Result<Exit, Exit> {
     let failed = |error: String| {
-        complain(format!("couldn't restart the time of node `{}`: {error}", config.node));
+        eprint(format!("couldn't restart the time of node `{}`: {error}", config.node));
         Exit::CheckFailed
     };
     let account = Account::new(config, &Ambient::system(), Arc::default());
     let account = account.map_err(|e| failed(e.to_string()))?;
     account.restart_time(because.to_owned()).await.map_err(failed)?;
     match output {
-        Output::Human => say(format!(
+        Output::Human => print(format!(
             "node `{}` has a new chain, whose time is the clock's: start the gateway",
             config.node
         )),
-        Output::Json => say(serde_json::json!({ "node": config.node, "restarted": true })),
+        Output::Json => print(serde_json::json!({ "node": config.node, "restarted": true })),
     }
     Ok(Exit::Ok)
 }
 
 async fn verify(url: &audit::Url, output: Output) -> Result<Exit, Exit> {
     let verdict = audit::verify_store(url, |_| {}).await.map_err(unreadable)?;
-    Ok(print(&verdict, output))
+    Ok(print_verdict(&verdict, output))
 }
 
 async fn export(url: &audit::Url, to: &PathBuf, output: Output) -> Result<Exit, Exit> {
     let failed = |error: std::io::Error| {
-        complain(format!("couldn't write `{}`: {error}", to.display()));
+        eprint(format!("couldn't write `{}`: {error}", to.display()));
         Exit::Usage
     };
     let mut file = BufWriter::new(File::create(to).map_err(failed)?);
@@ -140,18 +145,18 @@ async fn export(url: &audit::Url, to: &PathBuf, output: Output) -> Result<Exit, 
     });
     let verdict = verdict.await.map_err(unreadable)?;
     written.and_then(|()| file.flush()).map_err(failed)?;
-    Ok(print(&verdict, output))
+    Ok(print_verdict(&verdict, output))
 }
 
 fn unreadable(error: audit::StoreError) -> Exit {
-    complain(format!("couldn't read the ledger: {error}"));
+    eprint(format!("couldn't read the ledger: {error}"));
     Exit::Usage
 }
 
-fn print(verdict: &audit::verify::Verdict, output: Output) -> Exit {
+fn print_verdict(verdict: &audit::verify::Verdict, output: Output) -> Exit {
     match output {
-        Output::Human => say(verdict.to_string().trim_end()),
-        Output::Json => say(verdict.json()),
+        Output::Human => print(verdict.to_string().trim_end()),
+        Output::Json => print(verdict.json()),
     }
     if verdict.is_ok() { Exit::Ok } else { Exit::CheckFailed }
 }

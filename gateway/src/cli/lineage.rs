@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, Output, complain, load_config, runtime, say};
+use super::{Exit, Output, eprint, load_config, print, runtime};
 use crate::{
     account::Account,
     ambient::Ambient,
@@ -20,31 +20,39 @@ pub(super) struct Args {
     verb: Verb,
 }
 
+const AFFECTED_EXAMPLE: &str = "\
+Example:
+  sluicegate lineage affected --source device=7f3a --from 2026-11-30T00:00:00Z";
+
 #[derive(clap::Subcommand)]
 enum Verb {
-    /// Where does this record come from?
+    /// Show where a record came from and where it went
+    #[command(after_help = "Example:\n  sluicegate lineage record bids/2/0 --region eu-central")]
     Record {
+        /// Where the record is stored
         #[arg(value_name = "TOPIC/PARTITION/OFFSET")]
         place: String,
         /// Only this region
-        #[arg(long)]
+        #[arg(long, value_name = "NAME")]
         region: Option<String>,
     },
-    /// Which records carry this token?
+    /// Find the records that carry a token
     Token {
+        /// The token as it appears in records: `tk1_…`
         #[arg(value_name = "TOKEN")]
         token: String,
     },
-    /// What came from this source?
+    /// Find the records that came from a source
+    #[command(after_help = AFFECTED_EXAMPLE)]
     Affected {
         /// A declared source, such as device=7f3a
         #[arg(long, value_name = "KEY=VALUE")]
         source: String,
-        /// The first moment, RFC 3339
-        #[arg(long, value_name = "MOMENT")]
+        /// Start of the time range, inclusive (RFC 3339)
+        #[arg(long, value_name = "TIME")]
         from: Option<String>,
-        /// The moment after the last, RFC 3339
-        #[arg(long, value_name = "MOMENT")]
+        /// End of the time range, exclusive (RFC 3339)
+        #[arg(long, value_name = "TIME")]
         to: Option<String>,
     },
 }
@@ -60,7 +68,7 @@ pub(super) fn run(args: &Args, output: Output) -> Exit {
     let question = match question {
         Ok(question) => question,
         Err(error) => {
-            complain(error);
+            eprint(error);
             return Exit::Usage;
         }
     };
@@ -71,15 +79,15 @@ pub(super) fn run(args: &Args, output: Output) -> Exit {
 
 async fn ask(config: &Config, question: &Question, output: Output) -> Result<Exit, Exit> {
     let failed = |error: String| {
-        complain(format!("couldn't ask the ledger: {error}"));
+        eprint(format!("couldn't ask the ledger: {error}"));
         Exit::Usage
     };
     record(config, question).await.map_err(failed)?;
     let lineage = Lineage::of(config).map_err(|e| failed(e.to_string()))?;
     let answer = lineage.ask(question).await.map_err(|e| failed(e.to_string()))?;
     match output {
-        Output::Human => say(answer.to_string().trim_end()),
-        Output::Json => say(answer.json()),
+        Output::Human => print(answer.to_string().trim_end()),
+        Output::Json => print(answer.json()),
     }
     Ok(if answer.found.is_empty() && answer.releases.is_empty() {
         Exit::CheckFailed

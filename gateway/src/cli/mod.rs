@@ -52,7 +52,7 @@ static ABOUT: LazyLock<String> = LazyLock::new(|| {
 #[derive(Parser)]
 #[command(name = "sluicegate", version = ABOUT.as_str(), about, long_about = None)]
 struct Cli {
-    /// How results are printed.
+    /// Output format
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value = "human")]
     output: Output,
     #[command(subcommand)]
@@ -69,7 +69,7 @@ enum Output {
 enum Verb {
     /// Run the gateway
     Run(run::Args),
-    /// See the whole job on a throw-away set-up: certificates, policies, a stream, a ledger
+    /// Run the whole pipeline in a throwaway setup: certificates, policies, an event stream, a ledger
     #[cfg(feature = "tools")]
     Demo(demo::Args),
     /// Write a commented configuration and starter policies into a folder
@@ -90,14 +90,14 @@ enum Verb {
         #[command(subcommand)]
         verb: release::Verb,
     },
-    /// Say what releases have cost each person and what they will, and block a period
+    /// Show what releases have cost each person and will cost, or block a period
     Budget(budget::Args),
-    /// Verify or export the ledger, and leave a false time in it behind
+    /// Verify or export the ledger, or restart its time after a wrong clock
     Ledger {
         #[command(subcommand)]
         verb: ledger::Verb,
     },
-    /// Ask where a record, a token or a source's data went
+    /// Trace where a record, a token or the data of a source went
     Lineage(lineage::Args),
 }
 
@@ -136,14 +136,14 @@ pub fn install_crypto() {
     let _already = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Prints a line to standard output; a reader that went away is no error of ours.
-fn say(text: impl std::fmt::Display) {
+/// Prints a line to standard output; a reader that went away is not our error.
+fn print(text: impl std::fmt::Display) {
     use std::io::Write;
     let _reader_gone = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Prints a line to standard error.
-fn complain(text: impl std::fmt::Display) {
+fn eprint(text: impl std::fmt::Display) {
     use std::io::Write;
     let _reader_gone = writeln!(std::io::stderr(), "{text}");
 }
@@ -152,7 +152,7 @@ fn complain(text: impl std::fmt::Display) {
 fn because(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > BECAUSE_MAX || text.chars().any(char::is_control) {
-        return Err(format!("give a reason of one line, at most {BECAUSE_MAX} characters"));
+        return Err(format!("give a one-line reason of at most {BECAUSE_MAX} characters"));
     }
     Ok(text.to_owned())
 }
@@ -163,7 +163,7 @@ fn node_of_environment() -> Option<String> {
 
 fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        complain(format!("couldn't start: {error}"));
+        eprint(format!("couldn't start: {error}"));
         Exit::CheckFailed
     })
 }
@@ -178,9 +178,9 @@ fn load_config(file: &Path) -> Result<crate::config::Config, Exit> {
 fn load_config_as(file: &Path, node: Option<String>) -> Result<crate::config::Config, Exit> {
     crate::config::load_as(file, node.or_else(node_of_environment)).map_err(|mistakes| {
         for mistake in &mistakes {
-            complain(mistake);
+            eprint(mistake);
         }
-        complain(format!("{} mistake(s) in the configuration", mistakes.len()));
+        eprint(format!("{} error(s) in the configuration", mistakes.len()));
         Exit::CheckFailed
     })
 }

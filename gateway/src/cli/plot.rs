@@ -21,7 +21,7 @@ use sluicegate_policies::release::{
     Curve, Point, ReleasePlan, declared_by, error_by_epsilon, error_by_windows, panes_per_period,
 };
 
-use super::{Exit, Output, complain, policy::release_of};
+use super::{Exit, Output, eprint, policy::release_of};
 
 const SIZE: (u32, u32) = (960, 560);
 
@@ -46,12 +46,13 @@ const COLORS: [RGBColor; 6] = [
 
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// The folder of policies
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// The release, by its name
-    #[arg(long)]
+    /// The release
+    #[arg(long, value_name = "NAME")]
     release: String,
-    /// The dial that is turned
+    /// What the error is plotted against
     #[arg(long, value_enum, default_value = "epsilon")]
     against: Dial,
     /// The SVG file to write
@@ -61,9 +62,9 @@ pub(super) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Dial {
-    /// The budget of a person and period
+    /// The budget per person and period
     Epsilon,
-    /// The windows of a period in which one person is counted
+    /// The number of windows per period that count one person
     Windows,
 }
 
@@ -77,7 +78,7 @@ fn drawn(plan: &ReleasePlan, against: Dial) -> Result<String, String> {
     let panes = plan.schedule.panes_per_window;
     let (curves, x) = match against {
         Dial::Epsilon => {
-            (error_by_epsilon(&declared, panes, &EPSILONS), "epsilon a person and period")
+            (error_by_epsilon(&declared, panes, &EPSILONS), "epsilon per person and period")
         }
         Dial::Windows => {
             // No more than there are, and all of them.
@@ -97,7 +98,10 @@ fn drawn(plan: &ReleasePlan, against: Dial) -> Result<String, String> {
 
 pub(super) fn run(Args { dir, release, against, to }: &Args) -> Exit {
     if to.extension().is_some_and(|kind| !kind.eq_ignore_ascii_case("svg")) {
-        complain(format!("`{}`: a plot is an SVG; name a file that ends in `.svg`", to.display()));
+        eprint(format!(
+            "`{}`: a plot is an SVG; choose a file name that ends in `.svg`",
+            to.display()
+        ));
         return Exit::Usage;
     }
     let plan = match release_of(dir, release, Output::Human) {
@@ -107,20 +111,20 @@ pub(super) fn run(Args { dir, release, against, to }: &Args) -> Exit {
     let svg = match drawn(&plan, *against) {
         Ok(svg) => svg,
         Err(error) => {
-            complain(error);
+            eprint(error);
             return Exit::CheckFailed;
         }
     };
     match std::fs::write(to, svg) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            complain(format!("couldn't write `{}`: {}", to.display(), error.kind()));
+            eprint(format!("couldn't write `{}`: {}", to.display(), error.kind()));
             Exit::Usage
         }
     }
 }
 
-/// What stands around the lines.
+/// What surrounds the lines.
 #[derive(Clone, Copy, Debug)]
 struct Axes<'a> {
     title: &'a str,
@@ -130,9 +134,9 @@ struct Axes<'a> {
 
 #[derive(Debug, thiserror::Error)]
 enum Undrawable {
-    #[error("there is nothing to draw: no point of any line is above zero")]
+    #[error("there is nothing to draw: no point on any line is above zero")]
     Empty,
-    #[error("the drawing could not be made: {0}")]
+    #[error("couldn't draw the plot: {0}")]
     Drawing(String),
 }
 
@@ -199,13 +203,13 @@ fn draw<'a>(
         .draw()?;
     declared(area, &mut chart, curves, y)?;
     let styled = || curves.iter().zip(COLORS.iter().cycle());
-    for (curve, colour) in styled() {
-        line(&mut chart, curve, *colour)?;
+    for (curve, color) in styled() {
+        line(&mut chart, curve, *color)?;
     }
-    let ends = styled().filter_map(|(curve, colour)| {
+    let ends = styled().filter_map(|(curve, color)| {
         let end = curve.points.last()?;
         let (x, y) = chart.backend_coord(&(end.x, end.y));
-        Some(End { x, y, name_y: y, name: name(curve), colour: *colour })
+        Some(End { x, y, name_y: y, name: name(curve), color: *color })
     });
     names(area, ends.collect())?;
     area.present()?;
@@ -232,12 +236,12 @@ fn declared<'a>(
 }
 
 /// The line, and on it, ringed, what was declared.
-fn line(chart: &mut Chart<'_, '_>, curve: &Curve, colour: RGBColor) -> Result<(), Failure> {
+fn line(chart: &mut Chart<'_, '_>, curve: &Curve, color: RGBColor) -> Result<(), Failure> {
     let points = curve.points.iter().map(|point| (point.x, point.y));
-    chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+    chart.draw_series(LineSeries::new(points, color.stroke_width(2)))?;
     let own = || curve.own.iter().map(|own| (own.x, own.y));
     chart.draw_series(own().map(|at| Circle::new(at, 5, WHITE.filled())))?;
-    chart.draw_series(own().map(|at| Circle::new(at, 5, colour.stroke_width(2))))?;
+    chart.draw_series(own().map(|at| Circle::new(at, 5, color.stroke_width(2))))?;
     Ok(())
 }
 
@@ -255,7 +259,7 @@ struct End {
     y: i32,
     name_y: i32,
     name: String,
-    colour: RGBColor,
+    color: RGBColor,
 }
 
 /// The names, right of the lines' ends, moved down where two would touch.
@@ -267,9 +271,9 @@ fn names(area: &Area<'_>, mut ends: Vec<End>) -> Result<(), Failure> {
         free = end.name_y + NAME_HEIGHT;
     }
     for end in ends {
-        let font = ("sans-serif", 16).into_font().color(&end.colour);
+        let font = ("sans-serif", 16).into_font().color(&end.color);
         let hook = [(end.x + 2, end.y), (end.x + 12, end.name_y), (end.x + 18, end.name_y)];
-        area.draw(&PathElement::new(hook, end.colour))?;
+        area.draw(&PathElement::new(hook, end.color))?;
         area.draw(&Text::new(end.name, (end.x + 24, end.name_y - 9), font))?;
     }
     Ok(())

@@ -7,55 +7,63 @@ use std::{
 
 use sluicegate_policies::{self as policies, release::ReleasePlan};
 
-use super::{Exit, Output, complain, say};
+use super::{Exit, Output, eprint, print};
 use crate::{
     ambient::{Clock, SystemClock},
     decide::read_bundle,
 };
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  sluicegate policy explain policies --principal analyst --purpose analytics --dataset orders
+  sluicegate policy explain policies --release clicks-per-campaign";
+
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
-    /// Say everything that is wrong or doubtful in a folder of policies
+    /// Report every error and warning in a folder of policies
     Check {
+        /// The folder of policies
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
-    /// Say in sentences what the policies decide, and why; or what a release promises
+    /// Explain what the policies decide and why, or what a release promises
+    #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain {
+        /// The folder of policies
         #[arg(value_name = "DIR")]
         dir: PathBuf,
-        /// Say of this release whom it protects, what it costs and how good its numbers are
-        #[arg(long, conflicts_with_all = ["principal", "purpose", "dataset", "field", "region", "jurisdiction"])]
+        /// Explain this release: whom it protects, what it costs and how accurate its numbers are
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["principal", "purpose", "dataset", "field", "region", "jurisdiction"])]
         release: Option<String>,
-        /// Who asks, by a name of the vocabulary
-        #[arg(long, required_unless_present = "release")]
+        /// Who asks: a principal of the vocabulary
+        #[arg(long, value_name = "NAME", required_unless_present = "release")]
         principal: Option<String>,
         /// For what purpose
-        #[arg(long, required_unless_present = "release")]
+        #[arg(long, value_name = "NAME", required_unless_present = "release")]
         purpose: Option<String>,
-        /// Of which dataset
-        #[arg(long, required_unless_present = "release")]
+        /// Which dataset
+        #[arg(long, value_name = "NAME", required_unless_present = "release")]
         dataset: Option<String>,
-        /// Only this field, as the dataset writes it
-        #[arg(long)]
+        /// Only this field, written as in the dataset
+        #[arg(long, value_name = "PATH")]
         field: Option<String>,
         /// Only this region
-        #[arg(long)]
+        #[arg(long, value_name = "NAME")]
         region: Option<String>,
-        /// Only subjects of this jurisdiction
-        #[arg(long)]
+        /// Only subjects in this jurisdiction
+        #[arg(long, value_name = "CODE")]
         jurisdiction: Option<String>,
     },
-    /// Run the tests that stand among the policies, and name rules that no test exercises
+    /// Run the tests among the policies, and list the rules that no test exercises
     Test {
+        /// The folder of policies
         #[arg(value_name = "DIR")]
         dir: PathBuf,
         /// Also write a JUnit report
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
     },
-    /// Draw how the error of a release's numbers answers to epsilon and to the windows a person may
-    /// be counted in
+    /// Plot how a release's error depends on epsilon or on the windows that count one person
     #[cfg(feature = "tools")]
     Plot(super::plot::Args),
     /// Print the JSON Schema of the policy language, for completion in editors
@@ -81,7 +89,7 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
         #[cfg(feature = "tools")]
         Verb::Plot(args) => super::plot::run(args),
         Verb::Schema => {
-            say(serde_json::to_string_pretty(&policies::schema()).unwrap_or_default());
+            print(serde_json::to_string_pretty(&policies::schema()).unwrap_or_default());
             Exit::Ok
         }
     }
@@ -89,7 +97,7 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
 
 fn read(dir: &Path) -> Result<Vec<policies::Source>, Exit> {
     read_bundle(dir).map_err(|error| {
-        complain(error);
+        eprint(error);
         Exit::Usage
     })
 }
@@ -110,16 +118,16 @@ fn check(dir: &Path, output: Output) -> Exit {
 
 fn print_report(report: &policies::Report, sources: &[policies::Source], output: Output) {
     if output == Output::Json {
-        say(serde_json::to_string_pretty(&report).unwrap_or_default());
+        print(serde_json::to_string_pretty(&report).unwrap_or_default());
         return;
     }
     for diagnostic in &report.diagnostics {
-        say(diagnostic.render(sources));
+        print(diagnostic.render(sources));
     }
     let is_error = |d: &&policies::Diagnostic| d.severity == policies::Severity::Error;
     let errors = report.diagnostics.iter().filter(is_error).count();
     let warnings = report.diagnostics.len() - errors;
-    say(format!("{} file(s), {errors} error(s), {warnings} warning(s)", sources.len()));
+    print(format!("{} file(s), {errors} error(s), {warnings} warning(s)", sources.len()));
 }
 
 /// The compiled bundle, or its errors printed.
@@ -137,7 +145,7 @@ fn explain(dir: &Path, question: &policies::Question, output: Output) -> Exit {
     let explained = read(dir).and_then(|sources| {
         let bundle = compile(&sources, output)?;
         let table = bundle.table(SystemClock.now_ms()).map_err(|error| {
-            complain(error.render(&sources));
+            eprint(error.render(&sources));
             Exit::CheckFailed
         })?;
         Ok(policies::explain(&table, question))
@@ -145,9 +153,9 @@ fn explain(dir: &Path, question: &policies::Question, output: Output) -> Exit {
     match explained {
         Ok(explanation) => {
             match output {
-                Output::Human => say(&explanation),
+                Output::Human => print(&explanation),
                 Output::Json => {
-                    say(serde_json::to_string_pretty(&explanation).unwrap_or_default());
+                    print(serde_json::to_string_pretty(&explanation).unwrap_or_default());
                 }
             }
             Exit::Ok
@@ -170,7 +178,7 @@ pub(super) fn release_of(
         None => {
             let known: Vec<&str> = bundle.all_releases().map(|plan| &*plan.name).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            complain(format!("the policies have no release of that name; they have: {known}"));
+            eprint(format!("the policies have no release of that name; they have: {known}"));
             Err(Exit::Usage)
         }
     }
@@ -184,8 +192,8 @@ fn explain_release(dir: &Path, release: &str, output: Output) -> Exit {
     let others = bundle.released_with(release);
     let explained = policies::release::explain(&plan, bundle.expected(release), &others);
     match output {
-        Output::Human => say(&explained),
-        Output::Json => say(serde_json::to_string_pretty(&explained).unwrap_or_default()),
+        Output::Human => print(&explained),
+        Output::Json => print(serde_json::to_string_pretty(&explained).unwrap_or_default()),
     }
     Exit::Ok
 }
@@ -200,13 +208,13 @@ fn test(dir: &Path, junit: Option<&Path>, output: Output) -> Exit {
         Err(exit) => return exit,
     };
     match output {
-        Output::Human => say(&report),
-        Output::Json => say(serde_json::to_string_pretty(&report).unwrap_or_default()),
+        Output::Human => print(&report),
+        Output::Json => print(serde_json::to_string_pretty(&report).unwrap_or_default()),
     }
     if let Some(file) = junit
         && let Err(error) = std::fs::write(file, report.junit())
     {
-        complain(format!("couldn't write `{}`: {error}", file.display()));
+        eprint(format!("couldn't write `{}`: {error}", file.display()));
         return Exit::Usage;
     }
     match (report.failures() == 0, report.unexercised.is_empty()) {

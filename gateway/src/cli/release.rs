@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Exit, Output, complain, load_config, runtime, say};
+use super::{Exit, Output, eprint, load_config, print, runtime};
 use crate::{
     account::Account,
     ambient::{Ambient, Clock, SystemClock},
@@ -19,27 +19,32 @@ use crate::{
 const SHOWN: usize = 8;
 const RUNS_MAX: u32 = 1_000;
 
+const SIMULATE_EXAMPLE: &str = "\
+Example:
+  sluicegate release simulate policies --release clicks-per-campaign --input stream.ndjson --runs 100";
+
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
-    /// Run a recorded stream through a release, with a throw-away budget and fresh noise
+    /// Run a recorded stream through a release, with a throwaway budget and fresh noise
+    #[command(after_help = SIMULATE_EXAMPLE)]
     Simulate {
         /// The folder of policies
         #[arg(value_name = "DIR")]
         dir: PathBuf,
-        /// The release, by its name
-        #[arg(long)]
+        /// The release
+        #[arg(long, value_name = "NAME")]
         release: String,
-        /// The stream in the order of its arrival: a JSON value a line, or a record a line as
-        /// publishing and reading have it
+        /// The stream in order of arrival: one JSON value per line, or one record per line as
+        /// published or read
         #[arg(long, value_name = "FILE.ndjson")]
         input: PathBuf,
-        /// As whose records they are judged; without it, the first who may publish to the dataset
+        /// The principal that publishes the records [default: the first that may publish to the dataset]
         #[arg(long, value_name = "NAME")]
         principal: Option<String>,
-        /// How often noise is drawn
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(RUNS_MAX)))]
+        /// How many times noise is drawn
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(RUNS_MAX)))]
         runs: u32,
-        /// Note the run in the ledger of this configuration
+        /// Record the run in the ledger of this configuration
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
@@ -53,7 +58,9 @@ pub(super) fn run(verb: &Verb, output: Output) -> Exit {
         Ok(simulation) => {
             match output {
                 Output::Human => show(&simulation),
-                Output::Json => say(serde_json::to_string_pretty(&simulation).unwrap_or_default()),
+                Output::Json => {
+                    print(serde_json::to_string_pretty(&simulation).unwrap_or_default())
+                }
             }
             Exit::Ok
         }
@@ -69,7 +76,7 @@ fn simulated(
     output: Output,
 ) -> Result<Simulation, Exit> {
     let usage = |error: String| {
-        complain(error);
+        eprint(error);
         Exit::Usage
     };
     let (plan, bundle) = super::policy::release_of(dir, release, output)?;
@@ -102,7 +109,7 @@ fn simulated(
     // It may never have been made.
     let _gone = std::fs::remove_dir_all(&spill);
     simulation.map_err(|error| {
-        complain(error);
+        eprint(error);
         Exit::CheckFailed
     })
 }
@@ -111,7 +118,7 @@ fn simulated(
 fn note(config: &Path, release: &str) -> Result<(), Exit> {
     let config = load_config(config)?;
     let failed = |error: String| {
-        complain(format!("couldn't note the run in the ledger: {error}"));
+        eprint(format!("couldn't record the run in the ledger: {error}"));
         Exit::CheckFailed
     };
     runtime()?.block_on(async {
@@ -128,8 +135,8 @@ pub(super) fn utc(ms: i64) -> String {
 }
 
 fn show(simulation: &Simulation) {
-    say(NOTE);
-    say(format!(
+    print(NOTE);
+    print(format!(
         "\n{}: {} records of {} for {}, {} refused, {} outside the release, {} late; {} windows, \
          noise drawn {} time(s)",
         simulation.release,
@@ -144,14 +151,14 @@ fn show(simulation: &Simulation) {
     ));
     simulation.reasons.iter().for_each(show_reason);
     if let Some(doubt) = &simulation.doubt {
-        say(format!("DOUBTFUL: {doubt}"));
+        print(format!("DOUBTFUL: {doubt}"));
     }
     let runs = u64::from(simulation.runs);
     if simulation.hopping.is_empty() {
         show_windows(&simulation.windows, &simulation.outputs);
         show_outputs("all windows", &simulation.outputs, runs);
     } else {
-        say("Windows are sums of panes as published; the panes alone are in `-o json`.");
+        print("Windows are sums of panes as published; the panes alone are in `-o json`.");
         show_windows(&simulation.hopping, &simulation.hopping_outputs);
         show_outputs("all panes", &simulation.outputs, runs);
         show_outputs("all windows", &simulation.hopping_outputs, runs);
@@ -166,7 +173,7 @@ fn show_reason(reason: &Reason) {
         [] => String::new(),
         some => format!("; such as {}", some.join(", ")),
     };
-    say(format!("  {records} {code} (first: line {first_line}): {detail}{such_as}"));
+    print(format!("  {records} {code} (first: line {first_line}): {detail}{such_as}"));
 }
 
 fn show_windows(windows: &[Window], outputs: &[Summary]) {
@@ -178,8 +185,8 @@ fn show_windows(windows: &[Window], outputs: &[Summary]) {
             0 => String::new(),
             revision => format!(", revision {revision}"),
         };
-        say(format!("\nwindow {from} to {to}{again}; {names}"));
-        say(format!("  {:<24} {:>24} {:>24} {:>24}", "key", "true", "bounded", "published"));
+        print(format!("\nwindow {from} to {to}{again}; {names}"));
+        print(format!("  {:<24} {:>24} {:>24} {:>24}", "key", "true", "bounded", "published"));
         let mut rows: Vec<_> = window.rows.iter().collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.truth.first().copied()));
         for row in rows.iter().take(SHOWN) {
@@ -193,26 +200,26 @@ fn show_windows(windows: &[Window], outputs: &[Summary]) {
                 _ => "not published".to_owned(),
             };
             let (truth, bounded) = (numbers(&row.truth), numbers(&row.bounded));
-            say(format!("  {:<24} {truth:>24} {bounded:>24} {published:>24}", row.key));
+            print(format!("  {:<24} {truth:>24} {bounded:>24} {published:>24}", row.key));
         }
         if rows.len() > SHOWN {
-            say(format!("  … {} more", rows.len() - SHOWN));
+            print(format!("  … {} more", rows.len() - SHOWN));
         }
     }
     if windows.len() > SHOWN {
-        say(format!("\n… {} more windows; `-o json` has them all", windows.len() - SHOWN));
+        print(format!("\n… {} more windows; `-o json` has them all", windows.len() - SHOWN));
     }
 }
 
 fn show_outputs(over: &str, outputs: &[Summary], runs: u64) {
-    say(format!("\nover {over}, runs and published rows:"));
+    print(format!("\nover {over}, runs and published rows:"));
     for summary in outputs {
         let unit = 10_f64.powi(-i32::from(summary.decimals));
         let digits = usize::from(summary.decimals.max(1));
         let known = |figure: Option<f64>| {
             figure.map_or_else(|| "-".to_owned(), |figure| format!("{:.digits$}", figure * unit))
         };
-        say(format!(
+        print(format!(
             "  {}: noise {} (by theory {:.digits$}), error against the truth {}, bounds leave out \
              {:.1} %, {} of {} rows published",
             summary.output,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, complain, load_config_as, runtime, say};
+use super::{Exit, eprint, load_config_as, print, runtime};
 use crate::{
     ambient::Ambient,
     config::Config,
@@ -18,13 +18,13 @@ pub(super) struct Args {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// This process's name, in place of the configuration's and of SLUICEGATE_NODE
+    /// This process's name; overrides the configuration and SLUICEGATE_NODE
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Log lines as text or JSON, to standard error
+    /// Format of the log on standard error
     #[arg(long, default_value = "json", value_name = "FORMAT", value_parser = ["text", "json"])]
     log: String,
-    /// What is logged, in tracing's directive syntax
+    /// Which events are logged, in tracing's directive syntax
     #[arg(long, default_value = "info,krafka=error,sqlx=error", value_name = "FILTER")]
     log_filter: String,
 }
@@ -51,7 +51,7 @@ async fn serve(config: Config) -> Exit {
     let service = match Service::start(config, Ambient::system()).await {
         Ok(service) => service,
         Err(error) => {
-            complain(format!("couldn't start: {error}"));
+            eprint(format!("couldn't start: {error}"));
             return Exit::CheckFailed;
         }
     };
@@ -60,12 +60,12 @@ async fn serve(config: Config) -> Exit {
         "data": service.data.to_string(),
         "admin": service.admin.to_string(),
     });
-    say(listening);
+    print(listening);
     tracing::info!(event = "listening", data = %service.data, admin = %service.admin);
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
-            complain(format!("couldn't listen for signals: {error}"));
+            eprint(format!("couldn't listen for signals: {error}"));
             service.stop().await;
             return Exit::CheckFailed;
         }
@@ -78,7 +78,7 @@ async fn serve(config: Config) -> Exit {
                 Signal::Stop => break Exit::Ok,
             },
             error = &mut refused => {
-                complain(format!("couldn't start: {error}"));
+                eprint(format!("couldn't start: {error}"));
                 break Exit::CheckFailed;
             }
         }
@@ -90,7 +90,7 @@ async fn serve(config: Config) -> Exit {
             exit
         }
         () = signals.stop() => {
-            tracing::warn!(event = "stopped-hard");
+            tracing::warn!(event = "forced-shutdown");
             Exit::CheckFailed
         }
     }

@@ -84,7 +84,7 @@ impl Checker<'_> {
                 && (data.ip().is_unspecified() || admin.ip().is_unspecified()));
         if data.port() == admin.port() && data.port() != 0 && same_host {
             let help = "give each listener a port of its own";
-            let message = "`listen` and `admin` have one address".to_owned();
+            let message = "`listen` and `admin` share an address".to_owned();
             self.at("admin", "address", message, help);
         }
         let ledger = config.ledger.store.iter().filter_map(|store| store.strip_prefix("sqlite:"));
@@ -93,19 +93,24 @@ impl Checker<'_> {
         files.extend(regions.map(|embedded| embedded.file.as_path()));
         files.sort_unstable();
         if let Some([file, _]) = files.array_windows().find(|[one, other]| one == other) {
-            let message = format!("two parts have one file, `{}`", file.display());
-            self.at("regions", "regions", message, "the ledger and each region need their own");
+            let message = format!("two components use the same file, `{}`", file.display());
+            self.at(
+                "regions",
+                "regions",
+                message,
+                "the ledger and each region need a file of their own",
+            );
         }
     }
 
     fn listener(&mut self, section: &str, listener: &Listener) {
         let tls = &listener.tls;
         if tls.client_auth != ClientAuth::None && tls.client_ca.is_none() {
-            let help = "name the authorities of your clients' certificates in `client-ca`";
+            let help = "set `client-ca` to the authorities of your clients' certificates";
             self.at(section, "client-auth", "`client-auth` needs `client-ca`".to_owned(), help);
         }
         if tls.client_auth == ClientAuth::None && tls.client_ca.is_some() {
-            let help = "say `client-auth: optional` or `required`, or remove `client-ca`";
+            let help = "set `client-auth: optional` or `required`, or remove `client-ca`";
             self.at(section, "client-ca", "`client-ca` has no effect".to_owned(), help);
         }
     }
@@ -129,11 +134,11 @@ impl Checker<'_> {
             (None, Some(kafka)) => {
                 if kafka.bootstrap.is_empty() {
                     let message = format!("region `{name}`: `bootstrap` is empty");
-                    self.at("regions", name, message, "name some brokers as `host:port`");
+                    self.at("regions", name, message, "list some brokers as `host:port`");
                 }
                 if kafka.delivery_timeout_s < 15 {
                     let message = format!("region `{name}`: `delivery-timeout-s` is below 15");
-                    let help = "a broker's restart takes longer; 60 to 120 are usual";
+                    let help = "restarting a broker takes longer; 60 to 120 is usual";
                     self.at("regions", "delivery-timeout-s", message, help);
                 }
                 if let Some(tls) = &kafka.tls
@@ -178,7 +183,7 @@ impl Checker<'_> {
             identify.tokens.iter().map(|t| (&t.issuer, &t.audience)).collect();
         issuers.sort_unstable();
         if let Some([(issuer, _), _]) = issuers.array_windows().find(|[one, other]| one == other) {
-            let message = format!("issuer `{issuer}` occurs twice with one audience");
+            let message = format!("issuer `{issuer}` is listed twice with the same audience");
             self.at("identify", "tokens", message, "");
         }
     }
@@ -195,11 +200,21 @@ impl Checker<'_> {
         let clear = |url: &String| !url.starts_with("https://");
         if issuer.jwks_url.as_ref().is_some_and(clear) {
             let message = format!("issuer `{name}`: `jwks-url` is not https");
-            self.at("identify", "jwks-url", message, "keys fetched in clear can be swapped");
+            self.at(
+                "identify",
+                "jwks-url",
+                message,
+                "keys fetched without TLS can be replaced on the way",
+            );
         }
         if issuer.discovery && clear(name) {
             let message = format!("issuer `{name}`: `discovery` needs an https issuer");
-            self.at("identify", "discovery", message, "keys fetched in clear can be swapped");
+            self.at(
+                "identify",
+                "discovery",
+                message,
+                "keys fetched without TLS can be replaced on the way",
+            );
         }
         if issuer.ca.is_some() && issuer.jwks_file.is_some() {
             let message = format!("issuer `{name}`: `ca` has no effect on a `jwks-file`");

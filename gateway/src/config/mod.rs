@@ -1,6 +1,6 @@
 //! The configuration file: one struct a section; a field's comment is its manual.
 //!
-//! Strict YAML: unknown keys are refused, secrets stand in files of their own and are only named
+//! Strict YAML: unknown keys are refused, secrets are in files of their own and are only named
 //! here, and every mistake is reported at once with its place. Relative paths are relative to the
 //! configuration file.
 
@@ -58,7 +58,7 @@ pub struct Keys {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LedgerConfig {
-    /// `sqlite:FILE`. A PostgreSQL URL holds a password, so it stands in `store-file`.
+    /// `sqlite:FILE`. A PostgreSQL URL holds a password, so it goes into `store-file`.
     pub store: Option<String>,
     /// A file whose only line is the store's URL, such as `postgres://…`.
     pub store_file: Option<PathBuf>,
@@ -77,7 +77,7 @@ pub struct Listener {
 }
 
 /// Certificates of a listener. The files are watched: a new certificate, key or CA is used for
-/// new connections at once, and living connections go on.
+/// new connections at once, and existing connections continue.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ServerTls {
@@ -186,11 +186,11 @@ pub struct Identify {
     pub certificates: Vec<CertificateRule>,
     #[serde(default)]
     pub tokens: Vec<TokenIssuer>,
-    /// The principal of whoever presents no credential. Absent: nobody.
+    /// The principal for callers without a credential. Absent: nobody.
     pub anonymous: Option<String>,
 }
 
-/// A name in a client certificate and the principal it stands for; exact match, one name a rule.
+/// A name in a client certificate and the principal it stands for; exact match, one name per rule.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CertificateRule {
@@ -266,7 +266,7 @@ pub struct Limits {
     /// leaves free is answered 429.
     pub in_flight_bytes: usize,
     pub admission_wait_ms: u64,
-    /// Records a second a principal may publish, averaged, with a burst of twice that; 0: no
+    /// Records per second that a principal may publish, averaged, with a burst of twice that; 0: no
     /// quota. Above it: 429.
     pub principal_records_per_s: u32,
     /// Connections of the data listener, as far as the process may have so many open files. When

@@ -199,7 +199,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Only<T> {
         let mut values = map.into_values();
         match (values.next(), values.next()) {
             (Some(only), None) => Ok(Self(only)),
-            _ => Err(serde::de::Error::custom("expected one section")),
+            _ => Err(serde::de::Error::custom("expected a single section")),
         }
     }
 }
@@ -209,7 +209,7 @@ impl Sections<'_> {
         let mut of_name = self.found.iter().filter(|s| s.name == name);
         let section = of_name.next()?;
         if let Some(second) = of_name.next() {
-            let message = format!("`{name}` stands twice");
+            let message = format!("`{name}` is repeated");
             let mistake = self.mistake(second.line, 1, message, None);
             self.mistakes.push(mistake);
         }

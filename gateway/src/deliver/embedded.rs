@@ -33,7 +33,7 @@ const QUEUE_BATCHES: usize = 1_024;
 const TRANSACTION_RECORDS: usize = 10_000;
 /// Rows of one INSERT; SQLite takes 32,766 parameters.
 const INSERT_ROWS: usize = 1_000;
-/// Positions of one look-up.
+/// Positions of one lookup.
 const FIND_POSITIONS: usize = 500;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
@@ -453,7 +453,7 @@ impl Writer {
                 let job = match job {
                     Job::Append(append) => append,
                     Job::Ensure { topic, made } => {
-                        // Whoever asked may have gone away.
+                        // The caller may have gone away.
                         let _told = made.send(self.ensure(&topic).await);
                         continue;
                     }
@@ -481,7 +481,7 @@ impl Writer {
         Ok(load(&mut connection, topic, self.partitions).await?.partitions)
     }
 
-    /// The newest record stays, so that offsets go on behind it.
+    /// The newest record stays, so that offsets continue after it.
     async fn trim(&mut self, topic: &str, partition: u32, before: i64) -> Result<(), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         sqlx::query(

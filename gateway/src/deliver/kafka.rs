@@ -302,7 +302,8 @@ impl Pipeline for Kafka {
             let admin = session.kafka().admin();
             let asked = admin.describe_cluster(DescribeClusterOptions::default());
             let asked = tokio::time::timeout(MAX_BLOCK, asked).await;
-            let asked = asked.unwrap_or_else(|_| Err(KrafkaError::timeout("asking the cluster")));
+            let asked =
+                asked.unwrap_or_else(|_| Err(KrafkaError::timeout("while querying the cluster")));
             let ready = session.judged(Call::Ask, asked).map(|_| ());
             if ready.is_err() {
                 self.client.renew(&session);

@@ -48,7 +48,7 @@ pub struct Outbound {
     pub proof: crate::record::IsRecorded,
 }
 
-/// Where a record stands in a region's topic.
+/// A record's place in a region's topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
     pub partition: u32,
@@ -56,7 +56,7 @@ pub struct Placed {
 }
 
 /// Why a record was not delivered. What is shown is a fixed text for each code, for publishers;
-/// [`DeliverError::cause`] is for the log: words of ours and of the engine, never a value.
+/// [`DeliverError::cause`] is for the log: our words and the engine's, never a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliverError {
     /// Not written; try again later.
@@ -69,7 +69,7 @@ pub enum DeliverError {
     #[error("the topic does not exist in the region's pipeline")]
     UnknownTopic,
     /// Not written, until the operator changes rights, credentials or settings.
-    #[error("the region's pipeline does not admit the gateway")]
+    #[error("the region's pipeline denied the gateway access")]
     Denied(String),
     #[error("the record is too large for the topic")]
     TooLarge,
@@ -144,7 +144,7 @@ pub trait Tail: Send + Sync {
     /// The partitions that are ours now: all of them, or what the group's coordinator gave us.
     fn assigned(&mut self) -> Answer<'_, Result<BTreeSet<u32>, DeliverError>>;
 
-    /// Goes on at an offset; of a partition that was never sought nothing is handed out.
+    /// Continues at an offset; nothing is handed out from a partition that was never sought.
     fn seek(&mut self, partition: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>>;
 
     /// Records in the order of their partitions, after at most `wait`.
@@ -166,7 +166,7 @@ pub trait Tail: Send + Sync {
 /// One region's pipeline.
 pub trait Pipeline: Send + Sync {
     /// Appends in order and answers for each record, in order, when it is durable. A record
-    /// whose key equals an earlier one's stands behind it in the same partition.
+    /// whose key equals an earlier one's comes after it in the same partition.
     fn append(&self, batch: Vec<Outbound>) -> Answer<'_, Vec<Result<Placed, DeliverError>>>;
 
     /// Reads at most `max` records of a partition from an offset on, and no more once they have

@@ -1,4 +1,4 @@
-//! Client certificates: which principal do the names in a verified certificate stand for?
+//! Client certificates: which principal do the names in a verified certificate mean?
 
 use std::sync::Arc;
 

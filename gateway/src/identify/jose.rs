@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for Object {
                 let mut members = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     if members.insert(name, value).is_some() {
-                        return Err(M::Error::custom("a name occurs twice"));
+                        return Err(M::Error::custom("a name is repeated"));
                     }
                 }
                 Ok(Object(members))

@@ -185,7 +185,7 @@ impl KeySet {
             }
             Err(mut why) => {
                 if self.current.load().is_some() && self.keys().is_none() {
-                    why.push_str("; the keys read before are too old and no longer used");
+                    why.push_str("; the keys read earlier are too old and no longer used");
                 }
                 if trouble.as_ref() != Some(&why) {
                     tracing::error!(event = "key-set-unread", issuer, %why);
@@ -237,12 +237,11 @@ impl KeySet {
             .https_only(true)
             .redirect(reqwest::redirect::Policy::none());
         let Some(ca) = &self.ca else {
-            let none =
-                "couldn't make a TLS client; does the system have authorities? `ca` names some";
+            let none = "couldn't create a TLS client; does the system have certificate authorities? `ca` can name some";
             return builder.build().map_err(|_| none.to_owned());
         };
         let pem = read_file(ca).await?;
-        let unusable = |_| format!("`{}` holds no usable certificate in PEM", ca.display());
+        let unusable = |_| format!("`{}` contains no usable PEM certificate", ca.display());
         let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(unusable)?;
         builder.tls_certs_only(roots).build().map_err(unusable)
     }
@@ -276,11 +275,11 @@ async fn fetch(client: &reqwest::Client, url: &str) -> Result<String, String> {
 /// OpenID Connect Discovery 1.0, 4.3: the metadata must name the issuer that it was asked of.
 fn jwks_uri(metadata: &str, issuer: &str) -> Result<String, String> {
     let malformed =
-        || "metadata: malformed: no JSON object with `issuer` and `jwks_uri`".to_owned();
+        || "metadata: malformed: not a JSON object with `issuer` and `jwks_uri`".to_owned();
     let metadata = Object::parse(metadata.as_bytes()).ok_or_else(malformed)?;
     let text = |name| metadata.text(name).ok().flatten().ok_or_else(malformed);
     if text("issuer")? != issuer {
-        return Err("metadata: it names another issuer".to_owned());
+        return Err("metadata: it names a different issuer".to_owned());
     }
     let uri = text("jwks_uri")?;
     match uri.starts_with("https://") {
@@ -299,7 +298,7 @@ fn said(error: &reqwest::Error) -> String {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return match tls {
                 rustls::Error::InvalidCertificate(why) => format!(
-                    "untrusted certificate ({why:?}); `ca` names authorities other than the system's"
+                    "untrusted certificate ({why:?}); use `ca` to name authorities other than the system's"
                 ),
                 other => format!("TLS: {other}"),
             };

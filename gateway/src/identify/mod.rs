@@ -24,7 +24,7 @@ pub struct Principal {
     pub by: Method,
 }
 
-/// How a principal proved itself; stands in the ledger.
+/// How a principal proved itself; recorded in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Certificate,
@@ -47,35 +47,35 @@ impl Method {
 pub enum Failure {
     #[error("no credential was presented")]
     NoCredential,
-    #[error("the client certificate is expired, revoked or of an unknown authority")]
+    #[error("the client certificate is expired, revoked or from an unknown authority")]
     CertificateInvalid,
     #[error("the client certificate matches no mapping rule")]
     CertificateUnmapped,
-    #[error("the client certificate matches rules of different principals")]
+    #[error("the client certificate matches rules for different principals")]
     CertificateAmbiguous,
     #[error(
-        "the client certificate is not a valid X.509-SVID: it needs one URI and no rights of an authority"
+        "the client certificate is not a valid X.509-SVID: it needs exactly one URI and must not be a CA certificate"
     )]
     CertificateSpiffe,
     #[error("the authorization header is not a bearer token")]
     NotBearer,
     #[error("the token is malformed")]
     TokenMalformed,
-    #[error("the token demands an extension that is not understood")]
+    #[error("the token requires an extension that is not supported")]
     TokenCritical,
-    #[error("the token is of another type")]
+    #[error("the token has the wrong type")]
     TokenType,
     #[error("the token's issuer is not configured")]
     TokenIssuer,
     #[error("the token's algorithm is not allowed")]
     TokenAlgorithm,
-    #[error("no key of the issuer's set fits the token")]
+    #[error("no key in the issuer's key set matches the token")]
     TokenKey,
-    #[error("the token's signature is wrong")]
+    #[error("the token's signature is invalid")]
     TokenSignature,
-    #[error("the token is for another audience")]
+    #[error("the token is for a different audience")]
     TokenAudience,
-    #[error("the token has expired, or has no expiry")]
+    #[error("the token has expired, or has no expiration time")]
     TokenExpired,
     #[error("the token is not valid yet")]
     TokenNotYet,

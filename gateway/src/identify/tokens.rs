@@ -15,7 +15,7 @@ use crate::{ambient::Clock, config::TokenIssuer};
 
 /// A bearer token longer than this is malformed.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
-/// The end of the year 9999, in microseconds. A later date is none: it was meant in milliseconds,
+/// The end of the year 9999, in microseconds. A later date is not valid: it was meant in milliseconds,
 /// and a token that expires then never would.
 const DATE_US_MAX: i64 = 253_402_300_799_999_999;
 

@@ -188,7 +188,7 @@ impl Connection {
             over = pace.over() => over,
             () = stopped(&mut stop) => {
                 connection.as_mut().graceful_shutdown();
-                // While it ends, its times go on.
+                // While it ends, its timeouts keep running.
                 tokio::select! {
                     _ = connection.as_mut() => return None,
                     over = pace.over() => over,

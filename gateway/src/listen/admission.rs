@@ -251,7 +251,7 @@ impl Admission {
         }
         let bucket = buckets.entry(principal.clone()).or_insert(Bucket { tokens: burst, at: now });
         bucket.refill(self.rate, now);
-        // A batch larger than the burst is let in on a full bucket and paid for afterwards.
+        // A batch larger than the burst is admitted on a full bucket and paid for afterwards.
         let wanted = records as f64;
         if bucket.tokens >= wanted.min(burst) {
             bucket.tokens -= wanted;
@@ -299,7 +299,7 @@ mod tests {
         assert!(admission.records(&alice, 1, start).is_err());
         assert!(admission.records(&Arc::from("bob"), 20, start).is_ok());
         assert!(admission.records(&alice, 10, start + Duration::from_secs(1)).is_ok());
-        // Larger than the burst: let in on a full bucket, and paid for.
+        // Larger than the burst: admitted on a full bucket, and paid for.
         let later = start + Duration::from_secs(60);
         assert!(admission.records(&alice, 100, later).is_ok());
         assert!(admission.records(&alice, 1, later + Duration::from_secs(7)).is_err());

@@ -26,7 +26,7 @@ pub enum Format {
     NdJson,
     CloudEvent,
     CloudEventBatch,
-    /// The attributes stand in `ce-` headers, the body is the data.
+    /// The attributes are in `ce-` headers, the body is the data.
     CloudEventBinary,
 }
 
@@ -109,7 +109,7 @@ fn first_byte(body: &[u8]) -> Option<u8> {
 
 fn text(body: &[u8]) -> Result<&str, Unreadable> {
     if body.starts_with(BYTE_ORDER_MARK) {
-        return Err(unreadable("the text begins with a byte order mark; send UTF-8 without one"));
+        return Err(unreadable("the text starts with a byte order mark; send UTF-8 without one"));
     }
     std::str::from_utf8(body).map_err(|_| unreadable("the text is not UTF-8"))
 }
@@ -131,7 +131,7 @@ fn many(
 /// serde_json's messages may quote names and values; only the place and our own words go out.
 fn place(error: &serde_json::Error) -> Unreadable {
     let what = match error.classify() {
-        serde_json::error::Category::Eof => "unexpected end of the JSON text",
+        serde_json::error::Category::Eof => "unexpected end of input",
         _ => "not valid JSON of the expected shape",
     };
     unreadable(format!("{what} (line {}, column {})", error.line(), error.column()))

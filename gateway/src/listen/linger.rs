@@ -15,7 +15,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-/// How long the rest of a body is read, and how long it may stand still meanwhile.
+/// How long the rest of a body is read, and how long it may stall meanwhile.
 const REST: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(1);
 

@@ -1,4 +1,4 @@
-//! The way in: TLS listeners, and the HTTP face behind them.
+//! The way in: TLS listeners, and the HTTP endpoints behind them.
 
 pub mod accept;
 pub mod admission;

@@ -4,7 +4,7 @@
 //!
 //! An answer counts as taken when its bytes are dropped, and the HTTP library drops them when the
 //! peer has made room for them: this sees a peer that reads nothing also on HTTP/2, where the
-//! socket itself never stands still.
+//! socket itself never stalls.
 
 use std::{
     collections::HashMap,

@@ -79,7 +79,7 @@ pub fn of(limits: &Limits) -> [Arc<Places>; 2] {
         None => limits.connections,
     };
     if data < limits.connections {
-        let help = "raise the limit of open files (`ulimit -n`, `LimitNOFILE`)";
+        let help = "raise the limit on open files (`ulimit -n`, `LimitNOFILE`)";
         tracing::warn!(event = "connections-bounded", connections = data, help);
     }
     [data, admin].map(|total| Places::new(total, limits.connections_per_address))

@@ -1,4 +1,4 @@
-//! Errors on the wire: RFC 9457 problem documents. Words of ours and of the policy, with a stable
+//! Errors on the wire: RFC 9457 problem documents. Our words and the policy's, with a stable
 //! `code`; never a value of a record, never why a login failed.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::record::Refused;
 /// An RFC 9457 problem document.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
-    /// A URI reference that names the kind of problem: `/problems/<code>`.
+    /// A URI reference for the kind of problem: `/problems/<code>`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The kind in words.
@@ -26,7 +26,7 @@ pub struct Problem {
     /// What is wrong here, and where; never a value of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// A stable word for programs.
+    /// A stable, machine-readable code.
     pub code: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,14 +76,13 @@ impl Problem {
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be read")
-            .detail(detail)
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request is not valid").detail(detail)
     }
 
     /// Every failed login reads like this one.
     pub fn unauthenticated() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "No valid credential")
-            .help("present a client certificate or a bearer token that this gateway knows")
+            .help("present a client certificate or a bearer token that this gateway accepts")
     }
 
     /// A known principal without the role of an endpoint.
@@ -92,7 +91,7 @@ impl Problem {
             .detail(format!("this needs the role `{role}`"))
     }
 
-    /// We are failing closed: something that a decision needs is away.
+    /// We are failing closed: something that a decision needs is unavailable.
     pub fn unavailable(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, "The gateway is failing closed")
             .detail(detail)

@@ -14,8 +14,7 @@ use super::problem::Problem;
 /// The answer to a request that is not to be processed.
 pub fn refused<B>(request: &Request<B>) -> Option<Response> {
     let (status, what) = doubt(request)?;
-    let mut answer =
-        Problem::new(status, "bad-shape", "The request can be read in two ways").detail(what);
+    let mut answer = Problem::new(status, "bad-shape", "The request is ambiguous").detail(what);
     answer.help = Some("send one `Host`, and no transfer coding but `chunked`".to_owned());
     let mut answer = answer.into_response();
     if request.version() < Version::HTTP_2 {

@@ -24,9 +24,9 @@ use crate::config::{ClientAuth, ServerTls, TlsVersion};
 pub enum TlsError {
     #[error("couldn't read `{}`: {why}", file.display())]
     Read { file: PathBuf, why: String },
-    #[error("`{}` holds no {what} in PEM", file.display())]
+    #[error("`{}` contains no PEM {what}", file.display())]
     Empty { file: PathBuf, what: &'static str },
-    #[error("certificate `{}` and its key don't fit: {why}", file.display())]
+    #[error("certificate `{}` and its key don't match: {why}", file.display())]
     Mismatch { file: PathBuf, why: String },
     #[error("client authorities in `{}` are not usable: {why}", file.display())]
     Authorities { file: PathBuf, why: String },

@@ -50,7 +50,7 @@ fn report(c: &Conflict, findings: &mut Findings<'_>) {
                 "the rules `{}` and `{}` contradict each other on the field `{path}`",
                 a.rule, b.rule
             ))
-            .help("neither protects more than the other: let one rule leave this case to the other, or make both say the same")
+            .help("neither is more protective than the other: narrow one of the rules, or make both ask for the same")
             .related(a.span, by(a))
             .related(b.span, by(b));
         return;
@@ -58,7 +58,7 @@ fn report(c: &Conflict, findings: &mut Findings<'_>) {
     let other_path = other.text(findings.sources()).unwrap_or("another").to_owned();
     findings
         .error(other, format!(
-            "the paths `{path}` and `{other_path}` can mean the same place, and the rules `{}` and `{}` contradict each other there",
+            "the paths `{path}` and `{other_path}` can match the same place, and the rules `{}` and `{}` contradict each other there",
             a.rule, b.rule
         ))
         .help("make one path narrower, or give both the same category")

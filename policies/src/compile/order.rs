@@ -1,15 +1,15 @@
 //! Which of two transforms protects more. A partial order: some cannot be compared, and then the
 //! author has to choose.
 //!
-//! `keep` protects least and `drop` most. Below `drop` stand `redact` and `constant`, which carry
+//! `keep` protects least and `drop` most. Below `drop` are `redact` and `constant`, which carry
 //! nothing of the value. In between, only transforms of one family can be compared, setting by
-//! setting; a token in a narrower scope protects more than one in the global scope. `randomise`
+//! setting; a token in a narrower scope protects more than one in the global scope. `randomize`
 //! is comparable with no other, nor with itself under other settings: two answers about one value
-//! tell more than either, and a coarser value is no answer of chance.
+//! tell more than either, and a coarser value is not a random answer.
 
 use crate::{
     model::order,
-    plan::{Decimal, EventUnit, Generalise, Geo, Mask, TokenUse, Transform},
+    plan::{Decimal, EventUnit, Generalize, Geo, Mask, TokenUse, Transform},
 };
 
 /// Whether `a` shows nothing that `b` does not show.
@@ -25,7 +25,7 @@ pub(crate) fn at_least(a: &Transform, b: &Transform) -> bool {
         (Constant(_), _) => true,
         (_, Constant(_)) => false,
         (Transform::Mask(a), Transform::Mask(b)) => mask(*a, *b),
-        (Transform::Generalise(a), Transform::Generalise(b)) => generalise(a, b),
+        (Transform::Generalize(a), Transform::Generalize(b)) => generalize(a, b),
         (Transform::Geo(Geo::Decimals(a)), Transform::Geo(Geo::Decimals(b)))
         | (Transform::Geo(Geo::Geohash(a)), Transform::Geo(Geo::Geohash(b))) => a <= b,
         (Transform::Tokenize(a), Transform::Tokenize(b)) => token(a, b),
@@ -50,9 +50,9 @@ pub(crate) fn rank(t: &Transform) -> u8 {
         Transform::Keep => 0,
         Transform::Mask(_)
         | Transform::Tokenize(_)
-        | Transform::Generalise(_)
+        | Transform::Generalize(_)
         | Transform::Geo(_)
-        | Transform::Randomise(_) => 1,
+        | Transform::Randomize(_) => 1,
         Transform::Constant(_) => 2,
         Transform::Redact => 3,
         Transform::Drop => 4,
@@ -72,25 +72,25 @@ fn mask(a: Mask, b: Mask) -> bool {
 fn token(a: &TokenUse, b: &TokenUse) -> bool {
     let same_key = a.domain == b.domain
         && a.epoch == b.epoch
-        && a.normaliser == b.normaliser
+        && a.normalizer == b.normalizer
         && a.key == b.key;
     same_key && &*b.scope == "global"
 }
 
-fn generalise(a: &Generalise, b: &Generalise) -> bool {
+fn generalize(a: &Generalize, b: &Generalize) -> bool {
     match (a, b) {
-        (Generalise::Date { part: a, unit: x }, Generalise::Date { part: b, unit: y }) => {
+        (Generalize::Date { part: a, unit: x }, Generalize::Date { part: b, unit: y }) => {
             a <= b && (x == y || *x == EventUnit::Rfc3339)
         }
-        (Generalise::Zip { keep: a }, Generalise::Zip { keep: b }) => a <= b,
-        (Generalise::Ip { v4: a, v6: x }, Generalise::Ip { v4: b, v6: y }) => a <= b && x <= y,
-        (Generalise::Bucket { width: a }, Generalise::Bucket { width: b }) => {
+        (Generalize::PostalCode { keep: a }, Generalize::PostalCode { keep: b }) => a <= b,
+        (Generalize::Ip { v4: a, v6: x }, Generalize::Ip { v4: b, v6: y }) => a <= b && x <= y,
+        (Generalize::Bucket { width: a }, Generalize::Bucket { width: b }) => {
             order(*b) > 0 && order(*a) % order(*b) == 0
         }
-        (Generalise::Edges(a), Generalise::Edges(b)) => {
+        (Generalize::Edges(a), Generalize::Edges(b)) => {
             a.iter().all(|x| b.iter().any(|y| order(*x) == order(*y)))
         }
-        (Generalise::Bound { bottom: a, top: x }, Generalise::Bound { bottom: b, top: y }) => {
+        (Generalize::Bound { bottom: a, top: x }, Generalize::Bound { bottom: b, top: y }) => {
             tighter(*a, *b, |a, b| a >= b) && tighter(*x, *y, |a, b| a <= b)
         }
         _ => false,
@@ -108,14 +108,14 @@ fn tighter(a: Option<Decimal>, b: Option<Decimal>, holds: impl Fn(i128, i128) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Categories, Category, DatePart, Normaliser, Randomise, Response, Spending};
+    use crate::plan::{Categories, Category, DatePart, Normalizer, Randomize, Response, Spending};
 
     fn token(domain: &str, scope: &str) -> Transform {
         Transform::Tokenize(TokenUse {
             domain: domain.into(),
             scope: scope.into(),
             epoch: 1,
-            normaliser: Normaliser::ExactV1,
+            normalizer: Normalizer::ExactV1,
             key: "k".into(),
         })
     }
@@ -124,11 +124,11 @@ mod tests {
         Transform::Mask(Mask { first, last, with: '*', email: false, length: None })
     }
 
-    fn randomise(epsilon: i64) -> Transform {
+    fn randomize(epsilon: i64) -> Transform {
         let epsilon = Decimal { digits: epsilon, scale: 0 };
         let value = |text: &str| Category { text: text.into(), quoted: true };
         let categories = Categories { values: ["a", "b"].map(value).into(), other: None };
-        Transform::Randomise(Box::new(Randomise {
+        Transform::Randomize(Box::new(Randomize {
             response: Response::k_rr(categories, epsilon).unwrap(),
             epsilon,
             spending: Spending::PerRecord { records: 1, period: "24h".into() },
@@ -136,11 +136,11 @@ mod tests {
     }
 
     fn bucket(digits: i64) -> Transform {
-        Transform::Generalise(Generalise::Bucket { width: Decimal { digits, scale: 0 } })
+        Transform::Generalize(Generalize::Bucket { width: Decimal { digits, scale: 0 } })
     }
 
     fn date(part: DatePart, unit: EventUnit) -> Transform {
-        Transform::Generalise(Generalise::Date { part, unit })
+        Transform::Generalize(Generalize::Date { part, unit })
     }
 
     fn all() -> Vec<Transform> {
@@ -165,8 +165,8 @@ mod tests {
             bucket(25),
             Transform::Geo(Geo::Decimals(1)),
             Transform::Geo(Geo::Geohash(5)),
-            randomise(1),
-            randomise(2),
+            randomize(1),
+            randomize(2),
         ]
     }
 
@@ -191,8 +191,8 @@ mod tests {
     }
 
     #[test]
-    fn randomise_gives_way_to_nothing_left_and_meets_nothing_else() {
-        let one = randomise(1);
+    fn randomize_gives_way_to_nothing_left_and_meets_nothing_else() {
+        let one = randomize(1);
         for t in all().iter().filter(|t| **t != one) {
             let met = stricter(&one, t);
             match t {

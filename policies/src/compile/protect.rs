@@ -51,7 +51,7 @@ struct Spoken {
     span: Span,
 }
 
-/// The plan, or the contradictions that stand in its way.
+/// The plan, or the contradictions that prevent it.
 pub(crate) fn plan(moment: &Moment<'_>, context: &Context) -> Result<Plan, Vec<Conflict>> {
     let model = moment.model;
     let Some(dataset) = model.dataset_facts.get(context.dataset) else {
@@ -240,7 +240,7 @@ fn resolved(model: &Model, context: &Context, template: &Template) -> Transform 
         domain: model.domains.name(domain),
         scope: scope_text(model, context, scope).into(),
         epoch: facts.epoch,
-        normaliser: facts.normaliser,
+        normalizer: facts.normalizer,
         key: facts.key.clone(),
     })
 }

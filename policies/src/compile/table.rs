@@ -32,7 +32,7 @@ pub(crate) fn build(model: &Model, digest: BundleDigest, at: UnixMillis) -> Tabl
     let window = stable_window(model, at.0);
     let mut build = Build::new(model, at.0);
     build.decide();
-    let (spellings, spelt): (Vec<Arc<str>>, Vec<JurisdictionId>) = spellings(model);
+    let (spellings, spelled): (Vec<Arc<str>>, Vec<JurisdictionId>) = spellings(model);
     let topics: Vec<(&Arc<str>, Id)> = model.topics.iter().map(|(t, (d, _))| (t, *d)).collect();
     Table {
         digest,
@@ -45,7 +45,7 @@ pub(crate) fn build(model: &Model, digest: BundleDigest, at: UnixMillis) -> Tabl
         topic_datasets: topics.iter().map(|(_, d)| *d).collect(),
         datasets: datasets(model),
         spellings: spellings.into_iter().collect(),
-        spelt,
+        spelled,
         codes: model.jurisdictions.iter().cloned().collect(),
         regions: regions(model),
         only_purpose: build.only_purposes(),
@@ -147,8 +147,8 @@ impl<'m> Build<'m> {
     fn outcome(&mut self, ask: Ask) -> Outcome {
         if ask.operation == Operation::Publish && is_release(self.model, ask.dataset) {
             return Outcome::Refuse(Refusal {
-                help: Some("only what the gateway computed stands there".into()),
-                ..refusal("the topic holds a release, to which nobody publishes")
+                help: Some("only the gateway writes to it".into()),
+                ..refusal("the topic holds a release; no one may publish to it")
             });
         }
         let rules = match access(self.model, &self.planner.moment.access, ask) {
@@ -312,7 +312,7 @@ fn access(model: &Model, rules: &[&Access], ask: Ask) -> Result<Box<[RuleName]>,
     let mut names: Vec<RuleName> = matching.map(|r| model.rules.name(r.rule)).collect();
     names.sort();
     if names.is_empty() {
-        let help = Some("an `AccessRule` has to allow it".into());
+        let help = Some("an `AccessRule` must allow it".into());
         return Err(Refusal { help, ..refusal("no access rule in force allows it") });
     }
     Ok(names.into())

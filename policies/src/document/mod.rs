@@ -1,4 +1,4 @@
-//! The documents of a bundle as authors write them: one type a kind. The doc comments in here are
+//! The documents of a bundle as authors write them: one type per kind. The doc comments in here are
 //! the words of the schema, and so the hover text in an author's editor.
 
 mod release;
@@ -23,6 +23,16 @@ use crate::source::{Located, Span, Text};
 /// The version of the language that this crate speaks.
 pub const API_VERSION: &str = "sluicegate/v1";
 
+/// Former spellings, and what is written now. The former are understood wherever the new ones are,
+/// with a warning.
+pub(crate) const FORMER_SPELLINGS: [(&str, &str); 5] = [
+    ("generalise", "generalize"),
+    ("memoise", "memoize"),
+    ("normalise", "normalize"),
+    ("randomise", "randomize"),
+    ("zip", "postal-code"),
+];
+
 /// What every document starts with.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -39,7 +49,7 @@ pub(crate) struct Envelope {
     pub(crate) because: Option<Text>,
     /// From when and until when the rule holds. Without it: always.
     pub(crate) effective: Option<Effective>,
-    /// `draft`: checked, never applied. `shadow`: evaluated and reported, does not bite.
+    /// `draft`: checked, never applied. `shadow`: evaluated and reported, without effect.
     /// `enforce` (the default): applied.
     pub(crate) mode: Option<Mode>,
     /// The day by which someone should look at this document again. Later it is a warning.
@@ -82,7 +92,7 @@ pub(crate) struct Effective {
     pub(crate) until: Option<Text>,
 }
 
-/// How much a rule bites.
+/// Whether a rule takes effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {

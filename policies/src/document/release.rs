@@ -39,7 +39,7 @@ pub(crate) struct ReleaseSpec {
     /// What is published of each row.
     #[schemars(length(min = 1))]
     pub(crate) release: Vec<Located<OutputSpec>>,
-    /// Makes a smoother line out of published totals. Costs nothing.
+    /// Makes a smoother line from published totals. Costs nothing.
     pub(crate) smoothing: Option<SmoothingSpec>,
     /// Category to factor: windows are so many times as long when the dataset has a field of it.
     #[serde(default)]
@@ -95,11 +95,11 @@ impl<'de> Deserialize<'de> for UnitForm {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct SubjectSpec {
-    /// Where the subject's identifier stands in a record.
+    /// Where a record holds the subject's identifier.
     pub(crate) subject: Text,
     /// The `TokenDomain` whose key and spelling make one subject of one identifier.
     pub(crate) domain: Text,
-    /// The stretch of time in which a subject is protected as a whole: `24h`. The promise holds
+    /// The time span in which a subject is protected as a whole: `24h`. The promise holds
     /// for each period; over many of them it adds up.
     pub(crate) period: Duration,
     /// What happens to a record without a subject.
@@ -234,11 +234,11 @@ pub(crate) enum WindowWord {
     Tumbling,
     /// Overlapping, one beginning with each `every`.
     Hopping,
-    /// Ends after a pause in a subject's records. Refused: when it ends tells of that subject.
+    /// Ends after a pause in a subject's records. Refused: its end reveals that pause.
     Session,
-    /// Begins or ends with each record. Refused: its borders tell of records.
+    /// Begins or ends with each record. Refused: its boundaries depend on records.
     Sliding,
-    /// Ends after so many records. Refused: its borders tell of records.
+    /// Ends after so many records. Refused: its boundaries depend on records.
     Count,
 }
 
@@ -292,7 +292,7 @@ pub(crate) enum ChooseWindowsWord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ChooseWord {
-    /// Those with the smallest secret hash: the same ones in whatever order they come.
+    /// Those with the smallest secret hash: the same ones whatever the order of arrival.
     #[default]
     Hash,
     /// The first to come.
@@ -311,7 +311,7 @@ pub(crate) struct KeysSpec {
     /// No row with fewer subjects than this.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub(crate) min_subjects: Option<Located<u32>>,
-    /// Which number has to reach it.
+    /// Which number must reach it.
     pub(crate) floor: Option<Located<FloorWord>>,
     /// Longer values (in bytes) are not counted; 128 without it.
     #[schemars(range(min = 1, max = 1_024))]
@@ -321,7 +321,7 @@ pub(crate) struct KeysSpec {
     pub(crate) because: Option<Text>,
 }
 
-/// Which number of subjects has to reach `min-subjects`.
+/// Which number of subjects must reach `min-subjects`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FloorWord {
@@ -428,7 +428,7 @@ impl JsonSchema for Duration {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct EventTimeSpec {
-    /// Where it stands in a record.
+    /// Where a record holds it.
     pub(crate) field: Text,
     /// How it is written.
     pub(crate) unit: EventUnitWord,

@@ -106,12 +106,14 @@ pub(crate) enum TransformWord {
     Mask,
     /// It becomes a token: `with: { domain, scope }`.
     Tokenize,
-    /// It becomes coarser: `with: { date | zip | ip | bucket | edges | bound }`.
-    Generalise,
+    /// It becomes coarser: `with: { date | postal-code | ip | bucket | edges | bound }`.
+    #[serde(alias = "generalise")]
+    Generalize,
     /// A coordinate becomes coarser: `with: { decimals | geohash }`.
     Geo,
-    /// An answer that chance draws takes its place: `with: { method, epsilon, … }`.
-    Randomise,
+    /// It is replaced by a randomly drawn answer: `with: { method, epsilon, … }`.
+    #[serde(alias = "randomise")]
+    Randomize,
 }
 
 /// How an answer is drawn.
@@ -156,54 +158,56 @@ pub(crate) struct With {
     /// `mask`: always hide by this many characters, so that the length does not show.
     #[schemars(range(min = 1, max = 255))]
     pub(crate) length: Option<u8>,
-    /// `tokenize`: the `TokenDomain`. `randomise`: the closed, public list of values, in the order
+    /// `tokenize`: the `TokenDomain`. `randomize`: the closed, public list of values, in the order
     /// of the bits of `oue`.
     pub(crate) domain: Option<DomainSetting>,
     /// `tokenize`: another scope than the domain's own.
     pub(crate) scope: Option<Scope>,
-    /// `generalise`: cut a date to this part.
+    /// `generalize`: cut a date to this part.
     pub(crate) date: Option<DateWord>,
-    /// `generalise`: what a number means as a date: `s`, `ms` or `us` since 1970. Without it
+    /// `generalize`: what a number means as a date: `s`, `ms` or `us` since 1970. Without it
     /// (`rfc3339`) only a text is a date, and a number does not fit.
     pub(crate) unit: Option<EventUnitWord>,
-    /// `generalise`: keep this many characters of a postal code.
+    /// `generalize`: keep this many characters of a postal code.
     #[schemars(range(min = 0, max = 12))]
-    pub(crate) zip: Option<u8>,
-    /// `generalise`: keep these network prefixes.
+    #[serde(alias = "zip")]
+    pub(crate) postal_code: Option<u8>,
+    /// `generalize`: keep these network prefixes.
     pub(crate) ip: Option<IpPrefix>,
-    /// `generalise`: ranges of this width.
+    /// `generalize`: ranges of this width.
     pub(crate) bucket: Option<Number>,
-    /// `generalise`: borders of ranges, ascending.
+    /// `generalize`: borders of ranges, ascending.
     pub(crate) edges: Option<Vec<Number>>,
-    /// `generalise`: smallest and largest number that show.
+    /// `generalize`: smallest and largest number that show.
     pub(crate) bound: Option<Bound>,
-    /// `geo`: decimal places of a coordinate, at most 4. `randomise`: decimal places of the
+    /// `geo`: decimal places of a coordinate, at most 4. `randomize`: decimal places of the
     /// answer; 0 without it.
     #[schemars(range(min = 0, max = 9))]
     pub(crate) decimals: Option<u8>,
     /// `geo`: characters of a geohash.
     #[schemars(range(min = 1, max = 12))]
     pub(crate) geohash: Option<u8>,
-    /// `randomise`: how an answer is drawn.
+    /// `randomize`: how an answer is drawn.
     pub(crate) method: Option<MethodWord>,
-    /// `randomise`: what one answer may tell, more than 0 and at most 20.
+    /// `randomize`: what one answer may reveal, more than 0 and at most 20.
     pub(crate) epsilon: Option<Number>,
-    /// `randomise`: the smallest and the largest number, for `numeric`.
+    /// `randomize`: the smallest and the largest number, for `numeric`.
     pub(crate) clamp: Option<Vec<Number>>,
-    /// `randomise`: the value of the domain that stands for all that is not in it, null included.
+    /// `randomize`: the value of the domain that stands for everything outside it, including null.
     /// Without it `on-invalid` decides, and shows that the value was outside.
     pub(crate) other: Option<Constant>,
-    /// `randomise`: at most so many records of a subject in a `period`, values in a list counted
+    /// `randomize`: at most so many records of a subject in a `period`, values in a list counted
     /// each. Declared, not enforced.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(crate) records_per_subject: Option<u32>,
-    /// `randomise`: the time that `records-per-subject` is about, such as `24h` or `7d`.
+    /// `randomize`: the time that `records-per-subject` is about, such as `24h` or `7d`.
     pub(crate) period: Option<Text>,
-    /// `randomise`: the same answer to the same value of the same `subject`, made with `key`.
-    pub(crate) memoise: Option<bool>,
-    /// `randomise`: the path to the subject's identifier, for `memoise`.
+    /// `randomize`: the same answer to the same value of the same `subject`, made with `key`.
+    #[serde(alias = "memoise")]
+    pub(crate) memoize: Option<bool>,
+    /// `randomize`: the path to the subject's identifier, for `memoize`.
     pub(crate) subject: Option<Text>,
-    /// `randomise`: the name of a key in the keyring, for `memoise`.
+    /// `randomize`: the name of a key in the keyring, for `memoize`.
     pub(crate) key: Option<Text>,
 }
 
@@ -296,7 +300,7 @@ impl JsonSchema for Constant {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schemars::json_schema!({
             "type": ["string", "number", "boolean"],
-            "description": "A text in quotes, a number, `true` or `false`."
+            "description": "A quoted string, a number, `true` or `false`."
         })
     }
 }
@@ -310,14 +314,14 @@ pub(crate) struct TransferRule {
     /// happens to be or what it has been turned into.
     #[schemars(length(min = 1))]
     pub(crate) from: Vec<Text>,
-    /// Where the receiving region stands: codes and groups.
+    /// Where the receiving region is: codes and groups.
     #[schemars(length(min = 1))]
     pub(crate) to: Vec<Text>,
     /// What may cross. A rule has `allow` or `deny`, never both.
     pub(crate) allow: Option<TransferAllow>,
     /// What may not cross, whatever other rules allow.
     pub(crate) deny: Option<TransferDeny>,
-    /// `deny`: a reminder for readers; it is always so.
+    /// `deny`: a reminder for readers; this is always the case.
     #[expect(dead_code, reason = "a reminder for readers")]
     pub(crate) otherwise: Option<DenyWord>,
 }

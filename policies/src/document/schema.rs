@@ -10,7 +10,7 @@ use super::{
     TokenDomain, TransferRule, Vocabulary,
 };
 
-/// One schema a kind; each carries the definitions that it refers to.
+/// One schema per kind; each carries the definitions that it refers to.
 pub(crate) struct Schemas {
     kinds: BTreeMap<&'static str, Value>,
 }

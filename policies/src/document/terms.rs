@@ -20,25 +20,25 @@ pub(crate) struct Vocabulary {
     /// names the parent covers the child.
     #[serde(default)]
     pub(crate) categories: Vec<Category>,
-    /// How grave a category is.
+    /// How sensitive a category is.
     #[serde(default)]
     pub(crate) sensitivities: Vec<Term>,
     /// Whose data it is: `customer`, `employee`.
     #[serde(default)]
     pub(crate) subjects: Vec<Term>,
-    /// Who may receive data: teams of one's own, and others.
+    /// Who may receive data: your own teams, and others.
     #[serde(default)]
     pub(crate) recipients: Vec<Term>,
     /// Services and people that publish or read.
     #[serde(default)]
     pub(crate) principals: Vec<Principal>,
-    /// Countries and areas of law.
+    /// Countries and other legal areas.
     #[serde(default)]
     pub(crate) jurisdictions: Vec<Jurisdiction>,
     /// Named lists of jurisdictions, each member with its own dates.
     #[serde(default)]
     pub(crate) groups: Vec<Group>,
-    /// Where pipelines stand.
+    /// Where pipelines run.
     #[serde(default)]
     pub(crate) regions: Vec<Region>,
 }
@@ -69,9 +69,9 @@ pub(crate) struct Category {
     /// What it means.
     #[expect(dead_code, reason = "for people; read from the YAML")]
     pub(crate) definition: Option<String>,
-    /// The category above it, where the dots of the id do not say it.
+    /// The parent category, where the dots of the id do not imply it.
     pub(crate) parent: Option<Text>,
-    /// How grave it is: one of `sensitivities`.
+    /// How sensitive it is: one of `sensitivities`.
     pub(crate) sensitivity: Option<Text>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct Principal {
     /// The teams and recipients it belongs to.
     #[serde(default)]
     pub(crate) member_of: Vec<Text>,
-    /// Where it stands, for datasets whose jurisdiction is that of the principal.
+    /// Where it is, for datasets whose jurisdiction is that of the principal.
     pub(crate) jurisdiction: Option<Text>,
 }
 
@@ -164,14 +164,14 @@ pub(crate) struct Member {
     pub(crate) since: Option<Text>,
     /// The first day after it. Without it: open.
     pub(crate) until: Option<Text>,
-    /// What the membership is limited to, for people: `commercial organisations`.
+    /// What the membership is limited to, for people: `commercial organizations`.
     #[expect(dead_code, reason = "for people; read from the YAML")]
     pub(crate) scope: Option<String>,
     /// What it rests on: `eu:2021/1772`.
     pub(crate) source: Option<String>,
 }
 
-/// A place where a pipeline stands.
+/// A place where a pipeline runs.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Region {
@@ -180,7 +180,7 @@ pub(crate) struct Region {
     /// A short title for people.
     #[expect(dead_code, reason = "for people; read from the YAML")]
     pub(crate) title: Option<String>,
-    /// The law the machines stand under.
+    /// The jurisdiction whose law applies to the machines.
     pub(crate) jurisdiction: Text,
     /// Who operates the pipeline there.
     pub(crate) recipient: Text,
@@ -234,7 +234,7 @@ pub(crate) struct DatasetSpec {
     /// What happens when a rule forbids one of the places.
     #[serde(default)]
     pub(crate) if_blocked: IfBlocked,
-    /// Source metadata to search by later: a name, and the path it stands at.
+    /// Source metadata to search by later: a name and its path.
     #[serde(default)]
     pub(crate) lineage: BTreeMap<String, Text>,
     /// What happens to a value that does not fit its transform.
@@ -318,7 +318,7 @@ pub(crate) struct JurisdictionFrom {
     pub(crate) field: Option<Text>,
     /// The name of a header.
     pub(crate) header: Option<Text>,
-    /// `true`: where the publishing principal stands.
+    /// `true`: where the publishing principal is.
     pub(crate) principal: Option<Located<bool>>,
     /// The same for all records: a code.
     pub(crate) fixed: Option<Text>,
@@ -328,9 +328,10 @@ pub(crate) struct JurisdictionFrom {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct TokenDomain {
-    /// How a value is spelt before it becomes a token.
-    pub(crate) normalise: NormaliserWord,
-    /// Within what the same value gives the same token, unless a rule says otherwise.
+    /// How a value is spelled before it becomes a token.
+    #[serde(alias = "normalise")]
+    pub(crate) normalize: NormalizerWord,
+    /// The scope in which the same value gives the same token, unless a rule says otherwise.
     pub(crate) scope: Scope,
     /// The version of the key. A new epoch makes new tokens.
     #[serde(default = "first_epoch")]
@@ -338,7 +339,7 @@ pub(crate) struct TokenDomain {
     pub(crate) epoch: u32,
     /// The name of the master key in the keyring.
     pub(crate) key: Text,
-    /// How often the epoch is raised: `30d`. Without it: not by plan.
+    /// How often the epoch is raised: `30d`. Without it: not on a schedule.
     pub(crate) rotation: Option<Duration>,
 }
 
@@ -346,10 +347,10 @@ fn first_epoch() -> u32 {
     1
 }
 
-/// How a value is spelt before it becomes a token.
+/// How a value is spelled before it becomes a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum NormaliserWord {
+pub(crate) enum NormalizerWord {
     /// As it is.
     Exact,
     /// One address; the domain without case, text in Unicode's normal form.
@@ -364,7 +365,7 @@ pub(crate) enum NormaliserWord {
     Name,
 }
 
-/// Within what the same value gives the same token.
+/// The scope in which the same value gives the same token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Scope {

@@ -17,7 +17,7 @@ pub(crate) struct TestSpec {
     pub(crate) given: Option<Located<Given>>,
     /// What must come out.
     pub(crate) expect: Option<Located<Expect>>,
-    /// What must never come out, whoever asks for whatever.
+    /// What must never come out, no matter who asks for what.
     pub(crate) never: Option<Located<Never>>,
 }
 
@@ -91,6 +91,6 @@ pub(crate) enum FormWord {
     Reversible,
     /// As a token.
     Token,
-    /// Masked, coarser or randomised.
+    /// Masked, generalized or randomized.
     Partial,
 }

@@ -19,7 +19,7 @@ pub(super) fn names(model: &Model, f: &mut Findings<'_>) {
             &field.path.written,
             match dataset.unlisted {
                 Unlisted::Refuse => "refuses the record",
-                Unlisted::Drop | Unlisted::Keep => "is dropped with all below it",
+                Unlisted::Drop | Unlisted::Keep => "is dropped with everything below it",
             },
         );
         let how = match field.path.part {

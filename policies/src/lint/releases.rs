@@ -26,7 +26,7 @@ fn readers(model: &Model, table: &Table, release: &ReleaseFacts, f: &mut Finding
     let span = model.rules.span(release.rule);
     let of_release = readers_of(table, &model.datasets.name(release.own), |_| true);
     if of_release.is_empty() {
-        f.warning(span, format!("nobody may read the release `{name}`"))
+        f.warning(span, format!("no one may read the release `{name}`"))
             .help(format!("add an `AccessRule` with `may: [read]` and `datasets: [{name}]`"));
         return;
     }
@@ -51,7 +51,7 @@ fn readers(model: &Model, table: &Table, release: &ReleaseFacts, f: &mut Finding
     let who = if both.len() > NAMES_MAX { format!("`{first}`{others}") } else { shown.join(", ") };
     let message = format!("{who} may read the release `{name}` and the records it counts");
     f.warning(span, message).help(
-        "the noise hides nothing from whoever sees the records: publish them only as releases (`records: releases-only`), or let nobody read both",
+        "the noise hides nothing from anyone who sees the records: publish them only as releases (`records: releases-only`), or let no one read both",
     );
 }
 

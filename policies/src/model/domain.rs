@@ -14,16 +14,16 @@ fn is_name(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.chars().all(fits)
 }
 
-/// Reports a name that could not stand in a ledger entry or a token scope.
+/// Reports a name that could not be part of a ledger entry or a token scope.
 pub(crate) fn check_name(name: &Text, findings: &mut Findings<'_>) {
     if !is_name(&name.value) {
         findings
-            .error(name.span, format!("`{}` cannot be a name", name.value))
+            .error(name.span, format!("`{}` is not a valid name", name.value))
             .help("names have 1 to 128 letters, digits, `.`, `-` and `_`");
     }
 }
 
-/// A date, reported when it is none.
+/// A date, reported when it is not valid.
 pub(crate) fn moment(text: &Text, findings: &mut Findings<'_>) -> Option<i64> {
     let read = date::parse(&text.value);
     if read.is_none() {
@@ -60,9 +60,7 @@ pub(crate) fn head(
     check_name(name, findings);
     let because = envelope.because.as_ref();
     if let Some(b) = because.filter(|b| b.value.trim().is_empty()) {
-        findings
-            .error(b.span, "`because` says nothing")
-            .help("say why the rule exists, in a sentence");
+        findings.error(b.span, "`because` is empty").help("say why the rule exists, in a sentence");
     }
     let none = Effective { from: None, until: None };
     let effective = envelope.effective.as_ref().unwrap_or(&none);

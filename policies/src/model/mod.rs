@@ -5,7 +5,7 @@ mod domain;
 mod names;
 mod release;
 mod resolve;
-mod resolve_randomise;
+mod resolve_randomize;
 mod resolve_rules;
 mod resolve_tests;
 mod resolve_transform;
@@ -20,7 +20,7 @@ pub(crate) use resolve::resolve;
 
 use crate::{
     document::{IfBlocked, Mode, Scope, TestSpec},
-    plan::{EventTime, FieldPath, Normaliser, OnInvalid, Records, RuleName, Transform, Unlisted},
+    plan::{EventTime, FieldPath, Normalizer, OnInvalid, Records, RuleName, Transform, Unlisted},
     source::{Located, Span},
 };
 
@@ -88,7 +88,7 @@ impl Places {
 
 #[derive(Clone, Debug)]
 pub(crate) struct DomainFacts {
-    pub(crate) normaliser: Normaliser,
+    pub(crate) normalizer: Normalizer,
     pub(crate) scope: Scope,
     pub(crate) epoch: u32,
     pub(crate) key: Arc<str>,
@@ -105,7 +105,7 @@ pub(crate) struct DatasetFacts {
     /// Words of the format, sorted, each once.
     pub(crate) names: Box<[Arc<str>]>,
     pub(crate) jurisdiction: JurisdictionFacts,
-    /// `home` stands among them as `None`.
+    /// `home` is among them as `None`.
     pub(crate) deliver_to: Vec<Option<Id>>,
     pub(crate) if_blocked: IfBlocked,
     pub(crate) lineage: Vec<(Arc<str>, FieldPath)>,

@@ -18,7 +18,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// A new name; or where it stands already.
+    /// A new name; or where it is already.
     pub(crate) fn insert(&mut self, name: &str, span: Span) -> Result<Id, Span> {
         if let Some(id) = self.id(name) {
             return Err(self.span(id));
@@ -152,7 +152,7 @@ impl Forest {
         (Self(lines), circles)
     }
 
-    /// Whether `upper` is `lower` or stands above it.
+    /// Whether `upper` is `lower` or above it.
     pub(crate) fn covers(&self, upper: Id, lower: Id) -> bool {
         self.0.get(lower).is_some_and(|line| line.contains(&upper))
     }

@@ -1,5 +1,5 @@
 //! Looking up names: vocabularies first, then what refers to them. All mistakes are reported;
-//! what could be looked up goes on.
+//! what could be looked up continues.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::{
     date,
     diagnostic::{Findings, nearest},
     document::{
-        Category, DatasetSpec, Document, Group, JurisdictionFrom, MemberForm, NormaliserWord,
+        Category, DatasetSpec, Document, Group, JurisdictionFrom, MemberForm, NormalizerWord,
         OnInvalidWord, Principal, Purpose, RecordsWord, Region, Spec, TokenDomain, UnlistedWord,
         Vocabulary,
     },
     path,
-    plan::{FieldPath, Normaliser, OnInvalid, Part, Records, Unlisted},
+    plan::{FieldPath, Normalizer, OnInvalid, Part, Records, Unlisted},
     source::{Located, Text},
 };
 
@@ -130,7 +130,10 @@ fn category_tree(model: &mut Model, all: &[&Category], findings: &mut Findings<'
             (Some(p), Some(slot)) if *slot != Some(p) => {
                 let span = c.parent.as_ref().map_or(c.id.span, |t| t.span);
                 findings
-                    .error(span, format!("the dots of `{}` already say another parent", c.id.value))
+                    .error(
+                        span,
+                        format!("the dots of `{}` already imply another parent", c.id.value),
+                    )
                     .help("leave `parent` out, or choose an id without dots");
             }
             _ => {}
@@ -292,18 +295,18 @@ fn token_domain(model: &mut Model, name: &Text, t: &TokenDomain, findings: &mut 
     if model.domains.declare(name, "token domain", findings).is_none() {
         return;
     }
-    let normaliser = match t.normalise {
-        NormaliserWord::Exact => Normaliser::ExactV1,
-        NormaliserWord::Email => Normaliser::EmailV2,
-        NormaliserWord::Phone => Normaliser::PhoneV2,
-        NormaliserWord::Digits => Normaliser::DigitsV2,
-        NormaliserWord::Compact => Normaliser::CompactV2,
-        NormaliserWord::Name => Normaliser::NameV2,
+    let normalizer = match t.normalize {
+        NormalizerWord::Exact => Normalizer::ExactV1,
+        NormalizerWord::Email => Normalizer::EmailV2,
+        NormalizerWord::Phone => Normalizer::PhoneV2,
+        NormalizerWord::Digits => Normalizer::DigitsV2,
+        NormalizerWord::Compact => Normalizer::CompactV2,
+        NormalizerWord::Name => Normalizer::NameV2,
     };
     let key = t.key.value.as_str().into();
     let rotation = t.rotation.as_ref();
     let rotation = rotation.and_then(|r| Some((release::lasting(r, findings)?, r.0.span)));
-    let facts = DomainFacts { normaliser, scope: t.scope, epoch: t.epoch, key, rotation };
+    let facts = DomainFacts { normalizer, scope: t.scope, epoch: t.epoch, key, rotation };
     model.domain_facts.push(facts);
 }
 
@@ -315,7 +318,7 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
                 name.span,
                 format!("the dataset `{}` keeps unlisted fields without saying why", name.value),
             )
-            .help("add `because:`, or let `unlisted` be `drop`");
+            .help("add `because:`, or set `unlisted: drop`");
     }
     if s.fields.len() > FIELDS_MAX {
         findings
@@ -398,18 +401,18 @@ pub(super) fn topics(
 ) -> Vec<Arc<str>> {
     for topic in names {
         if !is_topic(&topic.value) {
-            findings.error(topic.span, format!("`{}` is no name of a topic", topic.value)).help(
-                "1 to 249 letters, digits, `.`, `_` and `-`, as Kafka has it, and not `.` or `..`",
-            );
+            findings
+                .error(topic.span, format!("`{}` is not a valid topic name", topic.value))
+                .help(
+                    "1 to 249 letters, digits, `.`, `_` and `-`, as in Kafka, and not `.` or `..`",
+                );
         }
         let first = model.topics.insert(topic.value.as_str().into(), (id, topic.span));
         if let Some((other, span)) = first {
             let owner = model.datasets.name(other);
             findings
                 .error(topic.span, format!("the topic `{}` belongs to two datasets", topic.value))
-                .help(
-                    "a topic belongs to one dataset: what its fields are must not depend on chance",
-                )
+                .help("a topic belongs to one dataset: what its fields are must not be ambiguous")
                 .related(span, format!("it belongs to `{owner}` already"));
         }
     }
@@ -436,7 +439,7 @@ fn single_path(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPath> {
     let single = read.steps.iter().all(|s| matches!(s, crate::plan::Step::Member(_)));
     if !single {
         findings
-            .error(text.span, format!("`{}` may stand for several places", text.value))
+            .error(text.span, format!("`{}` can match several places", text.value))
             .help("the jurisdiction needs a path to one place, without `*` and `[]`");
     }
     single.then_some(read)

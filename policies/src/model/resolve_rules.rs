@@ -73,8 +73,11 @@ fn refuse_publishing(model: &Model, r: &AccessRule, findings: &mut Findings<'_>)
         let facts = id.and_then(|id| model.dataset_facts.get(id));
         if facts.is_some_and(|f| f.released.is_some()) {
             findings
-                .error(name.span, format!("`{}` is a release: nobody may publish to it", name.value))
-                .help("only what the gateway computed stands there: leave it out, or let the rule be about `read`");
+                .error(
+                    name.span,
+                    format!("`{}` is a release: nobody may publish to it", name.value),
+                )
+                .help("only the gateway writes to it: leave it out, or make the rule about `read`");
         }
     }
 }
@@ -192,8 +195,8 @@ fn check_subjects(
                     model.datasets.span(id),
                     format!("the dataset `{name}` does not say whose data it holds"),
                 )
-                .help("add `subjects: […]`: a rule asks for it")
-                .related(first.span, "this rule goes by subject");
+                .help("add `subjects: […]`: a rule depends on it")
+                .related(first.span, "this rule applies by subject");
         }
     }
 }

@@ -1,16 +1,16 @@
 //! From `as` and `with` to a transform: which settings fit which transform, and what they mean.
 
-use super::{Model, Template, resolve_randomise::randomise};
+use super::{Model, Template, resolve_randomize::randomize};
 use crate::{
     diagnostic::Findings,
     document::{DateWord, Number, Otherwise, Protect, TransformWord, With},
-    plan::{DatePart, Decimal, EventUnit, Generalise, Geo, Mask, Transform},
+    plan::{DatePart, Decimal, EventUnit, Generalize, Geo, Mask, Transform},
     source::{Located, Span},
 };
 
 /// Characters of a mask without `fill`.
 const FILL: char = '*';
-/// Decimal places of a `geo`: four are about ten metres.
+/// Decimal places of a `geo`: four are about ten meters.
 const GEO_DECIMALS_MAX: u8 = 4;
 /// Borders in one `edges`.
 const EDGES_MAX: usize = 256;
@@ -42,11 +42,11 @@ pub(crate) fn template(
         TransformWord::Redact => Some(Transform::Redact),
         TransformWord::Constant => constant(with, span, findings),
         TransformWord::Mask => mask(with, findings).map(Transform::Mask),
-        TransformWord::Generalise => generalise(with, span, findings).map(Transform::Generalise),
+        TransformWord::Generalize => generalize(with, span, findings).map(Transform::Generalize),
         TransformWord::Geo => geo(with, span, findings).map(Transform::Geo),
         TransformWord::Tokenize => return tokenize(model, with, span, findings),
-        TransformWord::Randomise => {
-            randomise(with, span, findings).map(|r| Transform::Randomise(Box::new(r)))
+        TransformWord::Randomize => {
+            randomize(with, span, findings).map(|r| Transform::Randomize(Box::new(r)))
         }
     };
     fixed.filter(|_| findings.errors() == before).map(Template::Fixed)
@@ -54,7 +54,7 @@ pub(crate) fn template(
 
 /// Refuses settings that the transform would silently ignore.
 fn check_settings(word: TransformWord, w: &With, span: Span, findings: &mut Findings<'_>) {
-    use TransformWord::{Constant, Generalise, Geo, Mask, Randomise, Tokenize};
+    use TransformWord::{Constant, Generalize, Geo, Mask, Randomize, Tokenize};
     let settings: [(_, _, &[_]); _] = [
         ("value", w.value.is_some(), &[Constant]),
         ("first", w.first.is_some(), &[Mask]),
@@ -62,26 +62,26 @@ fn check_settings(word: TransformWord, w: &With, span: Span, findings: &mut Find
         ("fill", w.fill.is_some(), &[Mask]),
         ("email", w.email.is_some(), &[Mask]),
         ("length", w.length.is_some(), &[Mask]),
-        ("domain", w.domain.is_some(), &[Tokenize, Randomise]),
+        ("domain", w.domain.is_some(), &[Tokenize, Randomize]),
         ("scope", w.scope.is_some(), &[Tokenize]),
-        ("date", w.date.is_some(), &[Generalise]),
-        ("unit", w.unit.is_some(), &[Generalise]),
-        ("zip", w.zip.is_some(), &[Generalise]),
-        ("ip", w.ip.is_some(), &[Generalise]),
-        ("bucket", w.bucket.is_some(), &[Generalise]),
-        ("edges", w.edges.is_some(), &[Generalise]),
-        ("bound", w.bound.is_some(), &[Generalise]),
-        ("decimals", w.decimals.is_some(), &[Geo, Randomise]),
+        ("date", w.date.is_some(), &[Generalize]),
+        ("unit", w.unit.is_some(), &[Generalize]),
+        ("postal-code", w.postal_code.is_some(), &[Generalize]),
+        ("ip", w.ip.is_some(), &[Generalize]),
+        ("bucket", w.bucket.is_some(), &[Generalize]),
+        ("edges", w.edges.is_some(), &[Generalize]),
+        ("bound", w.bound.is_some(), &[Generalize]),
+        ("decimals", w.decimals.is_some(), &[Geo, Randomize]),
         ("geohash", w.geohash.is_some(), &[Geo]),
-        ("method", w.method.is_some(), &[Randomise]),
-        ("epsilon", w.epsilon.is_some(), &[Randomise]),
-        ("clamp", w.clamp.is_some(), &[Randomise]),
-        ("other", w.other.is_some(), &[Randomise]),
-        ("records-per-subject", w.records_per_subject.is_some(), &[Randomise]),
-        ("period", w.period.is_some(), &[Randomise]),
-        ("memoise", w.memoise.is_some(), &[Randomise]),
-        ("subject", w.subject.is_some(), &[Randomise]),
-        ("key", w.key.is_some(), &[Randomise]),
+        ("method", w.method.is_some(), &[Randomize]),
+        ("epsilon", w.epsilon.is_some(), &[Randomize]),
+        ("clamp", w.clamp.is_some(), &[Randomize]),
+        ("other", w.other.is_some(), &[Randomize]),
+        ("records-per-subject", w.records_per_subject.is_some(), &[Randomize]),
+        ("period", w.period.is_some(), &[Randomize]),
+        ("memoize", w.memoize.is_some(), &[Randomize]),
+        ("subject", w.subject.is_some(), &[Randomize]),
+        ("key", w.key.is_some(), &[Randomize]),
     ];
     for (key, given, owners) in settings {
         if given && !owners.contains(&word) {
@@ -104,9 +104,9 @@ pub(crate) fn transform_word(word: TransformWord) -> &'static str {
         TransformWord::Constant => "constant",
         TransformWord::Mask => "mask",
         TransformWord::Tokenize => "tokenize",
-        TransformWord::Generalise => "generalise",
+        TransformWord::Generalize => "generalize",
         TransformWord::Geo => "geo",
-        TransformWord::Randomise => "randomise",
+        TransformWord::Randomize => "randomize",
     }
 }
 
@@ -155,36 +155,36 @@ fn tokenize(model: &Model, w: &With, span: Span, findings: &mut Findings<'_>) ->
     Some(Template::Tokenize { domain, scope: w.scope.unwrap_or(own) })
 }
 
-fn generalise(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Generalise> {
+fn generalize(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Generalize> {
     let given = [
         w.date.is_some(),
-        w.zip.is_some(),
+        w.postal_code.is_some(),
         w.ip.is_some(),
         w.bucket.is_some(),
         w.edges.is_some(),
         w.bound.is_some(),
     ];
     if given.iter().filter(|g| **g).count() != 1 {
-        findings
-            .error(span, "`generalise` needs exactly one way of being coarser")
-            .help("add one of `date`, `zip`, `ip`, `bucket`, `edges`, `bound` under `with`");
+        findings.error(span, "`generalize` needs exactly one kind of generalization").help(
+            "add one of `date`, `postal-code`, `ip`, `bucket`, `edges`, `bound` under `with`",
+        );
         return None;
     }
     if let Some(part) = w.date {
         let unit = w.unit.map_or(EventUnit::Rfc3339, EventUnit::from);
-        return Some(Generalise::Date { part: date_part(part), unit });
+        return Some(Generalize::Date { part: date_part(part), unit });
     }
     if w.unit.is_some() {
         findings
-            .error(span, "`unit` says what a number means as a date")
+            .error(span, "`unit` is for reading numbers as dates")
             .help("add `date`, or leave `unit` out");
         return None;
     }
-    if let Some(keep) = w.zip {
-        return Some(Generalise::Zip { keep });
+    if let Some(keep) = w.postal_code {
+        return Some(Generalize::PostalCode { keep });
     }
     if let Some(ip) = w.ip {
-        return Some(Generalise::Ip { v4: ip.v4.unwrap_or(24), v6: ip.v6.unwrap_or(48) });
+        return Some(Generalize::Ip { v4: ip.v4.unwrap_or(24), v6: ip.v6.unwrap_or(48) });
     }
     if let Some(width) = &w.bucket {
         return bucket(width, findings);
@@ -205,28 +205,28 @@ fn date_part(word: DateWord) -> DatePart {
     }
 }
 
-fn bucket(number: &Number, findings: &mut Findings<'_>) -> Option<Generalise> {
+fn bucket(number: &Number, findings: &mut Findings<'_>) -> Option<Generalize> {
     let width = decimal(number, findings)?;
     if width.digits <= 0 {
-        findings.error(number.0.span, "the width of a bucket is more than zero");
+        findings.error(number.0.span, "the width of a bucket must be greater than zero");
         return None;
     }
-    Some(Generalise::Bucket { width })
+    Some(Generalize::Bucket { width })
 }
 
-fn edges(all: &[Number], span: Span, findings: &mut Findings<'_>) -> Option<Generalise> {
+fn edges(all: &[Number], span: Span, findings: &mut Findings<'_>) -> Option<Generalize> {
     let read: Vec<Decimal> = all.iter().filter_map(|n| decimal(n, findings)).collect();
     let ascending = read.is_sorted_by(|a, b| order(*a) < order(*b));
     if read.is_empty() || !ascending || read.len() > EDGES_MAX {
         findings
-            .error(span, "the borders of ranges do not ascend")
+            .error(span, "the edges of the ranges are not ascending")
             .help(format!("list 1 to {EDGES_MAX} numbers, each larger than the one before"));
         return None;
     }
-    (read.len() == all.len()).then(|| Generalise::Edges(read.into()))
+    (read.len() == all.len()).then(|| Generalize::Edges(read.into()))
 }
 
-fn bound(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Generalise> {
+fn bound(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Generalize> {
     let b = w.bound.as_ref()?;
     let bottom = b.bottom.as_ref().map(|n| decimal(n, findings));
     let top = b.top.as_ref().map(|n| decimal(n, findings));
@@ -236,7 +236,7 @@ fn bound(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Generalise
         findings.error(span, "`bound` needs a `bottom`, a `top`, or a `bottom` below its `top`");
         return None;
     }
-    Some(Generalise::Bound { bottom, top })
+    Some(Generalize::Bound { bottom, top })
 }
 
 /// Not given is fine; given and unreadable is not.
@@ -253,7 +253,7 @@ fn geo(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Geo> {
         (Some(n), None) if n <= GEO_DECIMALS_MAX => Some(Geo::Decimals(n)),
         (Some(n), None) => {
             findings
-                .error(span, format!("`{n}` is more than the decimals of a coarse coordinate"))
+                .error(span, format!("`{n}` decimals are too many for a coarse coordinate"))
                 .help(format!("write a whole number from 0 to {GEO_DECIMALS_MAX}"));
             None
         }
@@ -261,7 +261,7 @@ fn geo(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Geo> {
         _ => {
             findings
                 .error(span, "`geo` needs exactly one of `decimals` and `geohash`")
-                .help("two decimals are about a kilometre, five geohash characters about five");
+                .help("two decimals are about a kilometer, five geohash characters about five");
             None
         }
     }
@@ -281,7 +281,7 @@ pub(super) fn decimal(number: &Number, findings: &mut Findings<'_>) -> Option<De
     let digits = fits.then(|| format!("{whole}{fraction}").parse::<i64>().ok()).flatten();
     let (Some(digits), Ok(scale)) = (digits, u8::try_from(fraction.len())) else {
         findings
-            .error(number.0.span, format!("`{text}` is not a number that fits here"))
+            .error(number.0.span, format!("`{text}` is not a valid number here"))
             .help("write a number such as `10`, `2.5` or `-40`");
         return None;
     };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     date::DAY_MS,
-    plan::{Decimal, FieldPath, Normaliser, Part, Step},
+    plan::{Decimal, FieldPath, Normalizer, Part, Step},
 };
 
 /// Separates this use of the hash from every other. A plan that gets another member gets another
@@ -77,16 +77,16 @@ impl Form {
             Unit::Record => return self.tag(0),
             Unit::Subject(subject) => subject,
         };
-        let super::SubjectUnit { path, normaliser, domain, key, period, missing } = subject;
+        let super::SubjectUnit { path, normalizer, domain, key, period, missing } = subject;
         self.tag(1);
         self.path(path);
-        self.tag(match normaliser {
-            Normaliser::ExactV1 => 0,
-            Normaliser::EmailV2 => 6,
-            Normaliser::PhoneV2 => 7,
-            Normaliser::DigitsV2 => 8,
-            Normaliser::CompactV2 => 9,
-            Normaliser::NameV2 => 10,
+        self.tag(match normalizer {
+            Normalizer::ExactV1 => 0,
+            Normalizer::EmailV2 => 6,
+            Normalizer::PhoneV2 => 7,
+            Normalizer::DigitsV2 => 8,
+            Normalizer::CompactV2 => 9,
+            Normalizer::NameV2 => 10,
         });
         self.text(domain);
         self.text(key);

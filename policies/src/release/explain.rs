@@ -23,7 +23,7 @@ use super::{
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Volumes that an author expects. Figures of policy, not of data: whoever measures them to write
+/// Volumes that an author expects. Figures of policy, not of data: an author who measures them to write
 /// them here has looked at the data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! What a compiled `Release` hands to whoever computes it: integers only, every constant fixed.
+//! What a compiled `Release` hands to the code that computes it: integers only, every constant fixed.
 //!
 //! INVARIANT: nothing in here depends on data. Sensitivities, scales, thresholds and costs are
 //! derived from the policy alone, costs and scales rounded so that the promise is never too small.
@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::calendar::Calendar;
-use crate::plan::{FieldPath, Normaliser, RuleName};
+use crate::plan::{FieldPath, Normalizer, RuleName};
 
 /// One release: what is counted, for whom it is bounded, what it costs, where it goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +51,7 @@ pub enum Unit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubjectUnit {
     pub path: FieldPath,
-    pub normaliser: Normaliser,
+    pub normalizer: Normalizer,
     pub domain: Arc<str>,
     /// The master key in the keyring from which subject digests are made. The token epoch is not
     /// part of it: a subject keeps its digest when tokens rotate.

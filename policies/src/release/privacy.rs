@@ -21,7 +21,7 @@ mod threshold;
 use std::fmt;
 
 pub use convert::{epsilon_to_rho, rho_to_epsilon};
-pub use cost::{gaussian_cost, laplace_cost, randomised_response_cost};
+pub use cost::{gaussian_cost, laplace_cost, randomized_response_cost};
 pub use noise::{noise_quantile_95, noise_sd};
 pub use threshold::{
     Threshold, gaussian_threshold, gaussian_threshold_delta, laplace_threshold,
@@ -31,7 +31,7 @@ pub use threshold::{
 use super::plan::{Accounting, Bounds, Cost, Noise, Sensitivity, What};
 use crate::plan::Decimal;
 
-/// The most records that may count into one pane. Whoever sums aborts the pane beyond it, so that
+/// The most records that may count into one pane. The code that sums aborts the pane beyond it, so that
 /// no sum leaves 64 bits.
 pub const RECORDS_PER_PANE_MAX: u64 = 1 << 32;
 

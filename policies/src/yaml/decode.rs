@@ -55,12 +55,12 @@ impl<'n> Reader<'n> {
     }
 
     fn text(self) -> Result<&'n str, Unfit> {
-        self.0.scalar().map_or_else(|| self.fail("a text is expected here"), Ok)
+        self.0.scalar().map_or_else(|| self.fail("a string is expected here"), Ok)
     }
 
     fn number<T: std::str::FromStr>(self) -> Result<T, Unfit> {
         let text = self.text()?;
-        text.parse().or_else(|_| self.fail(format!("`{text}` is not a number that fits here")))
+        text.parse().or_else(|_| self.fail(format!("`{text}` is not a valid number here")))
     }
 }
 

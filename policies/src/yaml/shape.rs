@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::tree::{Content, Node};
-use crate::diagnostic::Findings;
+use crate::{diagnostic::Findings, document::FORMER_SPELLINGS};
 
 /// A schema with the definitions that its `$ref`s point into.
 #[derive(Clone, Copy)]
@@ -112,7 +112,14 @@ impl<'s> Shape<'s> {
         let properties = self.schema.get("properties").and_then(Value::as_object);
         let extra = self.schema.get("additionalProperties").filter(|s| s.is_object());
         for (key, value) in entries {
-            let Some(name) = key.scalar() else { continue };
+            let Some(written) = key.scalar() else { continue };
+            let known = |word: &str| properties.is_some_and(|p| p.contains_key(word));
+            let name = respelled(key, written, known, findings);
+            if name != written && node.get(name).is_some() {
+                findings
+                    .error(key.span, format!("the key `{name}` is repeated here"))
+                    .help(format!("`{written}` is a former spelling of it: remove one"));
+            }
             match (properties.and_then(|p| p.get(name)), extra) {
                 (Some(schema), _) => self.of(schema).check(value, findings),
                 (None, Some(schema)) => {
@@ -130,7 +137,9 @@ impl<'s> Shape<'s> {
         }
         let required = self.schema.get("required").and_then(Value::as_array);
         for name in required.into_iter().flatten().filter_map(Value::as_str) {
-            if node.get(name).is_none() {
+            let former = FORMER_SPELLINGS.iter().find(|(_, new)| *new == name);
+            let former = former.and_then(|(former, _)| node.get(former));
+            if node.get(name).or(former).is_none() {
                 let about = properties.and_then(|p| p.get(name)).and_then(description);
                 let note = findings.error(node.span, format!("the key `{name}` is missing"));
                 if let Some(about) = about {
@@ -175,7 +184,7 @@ impl<'s> Shape<'s> {
             }
         } else if !plain && !self.allows("string") {
             findings
-                .error(node.span, format!("`{text}` is a text, not a number"))
+                .error(node.span, format!("`{text}` is a string, not a number"))
                 .help("write the number without quotes");
         }
     }
@@ -195,7 +204,7 @@ impl<'s> Shape<'s> {
                     _ => "write a whole number, without quotes".to_owned(),
                 };
                 findings
-                    .error(node.span, format!("`{text}` is not a number that fits here"))
+                    .error(node.span, format!("`{text}` is not a valid number here"))
                     .help(help);
             }
         }
@@ -207,12 +216,12 @@ impl<'s> Shape<'s> {
             Content::List(_) => "this is a list".to_owned(),
             Content::Mapping(_) => "this is a mapping".to_owned(),
         };
-        findings.error(node.span, format!("{found}, which does not fit here")).help(self.wanted());
+        findings.error(node.span, format!("{found}, which is not valid here")).help(self.wanted());
     }
 
     fn wanted(self) -> String {
         let kinds = [
-            ("string", "a text"),
+            ("string", "a string"),
             ("number", "a number"),
             ("integer", "a whole number"),
             ("boolean", "`true` or `false`"),
@@ -220,7 +229,7 @@ impl<'s> Shape<'s> {
             ("object", "a mapping: `key: value`"),
         ];
         let fits = kinds.iter().filter(|(k, _)| self.allows(k)).map(|(_, w)| *w);
-        format!("wanted here: {}", fits.collect::<Vec<_>>().join(" or "))
+        format!("expected here: {}", fits.collect::<Vec<_>>().join(" or "))
     }
 }
 
@@ -232,6 +241,22 @@ fn description(schema: &Value) -> Option<String> {
     Some(first.trim_end_matches('.').to_owned())
 }
 
+/// The word that is written now in place of a former spelling, where the schema knows it.
+fn respelled<'w>(
+    node: &Node,
+    text: &'w str,
+    known: impl Fn(&str) -> bool,
+    findings: &mut Findings<'_>,
+) -> &'w str {
+    match FORMER_SPELLINGS.iter().find(|(former, new)| *former == text && known(new)) {
+        Some((former, new)) => {
+            findings.former_spelling(node.span, former, new);
+            new
+        }
+        None => text,
+    }
+}
+
 fn check_word(node: &Node, words: &[&str], findings: &mut Findings<'_>) {
     let all: Vec<_> = words.iter().map(|w| format!("`{w}`")).collect();
     let one_of = match all.as_slice() {
@@ -239,14 +264,22 @@ fn check_word(node: &Node, words: &[&str], findings: &mut Findings<'_>) {
         many => format!("write one of {}", many.join(", ")),
     };
     match node.scalar() {
-        Some(text) if words.contains(&text) => {}
+        Some(text)
+            if words.contains(&respelled(
+                node,
+                text,
+                |w: &str| words.iter().any(|k| *k == w),
+                findings,
+            )) => {}
         Some(text) if node.is_null() || text.is_empty() => {
             findings.error(node.span, "a value is missing here").help(one_of);
         }
         Some(text) => {
-            findings
-                .error(node.span, format!("`{text}` is not a word for this place"))
-                .did_you_mean(text, words.iter().copied(), &one_of);
+            findings.error(node.span, format!("`{text}` is not valid here")).did_you_mean(
+                text,
+                words.iter().copied(),
+                &one_of,
+            );
         }
         None => {
             findings.error(node.span, "a single word is expected here").help(one_of);

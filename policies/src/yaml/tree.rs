@@ -17,7 +17,7 @@ const NODES_MAX: usize = 200_000;
 /// Lists and mappings inside each other.
 const DEPTH_MAX: usize = 32;
 
-/// A YAML node and where it stands.
+/// A YAML node and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) span: Span,
@@ -26,7 +26,7 @@ pub(crate) struct Node {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Content {
-    /// The text after YAML's escapes; `plain` when it stood without quotes.
+    /// The text after YAML's escapes; `plain` when it had no quotes.
     Scalar {
         text: String,
         plain: bool,
@@ -166,9 +166,9 @@ impl Builder<'_> {
         findings
             .error(
                 span,
-                format!("`{written}` is a YAML alias, which the policy language leaves out"),
+                format!("`{written}` is a YAML alias, which the policy language does not support"),
             )
-            .help(format!("a path that starts with `*` stands in quotes: `\"{written}\"`"));
+            .help(format!("a path that starts with `*` must be quoted: `\"{written}\"`"));
         let content = Content::Scalar { text: written.to_owned(), plain: false };
         self.put(Node { span, content });
     }
@@ -216,7 +216,7 @@ impl Builder<'_> {
         let line = line.and_then(|l| l.lines().next()).unwrap_or_default();
         let indented_by_tab = line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
         if indented_by_tab {
-            findings.error(span, "a tab cannot indent YAML").help("indent with spaces");
+            findings.error(span, "YAML cannot be indented with tabs").help("indent with spaces");
         } else {
             findings.error(span, format!("this is not YAML: {}", error.info()));
         }
@@ -229,7 +229,7 @@ fn refuse_anchor(span: Span, findings: &mut Findings<'_>) {
         .help("write the value out, or name it in a `Vocabulary`");
 }
 
-/// Reports keys that stand twice; the first is kept, so that one mistake is told once.
+/// Reports repeated keys; the first is kept, so that one mistake is reported once.
 fn refuse_duplicates(entries: &mut Vec<(Node, Node)>, findings: &mut Findings<'_>) {
     let mut seen: BTreeMap<String, Span> = BTreeMap::new();
     // What comes after is another document, and its keys are no mistakes.
@@ -246,14 +246,14 @@ fn refuse_duplicates(entries: &mut Vec<(Node, Node)>, findings: &mut Findings<'_
         let first = seen.get(text).copied();
         if let (Some(first), "apiVersion") = (first, text) {
             findings
-                .error(key.span, "a document begins here within another")
+                .error(key.span, "another document begins here within this one")
                 .help("separate the two with a line `---`")
                 .related(first, "the other one begins here");
             merged = true;
         } else if let Some(first) = first.filter(|_| !merged) {
             findings
-                .error(key.span, format!("the key `{text}` stands here twice"))
-                .related(first, "it stands here already");
+                .error(key.span, format!("the key `{text}` is repeated here"))
+                .related(first, "it was already written here");
         }
         seen.entry(text.to_owned()).or_insert(key.span);
         first.is_none()

@@ -26,7 +26,7 @@ fn broken() -> Vec<(Setup, &'static str)> {
     fs::write(bad_keys.path().join("jwks.json"), "{}").unwrap();
     vec![
         (no_key, "the keyring has no key `auction-2026`"),
-        (no_region, "the policies name region `us-east`, which the configuration does not have"),
+        (no_region, "the policies name region `us-east`, which is not in the configuration"),
         (bad_policy, "the policies have errors:"),
         (bad_keys, "malformed: not a JSON web key set (line 1)"),
     ]

@@ -301,7 +301,7 @@ async fn the_demo_shows_everything_and_a_gateway_goes_on_from_it() {
     let above = tempfile::tempdir().unwrap();
     let told = verb(above.path(), 0, &["demo", "--once", "--events", "500", "--dir", "demo"]);
     for word in
-        ["the ledger verifies", "not-permitted", "eu-central", "us-east", "tk1_", "stands at"]
+        ["the ledger verifies", "not-permitted", "eu-central", "us-east", "tk1_", "stored at"]
     {
         assert!(told.contains(word), "the demo does not show `{word}`: {told}");
     }

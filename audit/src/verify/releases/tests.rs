@@ -287,7 +287,7 @@ fn a_race_is_unsettled_until_a_second_chain_has_ended() {
     let living = verdict(&rows, &[]);
     assert!(living.is_ok(), "{living}");
     assert_eq!((living.releases.unsettled, living.releases.stand), (1, 3));
-    assert_eq!(living.budget[0].releases, 3, "one charge an id");
+    assert_eq!(living.budget[0].releases, 3, "one charge per id");
     // A later writer continues B's chain: B has ended.
     let continued = |mut rows: Rows, more: Vec<Entry>| {
         let link = link_of_last(&rows, B);

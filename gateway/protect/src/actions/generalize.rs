@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use sluicegate_policies::{DatePart, EventUnit, Generalise, number::Number};
+use sluicegate_policies::{DatePart, EventUnit, Generalize, number::Number};
 
 use super::{
     number,
@@ -24,17 +24,17 @@ const LOCAL_NAT64_BITS: u8 = 48;
 /// No country's postal code is longer.
 const ZIP_CHARS_MAX: usize = 16;
 
-pub(crate) fn generalize(how: &Generalise, input: Input<'_>, out: &mut String) -> Option<Form> {
+pub(crate) fn generalize(how: &Generalize, input: Input<'_>, out: &mut String) -> Option<Form> {
     match how {
-        Generalise::Date { part, .. } if input.quoted => date(*part, input.text, out),
-        Generalise::Date { part, unit } => epoch(*part, *unit, input.text, out),
+        Generalize::Date { part, .. } if input.quoted => date(*part, input.text, out),
+        Generalize::Date { part, unit } => epoch(*part, *unit, input.text, out),
         // A number has lost its leading zeros: what is left of it says more than was asked for.
-        Generalise::Zip { keep } if input.quoted => zip(usize::from(*keep), input.text, out),
-        Generalise::Zip { .. } => None,
-        Generalise::Ip { v4, v6 } => ip(*v4, *v6, input.text, out),
-        Generalise::Bucket { width } => number::bucket(*width, input, out),
-        Generalise::Edges(edges) => number::edges(edges, input, out),
-        Generalise::Bound { bottom, top } => number::bound(*bottom, *top, input, out),
+        Generalize::PostalCode { keep } if input.quoted => zip(usize::from(*keep), input.text, out),
+        Generalize::PostalCode { .. } => None,
+        Generalize::Ip { v4, v6 } => ip(*v4, *v6, input.text, out),
+        Generalize::Bucket { width } => number::bucket(*width, input, out),
+        Generalize::Edges(edges) => number::edges(edges, input, out),
+        Generalize::Bound { bottom, top } => number::bound(*bottom, *top, input, out),
     }
 }
 

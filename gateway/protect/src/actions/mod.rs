@@ -14,7 +14,7 @@ pub(crate) mod value;
 
 use std::sync::Arc;
 
-use sluicegate_policies::{Generalise, Geo, Mask, Transform};
+use sluicegate_policies::{Generalize, Geo, Mask, Transform};
 
 use randomize::{Place, Randomizer};
 use token::{Token, Tokenizer};
@@ -37,9 +37,9 @@ pub(crate) enum Action {
     },
     Mask(Mask),
     Token(Arc<Tokenizer>),
-    Generalise(Generalise),
+    Generalize(Generalize),
     Geo(Geo),
-    Randomise(Box<Randomizer>),
+    Randomize(Box<Randomizer>),
 }
 
 impl Action {
@@ -49,13 +49,13 @@ impl Action {
         match transform {
             Transform::Keep => Self::Keep,
             Transform::Drop => Self::Drop,
-            Transform::Redact | Transform::Tokenize(_) | Transform::Randomise(_) => Self::Redact,
+            Transform::Redact | Transform::Tokenize(_) | Transform::Randomize(_) => Self::Redact,
             Transform::Constant(json) if json::validate(json.as_bytes()).is_err() => Self::Redact,
             Transform::Constant(json) => {
                 Self::Constant { json: json.clone(), text: constant_text(json) }
             }
             Transform::Mask(mask) => Self::Mask(*mask),
-            Transform::Generalise(generalize) => Self::Generalise(generalize.clone()),
+            Transform::Generalize(generalize) => Self::Generalize(generalize.clone()),
             Transform::Geo(geo) => Self::Geo(*geo),
         }
     }
@@ -71,13 +71,13 @@ impl Action {
 
     /// Whether null, objects and lists are answered like any value outside a domain.
     pub(crate) fn covers_everything(&self) -> bool {
-        matches!(self, Self::Randomise(randomizer) if randomizer.covers_everything())
+        matches!(self, Self::Randomize(randomizer) if randomizer.covers_everything())
     }
 
     /// For what is no text: an object, a list, null, bytes that are no UTF-8.
     pub(crate) fn rewrite_other(&self, place: Place<'_>, draft: &mut String) -> Option<Form> {
         match self {
-            Self::Randomise(randomizer) => randomizer.answer(None, place, draft),
+            Self::Randomize(randomizer) => randomizer.answer(None, place, draft),
             _ => None,
         }
     }
@@ -106,9 +106,9 @@ impl Action {
                 tokens.push(token);
                 Some(Form::Token)
             }
-            Self::Generalise(how) => generalize::generalize(how, input, draft),
+            Self::Generalize(how) => generalize::generalize(how, input, draft),
             Self::Geo(geo) => number::geo(*geo, input, draft),
-            Self::Randomise(randomizer) => randomizer.answer(Some(input.text), place, draft),
+            Self::Randomize(randomizer) => randomizer.answer(Some(input.text), place, draft),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use sluicegate_policies::{Normaliser, number::Number};
+use sluicegate_policies::{Normalizer, number::Number};
 use unicode_normalization::UnicodeNormalization;
 
 /// How the ASCII form of a label of an international domain starts.
@@ -20,36 +20,36 @@ const PHONE_DIGITS_MAX: usize = 15;
 /// A trunk prefix that is not dialed from abroad, as ITU-T E.123 writes it.
 const TRUNK: &str = "(0)";
 
-/// The name under which a normaliser goes into the derivation of keys.
-pub(crate) fn name(normaliser: Normaliser) -> &'static str {
-    match normaliser {
-        Normaliser::ExactV1 => "exact-v1",
-        Normaliser::EmailV2 => "email-v2",
-        Normaliser::PhoneV2 => "phone-v2",
-        Normaliser::DigitsV2 => "digits-v2",
-        Normaliser::CompactV2 => "compact-v2",
-        Normaliser::NameV2 => "name-v2",
+/// The name under which a normalizer goes into the derivation of keys.
+pub(crate) fn name(normalizer: Normalizer) -> &'static str {
+    match normalizer {
+        Normalizer::ExactV1 => "exact-v1",
+        Normalizer::EmailV2 => "email-v2",
+        Normalizer::PhoneV2 => "phone-v2",
+        Normalizer::DigitsV2 => "digits-v2",
+        Normalizer::CompactV2 => "compact-v2",
+        Normalizer::NameV2 => "name-v2",
     }
 }
 
 /// White space is Unicode's `White_Space`, digits are `0` to `9` after NFKC. The tables are those
 /// of Unicode 18 (normalization) and 17 (case); a test notices when they change.
 pub fn normalize<'a>(
-    normaliser: Normaliser,
+    normalizer: Normalizer,
     text: &'a str,
     scratch: &'a mut String,
 ) -> Option<&'a str> {
     scratch.clear();
-    if text.is_empty() || normaliser == Normaliser::ExactV1 {
+    if text.is_empty() || normalizer == Normalizer::ExactV1 {
         return Some(text);
     }
-    match normaliser {
-        Normaliser::ExactV1 => {}
-        Normaliser::EmailV2 => email(text.trim(), scratch)?,
-        Normaliser::PhoneV2 => phone(compatible(text).trim(), scratch)?,
-        Normaliser::DigitsV2 => digits(compatible(text).trim(), scratch)?,
-        Normaliser::CompactV2 => compact(compatible(text).trim(), scratch)?,
-        Normaliser::NameV2 => name_of_person(text, scratch),
+    match normalizer {
+        Normalizer::ExactV1 => {}
+        Normalizer::EmailV2 => email(text.trim(), scratch)?,
+        Normalizer::PhoneV2 => phone(compatible(text).trim(), scratch)?,
+        Normalizer::DigitsV2 => digits(compatible(text).trim(), scratch)?,
+        Normalizer::CompactV2 => compact(compatible(text).trim(), scratch)?,
+        Normalizer::NameV2 => name_of_person(text, scratch),
     }
     (!scratch.is_empty()).then_some(scratch.as_str())
 }

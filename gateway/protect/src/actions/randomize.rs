@@ -21,7 +21,7 @@ use std::sync::{
 
 use ring::rand::SecureRandom;
 use sluicegate_policies::{
-    Categories, Category, Numeric, Randomise, Response, Spending, label_start, number::Number,
+    Categories, Category, Numeric, Randomize, Response, Spending, label_start, number::Number,
 };
 use zeroize::Zeroizing;
 
@@ -30,7 +30,7 @@ use crate::keys::{self, KeyError, Keyring, Secret};
 
 /// Says how a field was randomized, once for each such field of the plan: what a consumer needs
 /// to take the noise out again. The same for every record.
-pub const RANDOMIZED_HEADER: &str = "sluicegate-randomised";
+pub const RANDOMIZED_HEADER: &str = "sluicegate-randomized";
 const PERMANENT_ALGORITHM: &[u8] = b"randomise permanent blake3 v1";
 /// Bytes of one block of BLAKE3's output.
 const BLOCK_BYTES: usize = 64;
@@ -89,7 +89,7 @@ const LABEL_NAMES: [&str; 15] = [
     "period",
     "epsilon-per-subject",
     "enforced",
-    "memoised",
+    "memoized",
 ];
 /// Two numbers of 81 bits with a slash between them.
 const LABEL_VALUE_BYTES_MAX: usize = 51;
@@ -179,7 +179,7 @@ impl List {
 impl Randomizer {
     /// `field` is the path as the author wrote it, `subject` its place among the subjects.
     pub(crate) fn new(
-        randomize: &Randomise,
+        randomize: &Randomize,
         field: &str,
         subject: usize,
         tenant: &str,
@@ -191,7 +191,7 @@ impl Randomizer {
             Spending::PerRecord { .. } => Source::Fresh(chance.clone()),
             // The rule's name is no part of it: a rule with another name, or the same demand for
             // another purpose, must not make a second answer about the same value.
-            Spending::Memoised { key, .. } => Source::Permanent {
+            Spending::Memoized { key, .. } => Source::Permanent {
                 key: keys.derive(
                     key,
                     &keys::info(&[

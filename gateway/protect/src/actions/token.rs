@@ -18,7 +18,7 @@ use ring::{
     aead::quic::{AES_256, HeaderProtectionKey},
     digest, hmac,
 };
-use sluicegate_policies::{Normaliser, TokenUse};
+use sluicegate_policies::{Normalizer, TokenUse};
 
 use super::normalize;
 use crate::keys::{self, KeyError, Keyring};
@@ -85,7 +85,7 @@ pub struct Tokenizer {
     /// What the checks of every epoch come from, one for each master key of the keyring, that of
     /// this use first: a domain may have had another master in an earlier epoch.
     check_roots: Box<[hmac::Key]>,
-    normaliser: Normaliser,
+    normalizer: Normalizer,
     epoch: u32,
     dom4: [u8; 4],
     /// `tk1_<dom4>_<epoch>_`.
@@ -103,7 +103,7 @@ pub fn tokenizer(
 
 impl Tokenizer {
     fn new(token_use: &TokenUse, tenant: &str, keys: &dyn Keyring) -> Result<Self, KeyError> {
-        let TokenUse { domain, scope, epoch, normaliser, key } = token_use;
+        let TokenUse { domain, scope, epoch, normalizer, key } = token_use;
         let (tenant, domain, scope) = (tenant.as_bytes(), domain.as_bytes(), scope.as_bytes());
         let mac = keys.derive(
             key,
@@ -112,7 +112,7 @@ impl Tokenizer {
                 domain,
                 scope,
                 &epoch.to_be_bytes(),
-                normalize::name(*normaliser).as_bytes(),
+                normalize::name(*normalizer).as_bytes(),
                 TOKEN_ALGORITHM,
             ]),
         )?;
@@ -136,7 +136,7 @@ impl Tokenizer {
             mac: hmac::Key::new(hmac::HMAC_SHA256, mac.bytes()),
             check,
             check_roots,
-            normaliser: *normaliser,
+            normalizer: *normalizer,
             epoch: *epoch,
             dom4,
             head: head.into(),
@@ -144,14 +144,14 @@ impl Tokenizer {
     }
 
     /// The token of a value, or the value if it is a token of this domain and scope already.
-    /// `None`: the value does not fit the normaliser.
+    /// `None`: the value does not fit the normalizer.
     pub fn token(&self, text: &str, field: usize, scratch: &mut String) -> Option<Token> {
         if self.recognises(text) {
             let mut token = Token::new(field, true);
             token.push(text.as_bytes());
             return Some(token);
         }
-        let normal = normalize::normalize(self.normaliser, text, scratch)?;
+        let normal = normalize::normalize(self.normalizer, text, scratch)?;
         let tag = hmac::sign(&self.mac, normal.as_bytes());
         let mac = tag.as_ref().first_chunk::<MAC_BYTES>()?;
         let check = self.check.of(mac)?;

@@ -8,7 +8,7 @@ mod scalars;
 mod tokens;
 
 use sluicegate_policies::{
-    FieldPath, FieldPlan, Mask, Normaliser, OnInvalid, Part, Plan, Step, TokenUse, Transform,
+    FieldPath, FieldPlan, Mask, Normalizer, OnInvalid, Part, Plan, Step, TokenUse, Transform,
     Unlisted,
 };
 
@@ -80,7 +80,7 @@ fn token_use() -> TokenUse {
         domain: "customer.email".into(),
         scope: "purpose=analytics".into(),
         epoch: 1,
-        normaliser: Normaliser::ExactV1,
+        normalizer: Normalizer::ExactV1,
         key: "main".into(),
     }
 }

@@ -97,7 +97,7 @@ fn a_name_with_a_category_is_kept_dropped_or_a_token() {
 
 #[test]
 fn two_names_never_become_one() {
-    let by_digits = TokenUse { normaliser: Normaliser::DigitsV2, ..token_use() };
+    let by_digits = TokenUse { normalizer: Normalizer::DigitsV2, ..token_use() };
     let names = field("name:*", Transform::Tokenize(by_digits));
     let plan = plan(Unlisted::Drop, [field("*", Transform::Keep), names.clone()]);
     assert!(apply(&plan, r#"{"12":1,"13":2}"#).starts_with(r#"{"tk1_"#));

@@ -3,7 +3,7 @@
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use sluicegate_policies::{Randomise, number::canonical};
+use sluicegate_policies::{Randomize, number::canonical};
 
 use super::*;
 use crate::actions::{
@@ -108,7 +108,7 @@ impl Naive<'_> {
             }
             (_, Some(field)) if field.path.steps.last() != Some(&Step::AnyDepth) => {
                 match &field.transform {
-                    Transform::Randomise(r) => randomized(r, None, at, field),
+                    Transform::Randomize(r) => randomized(r, None, at, field),
                     _ => invalid(field),
                 }
             }
@@ -209,7 +209,7 @@ fn invalid(field: &FieldPlan) -> Result<Option<Doc>, ()> {
 
 /// The answer of the first occasion, in the value.
 fn randomized(
-    r: &Randomise,
+    r: &Randomize,
     text: Option<&str>,
     at: usize,
     field: &FieldPlan,
@@ -242,11 +242,11 @@ fn scalar(spelt: &str, field: &FieldPlan, at: usize) -> Result<Option<Doc>, ()> 
     match &field.transform {
         Transform::Drop => Ok(None),
         Transform::Keep => Ok(Some(Doc::Scalar(spelt.into()))),
-        Transform::Randomise(r) if meant.is_null() && r.response.covers_everything() => {
+        Transform::Randomize(r) if meant.is_null() && r.response.covers_everything() => {
             randomized(r, None, at, field)
         }
         _ if meant.is_null() => Ok(Some(Doc::Scalar(spelt.into()))),
-        Transform::Randomise(r) => randomized(r, Some(&text), at, field),
+        Transform::Randomize(r) => randomized(r, Some(&text), at, field),
         Transform::Redact => string("[redacted]"),
         Transform::Constant(c) => Ok(Some(Doc::Scalar(c.to_string()))),
         Transform::Tokenize(token_use) => {

@@ -1,5 +1,5 @@
 //! What randomize promises: no answer tells more than epsilon, the noise can be taken out again,
-//! memoised answers stay, copies agree, and nothing else of the value is anywhere.
+//! memoized answers stay, copies agree, and nothing else of the value is anywhere.
 //!
 //! INVARIANT: each statistical check also runs on a mechanism that breaks its promise, and has to
 //! flag it. False alarms: one in ten million a bound; the seeds are fixed.
@@ -11,7 +11,7 @@ use prio::{
     vdaf::xof::{Xof, XofTurboShake128},
 };
 use proptest::prelude::RngExt;
-use sluicegate_policies::{Categories, Category, Decimal, Randomise, Response, Spending};
+use sluicegate_policies::{Categories, Category, Decimal, Randomize, Response, Spending};
 
 use super::*;
 use crate::actions::randomize::{Coins, discrete_laplace};
@@ -31,12 +31,12 @@ fn a_record() -> Spending {
     Spending::PerRecord { records: 10, period: "24h".into() }
 }
 
-fn memoised(key: &str) -> Spending {
-    Spending::Memoised { subject: path("user.id"), key: key.into() }
+fn memoized(key: &str) -> Spending {
+    Spending::Memoized { subject: path("user.id"), key: key.into() }
 }
 
 fn transform(response: Response, spending: Spending) -> Transform {
-    Transform::Randomise(Box::new(Randomise { response, epsilon: ONE, spending }))
+    Transform::Randomize(Box::new(Randomize { response, epsilon: ONE, spending }))
 }
 
 pub(super) fn k_rr(texts: &[&str], other: Option<u16>) -> Transform {
@@ -53,10 +53,10 @@ pub(super) fn numeric(lo: i64, hi: i64, other: Option<i64>) -> Transform {
 
 /// A transform that breaks its promise.
 fn broken(transform: &Transform, how: impl Fn(&mut Response)) -> Transform {
-    let Transform::Randomise(r) = transform else { panic!("no randomise") };
+    let Transform::Randomize(r) = transform else { panic!("no randomize") };
     let mut r = r.clone();
     how(&mut r.response);
-    Transform::Randomise(r)
+    Transform::Randomize(r)
 }
 
 const VALUES_A_RECORD: usize = 1_000;
@@ -348,7 +348,7 @@ fn every_delivered_record_says_how_each_field_was_randomized() {
     );
     let program = compile(&plan);
     let forged = [
-        ("Sluicegate-Randomised".to_owned(), b"field=mood;p=1".to_vec()),
+        ("Sluicegate-Randomized".to_owned(), b"field=mood;p=1".to_vec()),
         ("x".to_owned(), b"1".to_vec()),
     ];
     let mut out = Protected::default();
@@ -364,10 +364,10 @@ fn every_delivered_record_says_how_each_field_was_randomized() {
             shown,
             [
                 "x: 1",
-                "sluicegate-randomised: field=mood;method=k-rr;k=2;domain=4f3cdbb729506f30;\
+                "sluicegate-randomized: field=mood;method=k-rr;k=2;domain=4f3cdbb729506f30;\
                  p=0.731058578630004878;q=0.268941421369995121;epsilon=1;records-per-subject=10;\
                  period=24h;epsilon-per-subject=10;enforced=no",
-                "sluicegate-randomised: field=age;method=numeric;lo=0;hi=120;decimals=0;\
+                "sluicegate-randomized: field=age;method=numeric;lo=0;hi=120;decimals=0;\
                  noise-scale=120/1;epsilon=1;records-per-subject=10;period=24h;\
                  epsilon-per-subject=10;enforced=no",
             ]
@@ -387,7 +387,7 @@ fn a_reader_gets_the_label_of_what_it_is_shown() {
             field("hidden", oue(&["good", "bad"], None)),
             field(
                 "always",
-                transform(Response::numeric(0, 1, 0, None, ONE).unwrap(), memoised("main")),
+                transform(Response::numeric(0, 1, 0, None, ONE).unwrap(), memoized("main")),
             ),
         ],
     );
@@ -518,9 +518,9 @@ fn answers_are_fresh_for_each_record_and_the_same_in_its_copies() {
 }
 
 #[test]
-fn memoised_answers_stay_and_have_nothing_to_do_with_each_other() {
+fn memoized_answers_stay_and_have_nothing_to_do_with_each_other() {
     let memo = |key: &str| {
-        transform(Response::k_rr(categories(&LETTERS, None), ONE).unwrap(), memoised(key))
+        transform(Response::k_rr(categories(&LETTERS, None), ONE).unwrap(), memoized(key))
     };
     let run_with = |x: &str, fields: Vec<FieldPlan>, seed: u8, subject: usize| {
         let chance = Arc::new(Chance::from_seed([seed; 32]));
@@ -562,9 +562,9 @@ fn memoised_answers_stay_and_have_nothing_to_do_with_each_other() {
 }
 
 #[test]
-fn without_its_subject_a_memoised_value_does_not_pass() {
+fn without_its_subject_a_memoized_value_does_not_pass() {
     let memo =
-        transform(Response::k_rr(categories(&["a", "b"], Some(0)), ONE).unwrap(), memoised("main"));
+        transform(Response::k_rr(categories(&["a", "b"], Some(0)), ONE).unwrap(), memoized("main"));
     let mut strict = field("x", memo.clone());
     assert_eq!(apply(&plan(Unlisted::Drop, [strict.clone()]), r#"{"x":"a"}"#), "{}");
     strict.on_invalid = OnInvalid::Refuse;
@@ -574,7 +574,7 @@ fn without_its_subject_a_memoised_value_does_not_pass() {
         Unlisted::Drop,
         [field(
             "x",
-            transform(Response::oue(categories(&["a", "b"], None), ONE).unwrap(), memoised("gone")),
+            transform(Response::oue(categories(&["a", "b"], None), ONE).unwrap(), memoized("gone")),
         )],
     );
     let error = Program::compile(&lost, "acme", &keyring(), &chance()).err().unwrap().to_string();
@@ -613,6 +613,6 @@ fn no_raw_value_is_in_what_leaves_or_in_a_refusal() {
     }
     assert!(far(&transform(
         Response::k_rr(categories(&answers, Some(0)), ONE).unwrap(),
-        memoised("main")
+        memoized("main")
     )));
 }

@@ -1,7 +1,7 @@
 //! Each transform by table: a JSON scalar in, a JSON scalar out. `-`: it does not fit, and is
 //! dropped.
 
-use sluicegate_policies::{DatePart, Decimal, EventUnit, Generalise, Geo};
+use sluicegate_policies::{DatePart, Decimal, EventUnit, Generalize, Geo};
 
 use super::*;
 
@@ -15,8 +15,8 @@ fn check(transform: &Transform, cases: &[(&str, &str)]) {
     }
 }
 
-fn generalize(how: Generalise) -> Transform {
-    Transform::Generalise(how)
+fn generalize(how: Generalize) -> Transform {
+    Transform::Generalize(how)
 }
 
 fn decimal(digits: i64, scale: u8) -> Decimal {
@@ -61,7 +61,7 @@ fn masks() {
 }
 
 fn date(part: DatePart, unit: EventUnit) -> Transform {
-    generalize(Generalise::Date { part, unit })
+    generalize(Generalize::Date { part, unit })
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_number_is_a_time_only_in_a_declared_unit() {
 #[test]
 fn postal_codes_and_addresses() {
     check(
-        &generalize(Generalise::Zip { keep: 3 }),
+        &generalize(Generalize::PostalCode { keep: 3 }),
         &[
             (r#""90210""#, r#""902**""#),
             (r#""90210-1234""#, r#""902******""#),
@@ -165,7 +165,7 @@ fn postal_codes_and_addresses() {
         ],
     );
     check(
-        &generalize(Generalise::Ip { v4: 24, v6: 48 }),
+        &generalize(Generalize::Ip { v4: 24, v6: 48 }),
         &[
             (r#""203.0.113.77""#, r#""203.0.113.0/24""#),
             (r#""2001:db8:1:2::3""#, r#""2001:db8:1::/48""#),
@@ -188,14 +188,14 @@ fn postal_codes_and_addresses() {
         ],
     );
     check(
-        &generalize(Generalise::Ip { v4: 24, v6: 128 }),
+        &generalize(Generalize::Ip { v4: 24, v6: 128 }),
         &[
             (r#""64:ff9b:1:cb00:71:4d00::""#, r#""64:ff9b:1::/48""#),
             (r#""2002:cb00:714d::1""#, r#""203.0.113.0/24""#),
         ],
     );
     check(
-        &generalize(Generalise::Ip { v4: 0, v6: 0 }),
+        &generalize(Generalize::Ip { v4: 0, v6: 0 }),
         &[(r#""203.0.113.77""#, r#""0.0.0.0/0""#), (r#""2001:db8::3""#, r#""::/0""#)],
     );
 }
@@ -203,7 +203,7 @@ fn postal_codes_and_addresses() {
 #[test]
 fn numbers() {
     check(
-        &generalize(Generalise::Bucket { width: decimal(10, 0) }),
+        &generalize(Generalize::Bucket { width: decimal(10, 0) }),
         &[
             ("34", r#""30-40""#),
             ("40", r#""40-50""#),
@@ -224,11 +224,11 @@ fn numbers() {
             ("true", "-"),
         ],
     );
-    check(&generalize(Generalise::Bucket { width: decimal(5, 1) }), &[("1.7", r#""1.5-2.0""#)]);
-    check(&generalize(Generalise::Bucket { width: decimal(0, 0) }), &[("1", "-")]);
+    check(&generalize(Generalize::Bucket { width: decimal(5, 1) }), &[("1.7", r#""1.5-2.0""#)]);
+    check(&generalize(Generalize::Bucket { width: decimal(0, 0) }), &[("1", "-")]);
     let edges = [decimal(18, 0), decimal(655, 1)];
     check(
-        &generalize(Generalise::Edges(edges.into())),
+        &generalize(Generalize::Edges(edges.into())),
         &[
             ("17.99", r#""<18""#),
             ("18", r#""18-65.5""#),
@@ -238,9 +238,9 @@ fn numbers() {
             ("-1e400", r#""<18""#),
         ],
     );
-    check(&generalize(Generalise::Edges(Box::default())), &[("1", "-")]);
+    check(&generalize(Generalize::Edges(Box::default())), &[("1", "-")]);
     check(
-        &generalize(Generalise::Bound { bottom: Some(decimal(18, 0)), top: Some(decimal(90, 0)) }),
+        &generalize(Generalize::Bound { bottom: Some(decimal(18, 0)), top: Some(decimal(90, 0)) }),
         &[
             ("17", "18"),
             ("18.00", "18.00"),
@@ -321,22 +321,23 @@ fn a_constant_that_is_no_json_redacts() {
 /// spelling of elsewhere, is dropped whole.
 #[test]
 fn no_transform_keeps_any_of_what_it_cannot_tell() {
-    let token = |normaliser| Transform::Tokenize(TokenUse { normaliser, ..token_use() });
+    let token =
+        |normalizer| Transform::Tokenize(TokenUse { normalizer: normalizer, ..token_use() });
     let transforms = [
         date(DatePart::Year, EventUnit::Rfc3339),
         date(DatePart::Hour, EventUnit::Seconds),
-        generalize(Generalise::Zip { keep: 3 }),
-        generalize(Generalise::Ip { v4: 24, v6: 48 }),
-        generalize(Generalise::Bucket { width: decimal(10, 0) }),
-        generalize(Generalise::Edges([decimal(18, 0)].into())),
-        generalize(Generalise::Bound { bottom: None, top: Some(decimal(90, 0)) }),
+        generalize(Generalize::PostalCode { keep: 3 }),
+        generalize(Generalize::Ip { v4: 24, v6: 48 }),
+        generalize(Generalize::Bucket { width: decimal(10, 0) }),
+        generalize(Generalize::Edges([decimal(18, 0)].into())),
+        generalize(Generalize::Bound { bottom: None, top: Some(decimal(90, 0)) }),
         Transform::Geo(Geo::Decimals(1)),
         Transform::Geo(Geo::Geohash(4)),
         Transform::Mask(Mask { email: true, ..stars() }),
-        token(Normaliser::EmailV2),
-        token(Normaliser::PhoneV2),
-        token(Normaliser::DigitsV2),
-        token(Normaliser::CompactV2),
+        token(Normalizer::EmailV2),
+        token(Normalizer::PhoneV2),
+        token(Normalizer::DigitsV2),
+        token(Normalizer::CompactV2),
     ];
     let texts = [
         r#""48,123""#,

@@ -21,20 +21,20 @@ fn tokens_equal_those_of_an_independent_implementation() {
     assert!(vectors.len() >= 20);
     for v in vectors {
         let text = |name: &str| v[name].as_str().unwrap();
-        let normaliser = match text("normaliser") {
-            "exact-v1" => Normaliser::ExactV1,
-            "email-v2" => Normaliser::EmailV2,
-            "phone-v2" => Normaliser::PhoneV2,
-            "digits-v2" => Normaliser::DigitsV2,
-            "compact-v2" => Normaliser::CompactV2,
-            "name-v2" => Normaliser::NameV2,
+        let normalizer = match text("normalizer") {
+            "exact-v1" => Normalizer::ExactV1,
+            "email-v2" => Normalizer::EmailV2,
+            "phone-v2" => Normalizer::PhoneV2,
+            "digits-v2" => Normalizer::DigitsV2,
+            "compact-v2" => Normalizer::CompactV2,
+            "name-v2" => Normalizer::NameV2,
             other => panic!("{other}"),
         };
         let token_use = TokenUse {
             domain: text("domain").into(),
             scope: text("scope").into(),
             epoch: u32::try_from(v["epoch"].as_u64().unwrap()).unwrap(),
-            normaliser,
+            normalizer: normalizer,
             key: text("key").into(),
         };
         let made = token(&make(&token_use, text("tenant")), text("value"));
@@ -130,7 +130,7 @@ fn tokens_are_injective_within_an_epoch() {
     assert_eq!(seen.len(), VALUES as usize);
 }
 
-/// Tokens of one value in two domains, scopes, epochs, normalisers or tenants differ in half of
+/// Tokens of one value in two domains, scopes, epochs, normalizers or tenants differ in half of
 /// their bits, as unrelated ones do.
 #[test]
 fn tokens_are_unlinkable_across_whatever_makes_the_key() {
@@ -140,7 +140,7 @@ fn tokens_are_unlinkable_across_whatever_makes_the_key() {
         make(&TokenUse { domain: "customer.emaim".into(), ..token_use() }, "acme"),
         make(&TokenUse { scope: "purpose=analytic".into(), ..token_use() }, "acme"),
         make(&TokenUse { epoch: 2, ..token_use() }, "acme"),
-        make(&TokenUse { normaliser: Normaliser::NameV2, ..token_use() }, "acme"),
+        make(&TokenUse { normalizer: Normalizer::NameV2, ..token_use() }, "acme"),
         make(&TokenUse { key: "next".into(), ..token_use() }, "acme"),
         make(&token_use(), "acm"),
     ] {
@@ -171,13 +171,13 @@ fn bits(token: &str) -> u128 {
 
 #[test]
 fn an_empty_text_is_a_value_and_a_phone_without_digits_is_none() {
-    let phone = make(&TokenUse { normaliser: Normaliser::PhoneV2, ..token_use() }, "acme");
+    let phone = make(&TokenUse { normalizer: Normalizer::PhoneV2, ..token_use() }, "acme");
     assert!(token(&phone, "").is_some());
     assert_eq!(token(&phone, "unknown"), None);
 }
 
-fn tokens_of(normaliser: Normaliser, texts: &[&str]) -> Vec<Option<String>> {
-    let tokenizer = make(&TokenUse { normaliser, ..token_use() }, "acme");
+fn tokens_of(normalizer: Normalizer, texts: &[&str]) -> Vec<Option<String>> {
+    let tokenizer = make(&TokenUse { normalizer: normalizer, ..token_use() }, "acme");
     texts.iter().map(|text| token(&tokenizer, text)).collect()
 }
 
@@ -240,27 +240,27 @@ fn one_value_has_one_token_however_it_is_spelt() {
         ],
         &["\u{390}", "\u{3aa}\u{301}", "\u{3b9}\u{308}\u{301}"],
     ];
-    for (normaliser, rows) in [
-        (Normaliser::EmailV2, email),
-        (Normaliser::PhoneV2, phone),
-        (Normaliser::DigitsV2, digits),
-        (Normaliser::CompactV2, compact),
-        (Normaliser::NameV2, name),
+    for (normalizer, rows) in [
+        (Normalizer::EmailV2, email),
+        (Normalizer::PhoneV2, phone),
+        (Normalizer::DigitsV2, digits),
+        (Normalizer::CompactV2, compact),
+        (Normalizer::NameV2, name),
     ] {
         let mut seen = HashSet::new();
         for row in rows {
-            let made = tokens_of(normaliser, row);
-            assert!(made.iter().all(|t| t.is_some() && *t == made[0]), "{normaliser:?} {row:?}");
-            assert!(seen.insert(made[0].clone()), "{normaliser:?} {row:?}");
+            let made = tokens_of(normalizer, row);
+            assert!(made.iter().all(|t| t.is_some() && *t == made[0]), "{normalizer:?} {row:?}");
+            assert!(seen.insert(made[0].clone()), "{normalizer:?} {row:?}");
         }
     }
 }
 
 #[test]
 fn what_cannot_be_told_has_no_token() {
-    for (normaliser, texts) in [
+    for (normalizer, texts) in [
         (
-            Normaliser::EmailV2,
+            Normalizer::EmailV2,
             &[
                 "no address",
                 "@example.com",
@@ -282,7 +282,7 @@ fn what_cannot_be_told_has_no_token() {
             ][..],
         ),
         (
-            Normaliser::PhoneV2,
+            Normalizer::PhoneV2,
             &[
                 "unknown",
                 "100.0",
@@ -303,7 +303,7 @@ fn what_cannot_be_told_has_no_token() {
             ],
         ),
         (
-            Normaliser::DigitsV2,
+            Normalizer::DigitsV2,
             &[
                 "100.0",
                 "12.5",
@@ -321,11 +321,11 @@ fn what_cannot_be_told_has_no_token() {
                 "-",
             ],
         ),
-        (Normaliser::CompactV2, &["DE89, FR76", "DE89;FR76", "a\nb", "-5", " - ", "A|B"]),
-        (Normaliser::NameV2, &[" \t", "\u{a0}"]),
+        (Normalizer::CompactV2, &["DE89, FR76", "DE89;FR76", "a\nb", "-5", " - ", "A|B"]),
+        (Normalizer::NameV2, &[" \t", "\u{a0}"]),
     ] {
-        for (text, token) in texts.iter().zip(tokens_of(normaliser, texts)) {
-            assert_eq!(token, None, "{normaliser:?} {text}");
+        for (text, token) in texts.iter().zip(tokens_of(normalizer, texts)) {
+            assert_eq!(token, None, "{normalizer:?} {text}");
         }
     }
 }
@@ -333,36 +333,36 @@ fn what_cannot_be_told_has_no_token() {
 /// In a record, where a number may be spelt in many ways.
 #[test]
 fn a_number_has_the_token_of_its_value() {
-    let of = |normaliser, json: &str| {
-        let transform = Transform::Tokenize(TokenUse { normaliser, ..token_use() });
+    let of = |normalizer, json: &str| {
+        let transform = Transform::Tokenize(TokenUse { normalizer: normalizer, ..token_use() });
         let plan = plan(Unlisted::Drop, [field("a", transform)]);
         apply(&plan, &format!(r#"{{"a":{json}}}"#))
     };
-    for normaliser in [
-        Normaliser::ExactV1,
-        Normaliser::PhoneV2,
-        Normaliser::DigitsV2,
-        Normaliser::CompactV2,
-        Normaliser::NameV2,
+    for normalizer in [
+        Normalizer::ExactV1,
+        Normalizer::PhoneV2,
+        Normalizer::DigitsV2,
+        Normalizer::CompactV2,
+        Normalizer::NameV2,
     ] {
-        let hundred = of(normaliser, "100");
+        let hundred = of(normalizer, "100");
         for same in ["100.0", "1e2", "1000e-1", "\"100\""] {
-            assert_eq!(of(normaliser, same), hundred, "{normaliser:?} {same}");
+            assert_eq!(of(normalizer, same), hundred, "{normalizer:?} {same}");
         }
         for other in ["1000", "10", "-100", "100.5", "1e400", "1e999999999", "\"100.0\""] {
-            assert_ne!(of(normaliser, other), hundred, "{normaliser:?} {other}");
+            assert_ne!(of(normalizer, other), hundred, "{normalizer:?} {other}");
         }
         let (odd, even) = ("9007199254740993", "9007199254740992");
-        let phone = normaliser == Normaliser::PhoneV2;
-        assert_eq!(of(normaliser, odd) == of(normaliser, even), phone, "16 digits are no phone");
-        assert_eq!(of(normaliser, odd), of(normaliser, "9007199254740993.0"), "{normaliser:?}");
+        let phone = normalizer == Normalizer::PhoneV2;
+        assert_eq!(of(normalizer, odd) == of(normalizer, even), phone, "16 digits are no phone");
+        assert_eq!(of(normalizer, odd), of(normalizer, "9007199254740993.0"), "{normalizer:?}");
     }
     for odd in ["-100", "100.5", "1e400", "\"100.0\""] {
-        for normaliser in [Normaliser::PhoneV2, Normaliser::DigitsV2] {
-            assert_eq!(of(normaliser, odd), "{}", "{normaliser:?} {odd}");
+        for normalizer in [Normalizer::PhoneV2, Normalizer::DigitsV2] {
+            assert_eq!(of(normalizer, odd), "{}", "{normalizer:?} {odd}");
         }
     }
-    assert_eq!(of(Normaliser::ExactV1, "1e400"), of(Normaliser::ExactV1, "10e399"));
+    assert_eq!(of(Normalizer::ExactV1, "1e400"), of(Normalizer::ExactV1, "10e399"));
 }
 
 /// Stated in the documents. A newer table changes no token of what was assigned in these, but is

@@ -23,7 +23,7 @@ regions: [{ id: fra, jurisdiction: DE, recipient: eu }]
 apiVersion: sluicegate/v1
 kind: TokenDomain
 metadata: { name: users }
-normalise: exact
+normalize: exact
 scope: global
 key: k
 ---

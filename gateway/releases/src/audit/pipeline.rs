@@ -31,7 +31,7 @@ regions: [{ id: fra, jurisdiction: DE, recipient: eu }]
 apiVersion: sluicegate/v1
 kind: TokenDomain
 metadata: { name: users }
-normalise: exact
+normalize: exact
 scope: global
 key: k
 rotation: 30d

@@ -24,7 +24,7 @@ use sluicegate_policies::release::{Late, ReleasePlan, Stretch};
 pub use spill::{Spill, SpillFile};
 pub use task::Task;
 
-/// A subject, as the keyed digest of its normalised identifier. No `Debug`: it names a person.
+/// A subject, as the keyed digest of its normalized identifier. No `Debug`: it names a person.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subject(pub [u8; 16]);
 

@@ -1,10 +1,10 @@
-//! What the demo shows, one function a section.
+//! What the demo shows, one function per section.
 
 use std::path::Path;
 
 use sluicegate_policies as policies;
 
-use super::{DemoError, client::Client, say, stream::Tally};
+use super::{DemoError, client::Client, print, stream::Tally};
 use crate::{
     ambient::{Clock, SystemClock},
     config::Config,
@@ -13,37 +13,39 @@ use crate::{
 };
 
 fn title(text: &str) {
-    say(format!("\n── {text} {}", "─".repeat(76_usize.saturating_sub(text.chars().count()))));
+    print(format!("\n── {text} {}", "─".repeat(76_usize.saturating_sub(text.chars().count()))));
 }
 
 pub(super) fn house(config: &Config, service: &Service) {
-    title("The house");
-    say(format!("  services  https://{}   (mutual TLS, HTTP/1.1 and 2)", service.data));
-    say(format!("  auditors  https://{}", service.admin));
+    title("The system");
+    print(format!("  services  https://{}   (mutual TLS, HTTP/1.1 and 2)", service.data));
+    print(format!("  auditors  https://{}", service.admin));
     let regions: Vec<&str> = config.regions.keys().map(String::as_str).collect();
-    say(format!("  regions   {}   (embedded pipelines)", regions.join(", ")));
-    say("  people    svc.accounts and svc.market publish; analyst reads; ads.partner is kept out");
+    print(format!("  regions   {}   (embedded pipelines)", regions.join(", ")));
+    print(
+        "  people    svc.accounts and svc.market publish; analyst reads; ads.partner is kept out",
+    );
     title("A stream of people, auctions and bids goes in");
 }
 
 pub(super) fn tally(tally: &Tally) {
     let rate = tally.published as f64 / tally.seconds.max(0.001);
-    say(format!("  {} events in {:.1} s ({rate:.0} a second)", tally.published, tally.seconds));
+    print(format!("  {} events in {:.1} s ({rate:.0} a second)", tally.published, tally.seconds));
     title("What was accepted, and where it went");
     for (topic, records) in &tally.accepted {
-        say(format!("  {topic:<10} {records:>8} accepted"));
+        print(format!("  {topic:<10} {records:>8} accepted"));
     }
     for (region, copies) in &tally.regions {
-        say(format!("  → {region:<12} {copies:>8} copies"));
+        print(format!("  → {region:<12} {copies:>8} copies"));
     }
     title("What was refused, and why");
     for ((topic, code, rule), records) in &tally.refused {
         let by = if rule.is_empty() { String::new() } else { format!(", by {rule}") };
-        say(format!("  {topic:<10} {records:>8} {code}{by}"));
+        print(format!("  {topic:<10} {records:>8} {code}{by}"));
     }
 }
 
-/// Who may publish what: the same record at four doors.
+/// Who may publish what: the same record from four principals.
 pub(super) async fn doors(certs: &Path, service: &Service) -> Result<(), DemoError> {
     title("Who may publish a member? The same record from four principals");
     let record = r#"{"key":"1","value":{"id":1,"email":"a@example.org","country":"DE"}}"#;
@@ -61,7 +63,7 @@ pub(super) async fn doors(certs: &Path, service: &Service) -> Result<(), DemoErr
                 format!("{code}{}", rule.unwrap_or_default())
             }
         };
-        say(format!("  {name:<14} {status}  {words}"));
+        print(format!("  {name:<14} {status}  {words}"));
     }
     Ok(())
 }
@@ -73,11 +75,11 @@ pub(super) async fn before_and_after(
 ) -> Result<(), DemoError> {
     let Some((sent, region, partition, offset)) = &tally.person else { return Ok(()) };
     title("A record before and after");
-    say(format!("  sent      {sent}"));
+    print(format!("  sent      {sent}"));
     let analyst = Client::new(certs, "analyst", service)?;
     let (_, read) = analyst.read(region, "people", *partition, *offset, 1).await?;
-    say(format!("  analyst   {}", read.trim_end()));
-    say(format!("  stands at {region}: people/{partition}/{offset}"));
+    print(format!("  analyst   {}", read.trim_end()));
+    print(format!("  stored at {region}: people/{partition}/{offset}"));
     Ok(())
 }
 
@@ -98,10 +100,10 @@ pub(super) fn explained(dir: &Path) -> Result<(), DemoError> {
         region: None,
         jurisdiction: Some("DE".to_owned()),
     };
-    say("  $ sluicegate policy explain … --principal svc.market --purpose service \\");
-    say("      --dataset bids --field bidder.id --jurisdiction DE\n");
+    print("  $ sluicegate policy explain … --principal svc.market --purpose service \\");
+    print("      --dataset bids --field bidder.id --jurisdiction DE\n");
     for line in policies::explain(&table, &question).to_string().lines() {
-        say(format!("  {line}"));
+        print(format!("  {line}"));
     }
     Ok(())
 }
@@ -111,13 +113,13 @@ pub(super) async fn lineage(config: &Config, tally: &Tally) -> Result<(), DemoEr
     title("Where does that bid come from, and where did it go? Ask the ledger");
     let failed = |e: String| DemoError::Ledger(e);
     let place = format!("bids/{partition}/{offset}");
-    say(format!("  $ sluicegate lineage record {place} --region {region}\n"));
+    print(format!("  $ sluicegate lineage record {place} --region {region}\n"));
     let lineage = Lineage::of(config).map_err(|e| failed(e.to_string()))?;
     let question =
         Question::record(Some(region.clone()), &place).map_err(|e| failed(e.to_string()))?;
     let answer = lineage.ask(&question).await.map_err(|e| failed(e.to_string()))?;
     for line in answer.to_string().trim_end().lines() {
-        say(format!("  {line}"));
+        print(format!("  {line}"));
     }
     Ok(())
 }
@@ -129,9 +131,9 @@ pub(super) async fn verified(config: &Config) -> Result<(), DemoError> {
     let started = tokio::time::Instant::now();
     let verdict = lineage.verify().await.map_err(|e| failed(e.to_string()))?;
     for line in verdict.to_string().trim_end().lines() {
-        say(format!("  {line}"));
+        print(format!("  {line}"));
     }
-    say(format!("  in {:.2} s", started.elapsed().as_secs_f64()));
+    print(format!("  in {:.2} s", started.elapsed().as_secs_f64()));
     if !verdict.is_ok() {
         return Err(DemoError::Ledger("it diverges".to_owned()));
     }
@@ -146,23 +148,23 @@ pub(super) fn try_next(dir: &Path, service: &Service) {
             "curl --cacert {d}/certs/ca.pem --cert {d}/certs/{name}.pem --key {d}/certs/{name}.key"
         )
     };
-    say(format!(
+    print(format!(
         "  {} -H 'content-type: application/json' \\\n    \
          -d '{{\"value\":{{\"id\":7,\"email\":\"you@example.org\",\"country\":\"FR\"}}}}' \\\n    \
          https://{data}/v1/topics/people/records",
         curl("svc.accounts")
     ));
-    say(format!(
+    print(format!(
         "  {} \\\n    'https://{data}/v1/topics/bids/partitions/0/records?region=us-east&limit=3'",
         curl("analyst")
     ));
-    say(format!(
+    print(format!(
         "  {} \\\n    'https://{admin}/v1/lineage/affected?source=device=terminal-7'",
         curl("auditor")
     ));
-    say(format!("  sluicegate policy test {d}/policies"));
-    say(format!("  sluicegate ledger verify --config {d}/sluicegate.yaml"));
-    say(format!(
-        "  $EDITOR {d}/policies/4-protection.yaml   # taken at once; a mistake changes nothing"
+    print(format!("  sluicegate policy test {d}/policies"));
+    print(format!("  sluicegate ledger verify --config {d}/sluicegate.yaml"));
+    print(format!(
+        "  $EDITOR {d}/policies/4-protection.yaml   # takes effect at once; a mistake changes nothing"
     ));
 }

@@ -174,7 +174,7 @@ impl Tally {
     }
 }
 
-/// A bar on a terminal, a line each tenth elsewhere.
+/// A bar on a terminal, a line per tenth elsewhere.
 struct Progress {
     bar: Option<indicatif::ProgressBar>,
     events: u64,
@@ -200,7 +200,7 @@ impl Progress {
         }
         let tenth = published * 10 / self.events.max(1);
         if tenth > self.tenth.replace(tenth) {
-            super::complain(format!("  {} % published", tenth * 10));
+            super::eprint(format!("  {} % published", tenth * 10));
         }
     }
 

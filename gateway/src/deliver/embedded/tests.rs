@@ -64,7 +64,7 @@ async fn positions_are_found_and_cannot_be_written_twice() {
     assert_eq!(Ok(found[&position(7)]), placed[7]);
     let again = log.append(vec![outbound(7, None)]).await;
     assert!(matches!(again[..], [Err(DeliverError::Unavailable(_))]));
-    // The failed transaction left no hole, and the log goes on.
+    // The failed transaction left no hole, and the log continues.
     let next = log.append(vec![outbound(2_000, None)]).await;
     assert!(next[0].is_ok());
     assert!(log.ready().await.is_ok());

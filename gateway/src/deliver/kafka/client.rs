@@ -1,5 +1,5 @@
 //! A cluster's client: made when it is first needed, judged in one place, and made anew when it
-//! cannot go on or when its credentials have changed.
+//! cannot continue or when its credentials have changed.
 //!
 //! INVARIANT: every error of the client crate becomes a [`DeliverError`] in [`Session::judged`],
 //! which discards a client that the error has ended, whatever call met it.
@@ -101,7 +101,7 @@ impl Client {
     pub(super) fn renew(self: &Arc<Self>, old: &Session) {
         let (client, old) = (self.clone(), old.open.clone());
         tokio::spawn(async move {
-            // Whoever holds it makes one already.
+            // The holder is already making one.
             let Ok(mut attempts) = client.attempts.try_lock() else { return };
             if client.current().is_none_or(|open| Arc::ptr_eq(&open, &old)) {
                 let _noted = client.connect(&mut attempts).await;
@@ -227,14 +227,14 @@ impl Session {
         answer: krafka::Result<T>,
     ) -> Result<T, DeliverError> {
         answer.map_err(|error| {
-            let judgement = judge(&error, call);
-            if judgement.ends {
+            let judgment = judge(&error, call);
+            if judgment.ends {
                 let mut open = self.client.open.lock().unwrap_or_else(PoisonError::into_inner);
                 if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, &self.open)) {
                     *open = None;
                 }
             }
-            judgement.error
+            judgment.error
         })
     }
 }

@@ -1,5 +1,5 @@
 //! The one table that says what an error of the client or of a broker means: whose it is, and
-//! whether the client can go on after it. What is not named here may succeed later.
+//! whether the client can continue after it. What is not named here may succeed later.
 
 use krafka::{
     KrafkaError,
@@ -34,13 +34,13 @@ enum Fault {
     Publisher,
 }
 
-pub(super) struct Judgement {
+pub(super) struct Judgment {
     pub(super) error: DeliverError,
-    /// The client cannot go on: another one has to be made.
+    /// The client cannot continue: another one has to be made.
     pub(super) ends: bool,
 }
 
-pub(super) fn judge(error: &KrafkaError, call: Call) -> Judgement {
+pub(super) fn judge(error: &KrafkaError, call: Call) -> Judgment {
     let why = error.to_string();
     let judged = match (fault(error, call), call) {
         (Fault::Missing, _) => DeliverError::UnknownTopic,
@@ -50,7 +50,7 @@ pub(super) fn judge(error: &KrafkaError, call: Call) -> Judgement {
         (Fault::Later, Call::Deliver) if !is_unwritten(error) => DeliverError::Unknown(why),
         (Fault::Later, _) => DeliverError::Unavailable(why),
     };
-    Judgement { error: judged, ends: ends(error) }
+    Judgment { error: judged, ends: ends(error) }
 }
 
 fn is_unwritten(error: &KrafkaError) -> bool {

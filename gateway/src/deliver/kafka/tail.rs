@@ -1,6 +1,6 @@
 //! Following a topic of a cluster, alone or as a member of a consumer group.
 //!
-//! The group only says which partitions are whose. Where a partition's reader stands is its own
+//! The group only says which partitions are whose. A partition's reader keeps its own position
 //! business: it seeks when it gets a partition, and records that come from before are its caller's
 //! to drop by their offsets.
 
@@ -65,7 +65,11 @@ impl Tail for KafkaTail {
     fn position(&mut self, partition: u32) -> Answer<'_, Result<i64, DeliverError>> {
         Box::pin(async move {
             let at = self.consumer.position(&self.topic, number(partition)?).await;
-            at.ok_or_else(|| DeliverError::Unavailable("the partition is not ours".to_owned()))
+            at.ok_or_else(|| {
+                DeliverError::Unavailable(
+                    "the partition is not assigned to this process".to_owned(),
+                )
+            })
         })
     }
 

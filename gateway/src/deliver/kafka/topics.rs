@@ -77,7 +77,7 @@ impl Topic {
     }
 
     /// Batches that the topic takes keep their order, so its limit is asked for before the first
-    /// one. Whoever may not ask finds out by refusals.
+    /// one. A client that may not ask finds out by refusals.
     async fn limit(&self, session: &Session) -> Result<(), DeliverError> {
         let topic = [ConfigResource::topic(&*self.name)];
         let options = DescribeConfigsOptions::default();

@@ -49,7 +49,7 @@ impl Provider {
                 let request = String::from_utf8_lossy(&request[..read]).into_owned();
                 let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
                 asked.fetch_add(1, Ordering::SeqCst);
-                // Long enough that whoever else asks finds this one under way.
+                // Long enough that everyone else who asks finds this one in progress.
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 if silent.load(Ordering::SeqCst) {
                     tokio::spawn(async move {
@@ -141,7 +141,7 @@ async fn an_unknown_key_is_looked_for_at_once_and_seldom() {
     let ask = async |seed| issuers.verify(&token(&provider.issuer, seed), &SystemClock).await;
     assert!(ask(1).await.is_ok());
     assert_eq!(provider.asked(), 1, "a known key asks nobody");
-    // Rotated: whoever comes first makes one fetch, for all.
+    // Rotated: the first caller makes one fetch, for all.
     provider.answer("/keys", keys(&[2]));
     let all = futures_util::future::join_all((0..50).map(|_| ask(2))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
@@ -162,7 +162,7 @@ async fn keys_come_from_the_issuers_own_metadata() {
     let uri = format!("{issuer}/jwks");
     for (metadata, right) in [
         (json!({ "issuer": issuer, "jwks_uri": uri }), Ok(())),
-        (json!({ "issuer": format!("{issuer}/"), "jwks_uri": uri }), Err("another issuer")),
+        (json!({ "issuer": format!("{issuer}/"), "jwks_uri": uri }), Err("a different issuer")),
         (json!({ "issuer": issuer, "jwks_uri": "http://localhost/jwks" }), Err("not https")),
         (json!({ "issuer": issuer }), Err("malformed")),
         (json!([]), Err("malformed")),

@@ -37,10 +37,10 @@ impl Attributes {
         }
         if !value.chars().all(allowed) {
             // Extension names are the sender's own words, so only known names are repeated.
-            return Err(invalid(name, "has characters that CloudEvents does not allow"));
+            return Err(invalid(name, "contains characters that CloudEvents does not allow"));
         }
         if self.get(name).is_some() {
-            return Err(unreadable("the CloudEvent has an attribute twice"));
+            return Err(unreadable("the CloudEvent repeats an attribute"));
         }
         self.0.push((name.to_owned(), value));
         Ok(())
@@ -181,7 +181,7 @@ pub(super) fn binary(http: &HeaderMap, body: &Bytes) -> Result<Record, Unreadabl
     for (name, value) in http {
         let Some(name) = name.as_str().strip_prefix("ce-") else { continue };
         if name == "datacontenttype" {
-            return Err(unreadable("`content-type` says it; there can be no `ce-datacontenttype`"));
+            return Err(unreadable("`content-type` already says it: remove `ce-datacontenttype`"));
         }
         let value = value.to_str().map_err(|_| unreadable("a `ce-` header is not ASCII"))?;
         attributes.set(name, percent_decoded(&unquoted(value)?)?)?;

@@ -43,7 +43,7 @@ fn items(body: &[u8], max: usize) -> usize {
         }
     }
     let mut counted = 0;
-    // That it is no JSON, or goes on behind the last item counted, is for the reader to say.
+    // That it is not JSON, or continues after the last item counted, is for the reader to say.
     let _read =
         serde_json::Deserializer::from_slice(body).deserialize_seq(Count(&mut counted, max));
     counted

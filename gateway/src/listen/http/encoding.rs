@@ -31,7 +31,7 @@ impl Encoding {
                     _ => return Err(unknown("the content encoding is not supported")),
                 };
                 if found.replace(coding).is_some() {
-                    return Err(unknown("a body is encoded once"));
+                    return Err(unknown("a body may be encoded only once"));
                 }
             }
         }
@@ -47,13 +47,15 @@ impl Encoding {
         });
         match decoded.await {
             Ok(Ok(decoded)) => Ok((decoded.len() <= limit).then(|| Bytes::from(decoded))),
-            Ok(Err(_)) | Err(_) => Err(Problem::bad_request("the body is not validly encoded")),
+            Ok(Err(_)) | Err(_) => {
+                Err(Problem::bad_request("the body is not valid for its encoding"))
+            }
         }
     }
 }
 
 fn unknown(detail: &str) -> Problem {
-    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-encoding", "Not a known encoding")
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-encoding", "Unknown encoding")
         .detail(detail)
         .help("send the body as it is, or with one content encoding of `gzip` and `zstd`")
 }

@@ -14,7 +14,8 @@ pub(super) fn purpose(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         !text.is_empty() && text.len() <= PURPOSE_BYTES_MAX && text.bytes().all(named)
     };
     let text = value.to_str().ok().filter(good);
-    let text = text.ok_or_else(|| Problem::bad_request("`sluicegate-purpose` is not a name"))?;
+    let text =
+        text.ok_or_else(|| Problem::bad_request("`sluicegate-purpose` is not a valid name"))?;
     Ok(Some(text.to_owned()))
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP face for services: publish records, read them back. This folder is the only place,
+//! The HTTP interface for services: publish records, read them back. This folder is the only place,
 //! with `admin`, that knows axum.
 
 mod encoding;
@@ -36,7 +36,7 @@ use report::{DeliveryReport, NotCountedReport, RecordIn, RecordReport, ReportErr
 const LOGIN_FAILURE_FLOOR: Duration = Duration::from_millis(100);
 
 /// What the handlers share.
-pub struct Face {
+pub struct HttpState {
     pub flow: Flow,
     pub identifier: Arc<Identifier>,
     pub admission: Admission,
@@ -47,7 +47,7 @@ pub struct Face {
     pub under_way: Arc<RwLock<()>>,
 }
 
-impl Face {
+impl HttpState {
     /// Runs work to its end even when the caller hangs up, so that no request stops between its
     /// intent and its outcome; a graceful stop waits for it.
     async fn to_its_end<T: Send + 'static>(
@@ -69,10 +69,10 @@ impl Face {
     info(
         title = "Sluicegate",
         description = "Publish and read event records through the privacy gateway. A record is \
-            acknowledged when its region's pipeline has it and its ledger entry is durable. \
-            Errors are RFC 9457 problem documents and never repeat a value of the request. \
-            429 means that your quota is used up, 503 that the gateway is failing closed; both \
-            carry Retry-After."
+                       acknowledged when its region's pipeline has it and its ledger entry is \
+                       durable. Errors are RFC 9457 problem documents and never repeat a value of \
+                       the request. 429 means that your quota is used up, 503 that the gateway is \
+                       failing closed; both carry Retry-After."
     ),
     components(schemas(RecordReport, DeliveryReport, NotCountedReport, ReportError, Problem, RecordIn)),
     security(("mutual-tls" = []), ("bearer" = [])),
@@ -95,7 +95,7 @@ impl utoipa::Modify for SecuritySchemes {
 }
 
 /// The router and its OpenAPI document, made from the same declarations.
-pub fn router(face: Arc<Face>) -> (Router, utoipa::openapi::OpenApi) {
+pub fn router(state: Arc<HttpState>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, mut api) = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(publish::publish))
         .routes(routes!(read::read))
@@ -107,8 +107,8 @@ pub fn router(face: Arc<Face>) -> (Router, utoipa::openapi::OpenApi) {
         .fallback(|| async { not_found() })
         .method_not_allowed_fallback(|| async { wrong_method() })
         .layer(Extension(Document(document)))
-        .layer(middleware::from_fn_with_state(face.clone(), authenticate))
-        .with_state(face);
+        .layer(middleware::from_fn_with_state(state.clone(), authenticate))
+        .with_state(state);
     (router, api)
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn not_found() -> Problem {
 }
 
 pub(crate) fn wrong_method() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "The endpoint has other methods")
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "Method not allowed")
 }
 
 /// The OpenAPI document of a listener.
@@ -127,14 +127,14 @@ pub(crate) struct Document(pub Arc<str>);
 
 /// Every request but health passes here: a principal, or 401 in the same words and time.
 async fn authenticate(
-    State(face): State<Arc<Face>>,
+    State(state): State<Arc<HttpState>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let (principal, request) = identify(&face, request).await?;
+    let (principal, request) = identify(&state, request).await?;
     let mut request = request;
     request.extensions_mut().insert(principal);
-    let _in_flight = InFlight::of(&face.metrics);
+    let _in_flight = InFlight::of(&state.metrics);
     Ok(next.run(request).await)
 }
 
@@ -157,7 +157,7 @@ impl Drop for InFlight {
 /// Who sends this request? A failure is in the ledger, in the log by its code, and for the caller
 /// it is like any other.
 pub(crate) async fn identify(
-    face: &Face,
+    state: &HttpState,
     request: Request,
 ) -> Result<(Principal, Request), Problem> {
     let started = Instant::now();
@@ -170,7 +170,7 @@ pub(crate) async fn identify(
     let identified = match authorization {
         Ok(authorization) => {
             let certificate = peer.as_ref().and_then(|p| p.certificate.as_deref());
-            face.identifier.identify(&Credentials { certificate, authorization }).await
+            state.identifier.identify(&Credentials { certificate, authorization }).await
         }
         Err(failure) => Err(failure),
     };
@@ -179,7 +179,7 @@ pub(crate) async fn identify(
         Err(failure) => {
             // A stranger's headers and body are not kept while it waits for its answer.
             drop(request);
-            face.flow.login_failed(failure, peer.map(|p| p.address.ip())).await;
+            state.flow.login_failed(failure, peer.map(|p| p.address.ip())).await;
             tokio::time::sleep_until(started + LOGIN_FAILURE_FLOOR).await;
             Err(Problem::unauthenticated())
         }

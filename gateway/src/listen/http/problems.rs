@@ -28,7 +28,7 @@ pub(super) fn unavailable(code: &str, detail: impl Into<String>) -> Problem {
 pub(super) fn too_large(limit: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body or a record is too large")
         .detail(format!("the limit is {limit} bytes"))
-        .help("send fewer records a request, or stream them as `application/x-ndjson`")
+        .help("send fewer records per request, or stream them as `application/x-ndjson`")
 }
 
 pub(super) fn too_many(limit: usize) -> Problem {
@@ -41,7 +41,7 @@ pub(super) fn too_many(limit: usize) -> Problem {
 /// Memory for a request or its answer is not to be had.
 pub(super) fn full(full: Full) -> Problem {
     match full {
-        Full::Gateway => unavailable("full", "too much is in flight"),
+        Full::Gateway => unavailable("full", "too many bytes are in flight"),
         Full::Share => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "share",
@@ -65,11 +65,10 @@ pub(super) fn cut_off() -> Problem {
 }
 
 pub(super) fn unknown_format() -> Problem {
-    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-format", "Not a known content type")
-        .help(
-            "send `application/json`, `application/x-ndjson`, `application/cloudevents+json`, \
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-format", "Unknown content type").help(
+        "send `application/json`, `application/x-ndjson`, `application/cloudevents+json`, \
              `application/cloudevents-batch+json`, or `ce-` headers with any type",
-        )
+    )
 }
 
 pub(super) fn unreadable(error: Unreadable) -> Problem {
@@ -83,7 +82,7 @@ pub(super) fn unreadable(error: Unreadable) -> Problem {
 pub(super) fn stopped(stopped: Stopped) -> Problem {
     match stopped {
         Stopped::Refused(refused) => Problem::refused(&refused),
-        Stopped::Ledger => unavailable("ledger-unavailable", "the ledger takes no entries"),
+        Stopped::Ledger => unavailable("ledger-unavailable", "the ledger accepts no entries"),
         Stopped::Pipeline { region, error } => failed(&region, &error),
         Stopped::KeyRunning => Problem::new(
             StatusCode::CONFLICT,
@@ -102,7 +101,7 @@ pub(super) fn stopped(stopped: Stopped) -> Problem {
             "too-varied",
             "The batch's decisions do not fit one ledger row",
         )
-        .help("send fewer records a request"),
+        .help("send fewer records per request"),
         Stopped::NoPartition => {
             Problem::new(StatusCode::NOT_FOUND, "no-partition", "No such topic or partition here")
         }

@@ -14,7 +14,7 @@ use sluicegate_policies::Operation;
 use tokio::time::Instant;
 
 use super::{
-    Face,
+    HttpState,
     encoding::Encoding,
     headers::{idempotency_key, purpose},
     problems::{full, stopped, too_large, too_many, unavailable, unknown_format, unreadable},
@@ -35,7 +35,7 @@ use crate::{
 
 /// Publish records
 ///
-/// One record (`application/json`), an array of them, a stream of them a line each
+/// One record (`application/json`), an array of them, a stream of them, one per line
 /// (`application/x-ndjson`, answered by a stream of reports in the same order), or CloudEvents 1.0
 /// in binary, structured or batch form. With an `Idempotency-Key`, a repetition of the request
 /// publishes nothing twice and gets the first answer.
@@ -61,12 +61,12 @@ use crate::{
         )
     ),
     responses(
-        (status = 200, description = "All records are delivered and recorded; for NDJSON: a \
-            stream of reports, whatever each one says", content(
+        (status = 200, description = "All records were delivered and recorded; for NDJSON: a \
+                                      stream of reports, whatever each of them says", content(
                 (Vec<RecordReport> = "application/json"), (String = "application/x-ndjson"))),
-        (status = 207, description = "Of several records, some were not delivered",
+        (status = 207, description = "Some of the records were not delivered",
             body = Vec<RecordReport>),
-        (status = 400, description = "The request cannot be read", body = Problem,
+        (status = 400, description = "The request is not valid", body = Problem,
             content_type = "application/problem+json"),
         (status = 401, description = "No valid credential", body = Problem,
             content_type = "application/problem+json"),
@@ -94,7 +94,7 @@ use crate::{
     )
 )]
 pub(super) async fn publish(
-    State(face): State<Arc<Face>>,
+    State(state): State<Arc<HttpState>>,
     Extension(principal): Extension<Principal>,
     Extension(peer): Extension<Peer>,
     path: Result<Path<String>, PathRejection>,
@@ -102,16 +102,16 @@ pub(super) async fn publish(
     body: Body,
 ) -> Result<Response, Problem> {
     let started = Instant::now();
-    let Path(topic) = path.map_err(|_| Problem::bad_request("the topic is not readable"))?;
+    let Path(topic) = path.map_err(|_| Problem::bad_request("the topic is not valid UTF-8"))?;
     let format = Format::of(&headers).ok_or_else(unknown_format)?;
     let encoding = Encoding::of(&headers)?;
     let key = idempotency_key(&headers)?;
     let request = Publish {
-        id: RequestId(face.ambient.id().map_err(|e| unavailable("random", e.to_string()))?),
-        origin: face.flow.origin(peer.address.ip()),
+        id: RequestId(state.ambient.id().map_err(|e| unavailable("random", e.to_string()))?),
+        origin: state.flow.origin(peer.address.ip()),
         principal,
         target: Target { topic, purpose: purpose(&headers)? },
-        face,
+        state,
     };
     // Before the body is read: a principal without permission sends nothing into memory.
     let permitted = request.permit().await?;
@@ -119,7 +119,7 @@ pub(super) async fn publish(
         return Ok(stream::relay(request, body));
     }
     let (mut bytes, mut admitted) = request.whole(&headers, body).await?;
-    let records_max = request.face.limits.request_records;
+    let records_max = request.state.limits.request_records;
     if let Some(encoding) = encoding {
         bytes = request.decoded(encoding, bytes, &mut admitted).await?;
     }
@@ -132,19 +132,19 @@ pub(super) async fn publish(
     })?;
     admitted.shrink_to(cost(bytes.len(), parsed.records.len()));
     request
-        .face
+        .state
         .admission
         .records(&request.principal.name, parsed.records.len(), started)
         .map_err(Problem::quota)?;
     let keyed = key.map(|key| {
         let kind = headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes()).unwrap_or_default();
-        request.face.flow.keyed(&request.principal, &request.target, &key, &[kind, &bytes])
+        request.state.flow.keyed(&request.principal, &request.target, &key, &[kind, &bytes])
     });
-    let face = request.face.clone();
+    let state = request.state.clone();
     let work =
         async move { Ok(admitted.carry(request.batch(&permitted, parsed, format, keyed).await?)) };
-    let answer = face.to_its_end(work).await?;
-    face.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
+    let answer = state.to_its_end(work).await?;
+    state.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
     Ok(answer)
 }
 
@@ -164,18 +164,18 @@ pub(super) struct Publish {
     pub origin: [u8; 16],
     pub principal: Principal,
     pub target: Target,
-    pub face: Arc<Face>,
+    pub state: Arc<HttpState>,
 }
 
 impl Publish {
     pub(super) async fn permit(&self) -> Result<Permitted, Problem> {
-        let permitted = self.face.flow.permit(&self.principal, &self.target, Operation::Publish);
+        let permitted = self.state.flow.permit(&self.principal, &self.target, Operation::Publish);
         permitted.await.map_err(stopped)
     }
 
     /// The whole body in memory, within the bounds.
     async fn whole(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, Admitted), Problem> {
-        let limit = self.face.limits.body_bytes;
+        let limit = self.state.limits.body_bytes;
         let declared = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|v| v.to_str().ok())
@@ -184,11 +184,11 @@ impl Publish {
             return Err(too_large(limit));
         }
         // A body that says its length has all the memory it will ever need before it is read.
-        let records_max = self.face.limits.request_records;
-        let mut admitted = self.face.admission.enter(&self.principal.name);
+        let records_max = self.state.limits.request_records;
+        let mut admitted = self.state.admission.enter(&self.principal.name);
         let declared = declared.unwrap_or_default();
         admitted.grow_to(worst(declared, records_max)).await.map_err(full)?;
-        let idle = Duration::from_millis(self.face.limits.body_idle_timeout_ms);
+        let idle = Duration::from_millis(self.state.limits.body_idle_timeout_ms);
         let mut frames = Frames::new(body, idle);
         let mut whole = BytesMut::new();
         while let Some(frame) = frames.next().await? {
@@ -210,7 +210,7 @@ impl Publish {
         bytes: Bytes,
         admitted: &mut Admitted,
     ) -> Result<Bytes, Problem> {
-        let limits = &self.face.limits;
+        let limits = &self.state.limits;
         let likely = bytes.len().saturating_mul(EXPANSION).min(limits.body_bytes);
         for limit in [likely, limits.body_bytes] {
             let charge = bytes.len().saturating_add(worst(limit, limits.request_records));
@@ -229,7 +229,7 @@ impl Publish {
         format: Format,
         keyed: Option<Keyed>,
     ) -> Result<Response, Problem> {
-        let limit = self.face.limits.record_bytes;
+        let limit = self.state.limits.record_bytes;
         if parsed.records.iter().any(|record| record.bytes() > limit) {
             return Err(too_large(limit).detail(format!("a record is larger than {limit} bytes")));
         }
@@ -237,7 +237,7 @@ impl Publish {
         if let Some(keyed) = keyed {
             return self.once(permitted, received, keyed, format, parsed.single).await;
         }
-        let published = self.face.flow.publish(permitted, received);
+        let published = self.state.flow.publish(permitted, received);
         Ok(report::answer(self.id, &published.await.map_err(stopped)?, format, parsed.single))
     }
 
@@ -250,7 +250,7 @@ impl Publish {
         format: Format,
         single: bool,
     ) -> Result<Response, Problem> {
-        let once = self.face.flow.publish_once(permitted, received, keyed, report::render);
+        let once = self.state.flow.publish_once(permitted, received, keyed, report::render);
         let Once { answer, replayed } = once.await.map_err(stopped)?;
         let mut response = report::rendered(&answer, format, single);
         if replayed {

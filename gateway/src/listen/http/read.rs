@@ -15,7 +15,7 @@ use serde::Deserialize;
 use sluicegate_policies::Operation;
 
 use super::{
-    Face,
+    HttpState,
     headers::purpose,
     problems::{full, stopped},
 };
@@ -49,8 +49,8 @@ pub(super) struct ReadQuery {
 /// Read records back
 ///
 /// Records of one partition from an offset on, one per line, as the reader's purpose may see them:
-/// at most `limit`, and no more than fit in the gateway's bound for an answer. Continue behind the
-/// last offset. The read is in the ledger before the first byte is sent.
+/// at most `limit`, and no more than fit in the gateway's bound for an answer. Continue after the
+/// last offset. The read is recorded in the ledger before the first byte is sent.
 #[utoipa::path(
     get,
     path = "/v1/topics/{topic}/partitions/{partition}/records",
@@ -63,9 +63,9 @@ pub(super) struct ReadQuery {
         ReadQuery,
     ),
     responses(
-        (status = 200, description = "Records, one a line", content_type = "application/x-ndjson",
+        (status = 200, description = "Records, one per line", content_type = "application/x-ndjson",
             body = String),
-        (status = 400, description = "The request cannot be read", body = Problem,
+        (status = 400, description = "The request is not valid", body = Problem,
             content_type = "application/problem+json"),
         (status = 401, description = "No valid credential", body = Problem,
             content_type = "application/problem+json"),
@@ -80,7 +80,7 @@ pub(super) struct ReadQuery {
     )
 )]
 pub(super) async fn read(
-    State(face): State<Arc<Face>>,
+    State(state): State<Arc<HttpState>>,
     Extension(principal): Extension<Principal>,
     Extension(peer): Extension<Peer>,
     path: Result<Path<(String, u32)>, PathRejection>,
@@ -88,31 +88,31 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path((topic, partition)) =
-        path.map_err(|_| Problem::bad_request("the partition is not a number"))?;
+        path.map_err(|_| Problem::bad_request("the partition must be a number"))?;
     let Query(query) =
-        query.map_err(|_| Problem::bad_request("`region`, `offset` or `limit` is not readable"))?;
+        query.map_err(|_| Problem::bad_request("`region`, `offset` or `limit` is not valid"))?;
     let limit = usize::from(query.limit.unwrap_or(100));
     if !(1..=READ_RECORDS_MAX).contains(&limit) {
-        return Err(Problem::bad_request("`limit` is not 1 to 1000"));
+        return Err(Problem::bad_request("`limit` must be 1 to 1000"));
     }
     let offset =
         i64::try_from(query.offset).map_err(|_| Problem::bad_request("`offset` is too large"))?;
     let target = Target { topic, purpose: purpose(&headers)? };
     let permitted =
-        face.flow.permit(&principal, &target, Operation::Read).await.map_err(stopped)?;
+        state.flow.permit(&principal, &target, Operation::Read).await.map_err(stopped)?;
     let wanted = Wanted {
         region: query.region,
         partition,
         offset,
         limit,
-        bytes: face.limits.read_bytes,
-        origin: face.flow.origin(peer.address.ip()),
+        bytes: state.limits.read_bytes,
+        origin: state.flow.origin(peer.address.ip()),
     };
-    let mut admitted = face.admission.enter(&principal.name);
+    let mut admitted = state.admission.enter(&principal.name);
     // A page has at least one record, however large.
-    let page = face.limits.read_bytes.saturating_add(face.limits.record_bytes);
+    let page = state.limits.read_bytes.saturating_add(state.limits.record_bytes);
     admitted.grow_to(page.saturating_mul(READ_COPIES)).await.map_err(full)?;
-    let lines = face.flow.read(&permitted, wanted).await.map_err(stopped)?;
+    let lines = state.flow.read(&permitted, wanted).await.map_err(stopped)?;
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok(admitted.carry((StatusCode::OK, kind, lines).into_response()))
 }

@@ -40,7 +40,7 @@ pub(super) struct RecordReport {
     index: u32,
     /// `delivered`, `aggregated` (for releases only), `refused` or `failed`.
     status: &'static str,
-    /// Names this decision in logs and in the ledger.
+    /// Identifies this decision in logs and in the ledger.
     decision_id: String,
     /// Where the ledger holds the decision: writer, row and leaf.
     ledger: Option<String>,
@@ -53,15 +53,15 @@ pub(super) struct RecordReport {
     /// Each region that has the record.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     deliveries: Vec<DeliveryReport>,
-    /// The releases that do not count the record, or not in one of their sums. Depends on this
-    /// record, the release and the time of arrival alone.
+    /// The releases that do not count the record, or leave it out of one of their sums. Depends only on this
+    /// record, the release and the time of arrival.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_counted: Vec<NotCountedReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ReportError>,
 }
 
-/// Why a record counts in no window of a release.
+/// Why a record does not count in any window of a release.
 #[derive(Serialize, ToSchema)]
 pub(super) struct NotCountedReport {
     release: String,
@@ -71,7 +71,7 @@ pub(super) struct NotCountedReport {
     detail: String,
 }
 
-/// Where one copy of a record stands.
+/// Where one copy of a record is stored.
 #[derive(Serialize, ToSchema)]
 pub(super) struct DeliveryReport {
     region: String,
@@ -82,7 +82,7 @@ pub(super) struct DeliveryReport {
 /// Why a record was not delivered.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ReportError {
-    /// A stable word for programs.
+    /// A stable, machine-readable code.
     code: String,
     /// Whether the same record may succeed later.
     retriable: bool,
@@ -179,7 +179,7 @@ pub(super) fn render(id: RequestId, reports: &[Report]) -> Vec<u8> {
     serde_json::to_vec(&reports).unwrap_or_default()
 }
 
-/// Reports a line each.
+/// Reports, one per line.
 pub(super) fn lines(id: RequestId, reports: &[Report]) -> Vec<u8> {
     let mut lines = Vec::new();
     for report in reports {

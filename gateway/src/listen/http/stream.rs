@@ -33,7 +33,7 @@ const STRETCH_RECORDS: usize = 500;
 const STRETCH_BYTES: usize = 1 << 20;
 /// Stretches of report lines that may wait for a slow reader.
 const REPORTS_WAITING: usize = 1;
-/// What a stream holds for as long as it lives: reports on their way.
+/// What a stream holds for as long as it lasts: reports on their way.
 const STREAM_BYTES: usize = 512 * 1024;
 
 /// Relays a body; the answer is the stream of its reports.
@@ -79,9 +79,9 @@ impl Stream {
     }
 
     async fn relay(&mut self, body: Body) -> Result<(), Problem> {
-        let face = self.request.face.clone();
-        let limits = &face.limits;
-        let mut admitted = face.admission.enter(&self.request.principal.name);
+        let state = self.request.state.clone();
+        let limits = &state.limits;
+        let mut admitted = state.admission.enter(&self.request.principal.name);
         admitted.grow_to(STREAM_BYTES).await.map_err(full)?;
         let mut frames = Frames::new(body, Duration::from_millis(limits.body_idle_timeout_ms));
         let mut buffer = BytesMut::new();
@@ -112,7 +112,7 @@ impl Stream {
 
     /// Memory for a stretch. A stream is slowed down before it is cut.
     async fn admit(&self, admitted: &mut Admitted, bytes: usize) -> Result<(), Problem> {
-        let wait = Duration::from_millis(self.request.face.limits.body_idle_timeout_ms);
+        let wait = Duration::from_millis(self.request.state.limits.body_idle_timeout_ms);
         let deadline = Instant::now() + wait;
         while let Err(error) = admitted.grow_to(bytes).await {
             if Instant::now() >= deadline {
@@ -154,7 +154,7 @@ impl Stream {
     }
 
     fn stretch(&mut self, buffer: &mut BytesMut, end: bool) -> (Vec<Record>, Cut) {
-        let limit = self.request.face.limits.record_bytes;
+        let limit = self.request.state.limits.record_bytes;
         let mut records = Vec::new();
         while records.len() < STRETCH_RECORDS {
             let Some(line) = self.line(buffer, end) else { return (records, Cut::Empty) };
@@ -178,9 +178,9 @@ impl Stream {
     async fn publish(&mut self, records: Vec<Record>) -> Result<(), Problem> {
         let started = Instant::now();
         let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        let face = self.request.face.clone();
+        let state = self.request.state.clone();
         while let Err(wait) =
-            face.admission.records(&self.request.principal.name, records.len(), Instant::now())
+            state.admission.records(&self.request.principal.name, records.len(), Instant::now())
         {
             // A stream is slowed to its quota instead of being cut.
             tokio::time::sleep(wait).await;
@@ -188,16 +188,16 @@ impl Stream {
         // The policy may have changed since the stream began.
         let permitted = self.request.permit().await?;
         let received = self.request.received(self.seq, records);
-        let reports = face.flow.publish(&permitted, received).await.map_err(stopped)?;
+        let reports = state.flow.publish(&permitted, received).await.map_err(stopped)?;
         self.seq = self.seq.saturating_add(count);
-        face.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
+        state.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
         self.send(report::lines(self.request.id, &reports)).await
     }
 
     /// A publisher that hung up gets no reports; what it sent is published all the same. One that
     /// stays and takes none ends its stream.
     async fn send(&self, lines: Vec<u8>) -> Result<(), Problem> {
-        let wait = Duration::from_millis(self.request.face.limits.write_timeout_ms);
+        let wait = Duration::from_millis(self.request.state.limits.write_timeout_ms);
         let sent = tokio::time::timeout(wait, self.reports.send(Ok(Bytes::from(lines)))).await;
         sent.map(|_hung_up| ()).map_err(|_| not_taken())
     }
@@ -274,7 +274,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_has_a_smallest_rate() {
-        assert_eq!(read(drip(1_000, 1, 20)).await, Err(408), "it never stands still for long");
+        assert_eq!(read(drip(1_000, 1, 20)).await, Err(408), "it never stalls for long");
         assert_eq!(read(drip(20, PIECE_BYTES, 20)).await, Ok(20 * PIECE_BYTES));
     }
 }

@@ -67,7 +67,7 @@ fn epsilon(written: &Number, findings: &mut Findings<'_>) -> Option<Decimal> {
 fn delta(written: &Number, needed: Option<&str>, findings: &mut Findings<'_>) -> Option<u64> {
     let text = &written.0.value;
     let Some(atto) = exact(text, 18).and_then(|n| u64::try_from(n).ok()) else {
-        not_a_number(written, findings).help("write a small number, as `1e-9`");
+        not_a_number(written, findings).help("write a small number, such as `1e-9`");
         return None;
     };
     if let (0, Some(why)) = (atto, needed) {
@@ -79,7 +79,7 @@ fn delta(written: &Number, needed: Option<&str>, findings: &mut Findings<'_>) ->
     if atto > DELTA_ATTO_MAX {
         findings
             .error(written.0.span, format!("a delta of `{text}` is too likely to fail someone"))
-            .help("at most `1e-5`; well below one in the number of subjects: `1e-9`");
+            .help("at most `1e-5`; well below one over the number of subjects: `1e-9`");
         return None;
     }
     if atto > DELTA_ATTO_NOTICE {
@@ -88,7 +88,7 @@ fn delta(written: &Number, needed: Option<&str>, findings: &mut Findings<'_>) ->
                 written.0.span,
                 format!("a delta of `{text}` may fail someone among a million"),
             )
-            .help("choose it well below one in the number of subjects: `1e-9`");
+            .help("choose it well below one over the number of subjects: `1e-9`");
     }
     Some(atto)
 }

@@ -27,13 +27,13 @@ pub(super) fn check(e: &Located<ExpectSpec>, unit: &Unit, panes: u32, findings: 
     };
     if matches!(unit, Unit::Subject(_)) && subjects > records {
         doubt(
-            format!("{subjects} subjects cannot come with {records} records"),
+            format!("{subjects} subjects cannot come from {records} records"),
             "each has at least one: correct `subjects` or `records`",
         );
     }
     if let Some(keys) = keys.filter(|keys| keys > records) {
         doubt(
-            format!("{keys} rows cannot come of {records} records"),
+            format!("{keys} rows cannot come from {records} records"),
             "each has at least one: correct `keys` or `records`",
         );
     }
@@ -53,7 +53,7 @@ pub(super) fn check(e: &Located<ExpectSpec>, unit: &Unit, panes: u32, findings: 
                 "`records-per-subject` comes to {all_records} records of {all_subjects} subjects, \
                  and `expect` says {records} of {subjects}"
             ),
-            "correct the one or the other, to within a tenth",
+            "correct one of them, to within a tenth",
         );
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn single(text: &Text, findings: &mut Findings<'_>) -> Option<FieldPa
         Ok(path) if path.steps.iter().all(|s| matches!(s, Step::Member(_))) => Some(path),
         Ok(_) => {
             findings
-                .error(text.span, format!("`{}` may stand for several places", text.value))
+                .error(text.span, format!("`{}` can match several places", text.value))
                 .help("name one place, without `*` and `[]`");
             None
         }

@@ -12,7 +12,7 @@ use crate::{
 const MAX_BYTES: u32 = 128;
 const PUBLIC_MAX: usize = 100_000;
 
-/// Words of a category that mean an identifier, wherever they stand in it.
+/// Words of a category that mean an identifier, wherever they are in it.
 const CATEGORY_WORDS: [&str; 27] = [
     "account",
     "address",
@@ -42,7 +42,7 @@ const CATEGORY_WORDS: [&str; 27] = [
     "username",
     "uuid",
 ];
-/// Last words of a field's name that mean an identifier, whatever stands before them.
+/// Last words of a field's name that mean an identifier, whatever comes before them.
 const LAST_WORDS: [&str; 34] = [
     "addr",
     "address",
@@ -79,12 +79,12 @@ const LAST_WORDS: [&str; 34] = [
     "uuid",
     "vin",
 ];
-/// Names that mean an identifier when nothing stands before them.
+/// Names that mean an identifier when nothing comes before them.
 const WHOLE_NAMES: [&str; 12] = [
     "account", "customer", "device", "fullname", "name", "nickname", "patient", "person",
     "subject", "tel", "user", "visitor",
 ];
-/// Words that mean an identifier of whatever stands right before them.
+/// Words that mean an identifier of whatever comes right before them.
 const NUMBERS: [&str; 4] = ["no", "nr", "num", "number"];
 /// What has such a number to itself, or names its person.
 const OWNERS: [&str; 22] = [
@@ -111,7 +111,7 @@ const OWNERS: [&str; 22] = [
     "social",
     "tax",
 ];
-/// What stands before `name` where it is a person's.
+/// What comes before `name` where it is a person's.
 const NAMES: [&str; 12] = [
     "client", "display", "employee", "family", "first", "full", "given", "last", "maiden",
     "member", "middle", "nick",
@@ -181,13 +181,13 @@ fn public(
     let floor = keys.floor.map(|f| ("floor", f.span));
     let least = keys.min_subjects.map(|m| ("min-subjects", m.span));
     for (key, span) in floor.into_iter().chain(least) {
-        findings.error(span, format!("`{key}` does not go with `public` rows")).help(
+        findings.error(span, format!("`{key}` cannot be combined with `public` rows")).help(
             "public rows are always published, or their absence would tell of records: remove it",
         );
     }
     if let Some(max) = keys.max_bytes {
         findings
-            .error(max.span, "`max-bytes` does not go with `public` rows")
+            .error(max.span, "`max-bytes` cannot be combined with `public` rows")
             .help("what is not in the list is not counted: remove it");
     }
     let values = &public.value;
@@ -233,7 +233,9 @@ fn unknown(
         let escape = match (&sign, &keys.because) {
             (Sign::Policy(_), _) => "",
             (Sign::Name(_), Some(because)) if !because.value.trim().is_empty() => return made(),
-            (Sign::Name(_), _) => ", or, if it numbers no people, say so in a `because` of `keys`",
+            (Sign::Name(_), _) => {
+                ", or, if it does not identify people, say so in a `because` of `keys`"
+            }
         };
         let (Sign::Policy(why) | Sign::Name(why)) = sign;
         findings
@@ -265,7 +267,7 @@ fn identifies(making: &Making<'_>, field: &Field) -> Option<Sign> {
     if making.is_like_subject(field) {
         return Some(Sign::Policy("its category is that of the subject".to_owned()));
     }
-    if let Some(rule) = tokenised(model, dataset, field) {
+    if let Some(rule) = tokenized(model, dataset, field) {
         let rule = model.rules.name(rule);
         return Some(Sign::Policy(format!("the rule `{rule}` makes tokens of it")));
     }
@@ -274,7 +276,7 @@ fn identifies(making: &Making<'_>, field: &Field) -> Option<Sign> {
 }
 
 /// A rule that makes tokens of the field. Drafts do not count.
-fn tokenised(model: &Model, dataset: Id, field: &Field) -> Option<Id> {
+fn tokenized(model: &Model, dataset: Id, field: &Field) -> Option<Id> {
     let applied = |r: Id| model.heads.get(r).is_some_and(|h| h.mode != Mode::Draft);
     let rules = model.protection.iter().filter(|r| {
         applied(r.rule)
@@ -294,7 +296,7 @@ fn last_name(path: &FieldPath) -> Option<&str> {
     }
 }
 
-/// `user.email`, `user.device-id`, `payment.card-number`; not `user`, under which all may stand.
+/// `user.email`, `user.device-id`, `payment.card-number`; not `user`, under which everything may be.
 fn category_of_identifier(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     CATEGORY_WORDS.contains(&last) || words_of_identifier(&words(name))
@@ -344,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_identifiers_are_recognised() {
+    fn names_of_identifiers_are_recognized() {
         let all = [
             "id",
             "user_id",
@@ -422,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn categories_of_identifiers_are_recognised() {
+    fn categories_of_identifiers_are_recognized() {
         let all = [
             "user.id",
             "user.device-id",

@@ -305,7 +305,7 @@ fn unaffordable(
         ),
         Unaffordable::ScaleTooLarge { output: at } => (
             output(at),
-            "this number would need so much noise that nothing could be read in it".to_owned(),
+            "this number would need so much noise that it would mean nothing".to_owned(),
             "raise epsilon or the share, or tighten `clamp` and `bounds`",
         ),
         Unaffordable::DeltaTooSmall { releases } => (
@@ -313,7 +313,7 @@ fn unaffordable(
             format!("nothing is left of `delta` when it is spread over {releases} windows"),
             "raise it, or lower `windows-per-period`",
         ),
-        other => (r.budget.span, other.to_string(), "lower what is asked, or raise the budget"),
+        other => (r.budget.span, other.to_string(), "ask for less, or raise the budget"),
     };
     findings.error(span, message).help(help);
 }
@@ -384,7 +384,7 @@ fn unit(
     }
     let unit = SubjectUnit {
         path: path.clone(),
-        normaliser: facts.normaliser,
+        normalizer: facts.normalizer,
         domain: model.domains.name(id),
         key: facts.key.clone(),
         period,
@@ -476,7 +476,7 @@ fn smoothing(half_life: Located<u32>, findings: &mut Findings<'_>) -> Option<Smo
         findings
             .error(
                 half_life.span,
-                format!("`{}` is no number of windows to smooth over", half_life.value),
+                format!("`{}` is not a valid number of windows to smooth over", half_life.value),
             )
             .help("from 1 to 1000");
         return None;

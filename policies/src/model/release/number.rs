@@ -54,7 +54,7 @@ pub(crate) fn decimal_of_nano(nano: i64) -> Decimal {
 }
 
 pub(crate) fn not_a_number<'f>(number: &Number, findings: &'f mut Findings<'_>) -> Note<'f> {
-    findings.error(number.0.span, format!("`{}` is not a number that fits here", number.0.value))
+    findings.error(number.0.span, format!("`{}` is not a valid number here", number.0.value))
 }
 
 /// Milliseconds; none when a mistake was reported.

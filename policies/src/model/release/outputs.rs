@@ -60,7 +60,7 @@ pub(super) fn outputs(
             findings
                 .error(output.span, format!("`{}` is published twice", wanted.name))
                 .help(help)
-                .related(first, "it stands here already");
+                .related(first, "it was already written here");
         }
         all.push(wanted);
     }
@@ -154,7 +154,7 @@ fn sum(
 ) -> Option<(Arc<str>, What)> {
     let o = &output.value;
     let Some(written) = &o.field else {
-        findings.error(output.span, "a sum does not say of which field").help("add `field: …`");
+        findings.error(output.span, "the sum does not name its field").help("add `field: …`");
         return None;
     };
     let field = fields::field(making, written, findings);

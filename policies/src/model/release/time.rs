@@ -123,23 +123,23 @@ fn kind(w: &WindowSpec, findings: &mut Findings<'_>) -> Option<()> {
     let span = w.kind.map(|k| k.span).unwrap_or_default();
     let why = match word {
         Some(WindowWord::Session) => {
-            "session windows cannot be released: when one ends tells of one subject's pauses"
+            "session windows cannot be released: when one ends reveals a subject's pauses"
         }
         Some(WindowWord::Sliding) => {
-            "sliding windows cannot be released: their borders follow records"
+            "sliding windows cannot be released: their boundaries depend on records"
         }
         Some(WindowWord::Count) => {
-            "windows of a number of records cannot be released: their borders follow records"
+            "windows of a number of records cannot be released: their boundaries depend on records"
         }
         Some(WindowWord::Tumbling | WindowWord::Hopping) | None => return kind_fits(w, findings),
     };
     findings
         .error(span, why)
-        .help("borders come from the clock: use `type: tumbling`, or `type: hopping` with `every`");
+        .help("boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`");
     None
 }
 
-/// `every` and `gap` stand where they mean something.
+/// `every` and `gap` are where they mean something.
 fn kind_fits(w: &WindowSpec, findings: &mut Findings<'_>) -> Option<()> {
     if let Some(gap) = &w.gap {
         findings
@@ -305,7 +305,7 @@ fn revise(w: &WindowSpec, span: Span, findings: &mut Findings<'_>) -> Option<Lat
     };
     if !(1..=REVISIONS_MAX).contains(&max.value) {
         findings
-            .error(max.span, format!("`{}` is no number of revisions", max.value))
+            .error(max.span, format!("`{}` is not a valid number of revisions", max.value))
             .help(format!("from 1 to {REVISIONS_MAX}; each costs as much as the window itself"));
         return None;
     }
@@ -323,7 +323,10 @@ fn revise(w: &WindowSpec, span: Span, findings: &mut Findings<'_>) -> Option<Lat
 fn advise(w: &WindowSpec, size: i64, panes: i64, lateness: i64, findings: &mut Findings<'_>) {
     if let Some(written) = w.lateness.as_ref().filter(|_| lateness == 0) {
         findings
-            .warning(written.0.span, "a record that comes a moment after its window ended is late")
+            .warning(
+                written.0.span,
+                "a record that arrives a moment after its window ended is late",
+            )
             .help("add some `lateness`: it delays the totals by as much, and costs nothing");
     }
     if let Some(every) = w.every.as_ref().filter(|_| panes >= PANES_NOTICE) {

@@ -68,9 +68,7 @@ pub(super) fn check_datasets(model: &Model, documents: &[Document], findings: &m
                     model.datasets.span(id),
                     format!("the dataset `{name}` is published only as releases, and has none"),
                 )
-                .help(format!(
-                    "add a `Release` with `dataset: {name}`, or let `records` be `deliver`"
-                ));
+                .help(format!("add a `Release` with `dataset: {name}`, or set `records: deliver`"));
         }
     }
 }
@@ -82,7 +80,9 @@ pub(super) fn check_topics(model: &Model, findings: &mut Findings<'_>) {
         if let Some((_, span)) = model.topics.get(own.as_str()) {
             findings
                 .error(*span, format!("the topic `{own}` belongs to the release `{}`", r.plan.name))
-                .help("the gateway keeps there what the release counts: name the topic otherwise");
+                .help(
+                    "the gateway stores there what the release counts: choose another topic name",
+                );
         }
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    plan::{Decimal, FieldPath, Normaliser, Part, RuleName},
+    plan::{Decimal, FieldPath, Normalizer, Part, RuleName},
     release::{
         calendar::Zone,
         plan::{Bounds, Choose, Cost, Late, MissingSubject, Promise, Schedule, Smoothing},
@@ -56,7 +56,7 @@ fn shop() -> ReleasePlan {
         topic: "orders.by-category".into(),
         unit: Unit::Subject(SubjectUnit {
             path: path("customer.id"),
-            normaliser: Normaliser::ExactV1,
+            normalizer: Normalizer::ExactV1,
             domain: "customers".into(),
             key: "releases".into(),
             period: Calendar::days(1, Zone("Europe/Berlin".into())),
@@ -134,7 +134,7 @@ fn untold(text: &str, plan: &ReleasePlan) -> Vec<&'static str> {
         }
         Unit::Record => {
             must("not persons", flat.contains("NOT persons"));
-            must("30 days", flat.contains("nothing bounds that in a day, 30 days or a life"));
+            must("30 days", flat.contains("nothing bounds that in a day, 30 days or a lifetime"));
             must("no subjects", !flat.contains("subjects is") && !flat.contains("One period"));
         }
     }
@@ -145,7 +145,7 @@ fn untold(text: &str, plan: &ReleasePlan) -> Vec<&'static str> {
     }
     for output in &plan.outputs {
         let error = flat.split(&format!("`{}` (", output.name)).nth(1);
-        must("an error", error.is_some_and(|rest| rest.contains("95 times of 100")));
+        must("an error", error.is_some_and(|rest| rest.contains("95 times out of 100")));
     }
     must("bias", flat.contains("What is missing before any noise"));
     must("the same topic", flat.contains("can subtract"));
@@ -348,7 +348,7 @@ fn releases_of_one_dataset_cost_their_sum() {
     assert!(both.period_epsilon < cost.period_epsilon * 2.0);
     assert!(both.period_delta > cost.period_delta && both.period_delta <= cost.period_delta * 2.0);
     let text = explain(&plan, None, &[&other]).to_string();
-    assert!(text.contains("Whoever may also read `orders-by-shop`: all together"), "{text}");
+    assert!(text.contains("For anyone who may also read `orders-by-shop`: in total"), "{text}");
 
     let mut pure = [plan, other];
     for plan in &mut pure {
@@ -368,13 +368,13 @@ fn small_rows_and_sums_of_panes_are_spoken_of() {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert!(said(&plan, &few).contains("a row of a pane has 5 subjects"));
-    assert!(said(&plan, &few).contains("it is next to never published"));
+    assert!(said(&plan, &few).contains("it is almost never published"));
     assert!(said(&plan, &volume()).contains("it is nearly always published"));
     assert!(!said(&plan, &volume()).contains("panes_with_key"));
     plan.schedule.panes_per_window = 6;
     let hopping = said(&plan, &volume());
     assert!(hopping.contains("distinct subjects of each pane, added up"), "{hopping}");
-    assert!(hopping.contains("who is seen in several counts once in each"), "{hopping}");
+    assert!(hopping.contains("one that is seen in several counts once in each"), "{hopping}");
     assert!(hopping.contains("`panes_with_key` says in how many"), "{hopping}");
 }
 

@@ -84,15 +84,15 @@ fn protects(protects: &Protects) -> Vec<String> {
                 "Each subject, that is each value of `{field}` (token domain `{domain}`), with \
                  everything that its records bring to this release within one period of {period}."
             ),
-            "Whoever sees all that is published, and knows everything about everyone else, still \
-             cannot tell whether one subject's records were there, beyond the odds below."
+            "Anyone who sees all that is published, and knows everything about everyone else, \
+             still cannot tell whether one subject's records were there, beyond the odds below."
                 .to_owned(),
             "Periods are protected one by one. What is spent in one is not given back in the next: \
-             over a life the cost grows in proportion to time, without end."
+             over a lifetime the cost grows in proportion to time, without end."
                 .to_owned(),
         ],
         Protects::Record => vec![
-            "Single records, NOT persons: whether one record was there. Whoever has many records \
+            "Single records, NOT persons: whether one record was there. A person with many records \
              is protected that much less."
                 .to_owned(),
         ],
@@ -103,14 +103,14 @@ fn times(times: &Times) -> Vec<String> {
     let Times { pane, panes_per_window, published_after_ms, times, smoothed } = times;
     let after = parts(*published_after_ms);
     let mut said = vec![format!(
-        "For each pane of {pane}, {after} after its end: always, also when nothing came, so that \
-         the time tells nothing."
+        "For each pane of {pane}, {after} after its end: always, even when nothing came in, so \
+         that the timing reveals nothing."
     )];
     if *panes_per_window > 1 {
         said.push(format!(
             "Each window is the sum of the {panes_per_window} newest panes, as published; summing \
-             costs no more privacy, but adds up the noise. Subjects are those of each pane: who is \
-             seen in several counts once in each."
+             costs no more privacy, but adds up the noise. Subjects are those of each pane: one \
+             that is seen in several counts once in each."
         ));
     }
     if *times > 1 {
@@ -121,8 +121,8 @@ fn times(times: &Times) -> Vec<String> {
     }
     if *smoothed {
         said.push(
-            "With each number goes a smoothed one, made of what was published. It costs no more \
-             privacy, errs less, and lags behind."
+            "Each number comes with a smoothed one, made from what was published. It costs no more \
+             privacy, has a smaller error, and lags behind."
                 .to_owned(),
         );
     }
@@ -154,7 +154,7 @@ fn costs(protects: &Protects, costs: &Costs) -> Vec<String> {
                 up(*pane_epsilon)
             ),
             "A person pays for each of their records: nothing bounds that in a day, 30 days or a \
-             life."
+             lifetime."
                 .to_owned(),
         ]),
     }
@@ -170,9 +170,9 @@ fn costs(protects: &Protects, costs: &Costs) -> Vec<String> {
         (costs.day_epsilon, costs.thirty_days_epsilon, costs.thirty_days_delta, costs.year_epsilon)
     {
         said.push(format!(
-            "A day: at most epsilon {}. 30 days: at most epsilon {}{}. A year: at most epsilon {}, and so \
-             on. Days are counted from the beginning of a period; days that begin at another hour \
-             touch one period more.",
+            "A day: at most epsilon {}. 30 days: at most epsilon {}{}. A year: at most epsilon {}, \
+             and so on. Days are counted from the beginning of a period; days that begin at \
+             another hour touch one more period.",
             up(day),
             up(month),
             one_in(month_delta),
@@ -182,8 +182,8 @@ fn costs(protects: &Protects, costs: &Costs) -> Vec<String> {
     if let Some(Together { with, period_epsilon, period_delta }) = &costs.together {
         let names: Vec<String> = with.iter().map(|name| format!("`{name}`")).collect();
         said.push(format!(
-            "Whoever may also read {}: all together at most epsilon {}{} a period, which multiplies \
-             the odds by at most {}.",
+            "For anyone who may also read {}: in total at most epsilon {}{} per period, which \
+             multiplies the odds by at most {}.",
             names.join(", "),
             up(*period_epsilon),
             one_in(*period_delta),
@@ -206,19 +206,20 @@ fn costs(protects: &Protects, costs: &Costs) -> Vec<String> {
 fn rows(protects: &Protects, rows: &Rows) -> Vec<String> {
     let units = units(protects);
     match rows {
-        Rows::Whole => vec!["One row for each pane, also when it is empty.".to_owned()],
+        Rows::Whole => vec!["One row for each pane, even when it is empty.".to_owned()],
         Rows::Public { field, rows } => vec![format!(
-            "The {} of `{field}` that the policy lists, all of them in each pane, also when \
-             empty. Other values are dropped.",
+            "The {} of `{field}` that the policy lists, all of them in each pane, even when empty. \
+             Other values are dropped.",
             many(*rows as u64, "value")
         )],
         Rows::Unknown { field, smallest_group, nearly_always_from, raw_floor, expected_group } => {
             let mut said = vec![format!(
                 "Values of `{field}` whose noisy number of {units} is at least {smallest_group}: \
                  that is the smallest group that can be expected to appear. A value with \
-                 {nearly_always_from} counted {units} or more appears 97 times of 100; rarer ones come \
-                 and go, or never appear. Those that come and go are published when their noise \
-                 is upwards, so their published numbers of {units} are too high on average."
+                 {nearly_always_from} counted {units} or more appears 97 times out of 100; rarer \
+                 ones come and go, or never appear. Those that come and go are published when \
+                 their noise is positive, so their published numbers of {units} are too high on \
+                 average."
             )];
             if let Some(floor) = raw_floor {
                 said.push(format!(
@@ -248,9 +249,9 @@ fn fate(group: u64, smallest: i64, nearly_always: i64) -> &'static str {
     } else if group >= smallest {
         "published more often than not"
     } else if group >= smallest.saturating_sub(reach) {
-        "published at times"
+        "sometimes published"
     } else {
-        "next to never published; longer windows, fewer rows or a larger budget would change that"
+        "almost never published; longer windows, fewer rows or a larger budget would change that"
     }
 }
 
@@ -259,8 +260,8 @@ fn accuracy(accuracy: &Accuracy) -> String {
     let Accuracy { decimals, never_negative, of_complete_rows, .. } = accuracy;
     let digits = usize::from(*decimals);
     let mut said = format!(
-        "`{output}` ({counts}): within {error_95:.digits$} of the bounded truth, 95 times of 100 \
-         ({noise} noise)."
+        "`{output}` ({counts}): within {error_95:.digits$} of the bounded truth, 95 times out of \
+         100 ({noise} noise)."
     );
     match relative_percent {
         // Writing to a string cannot fail.
@@ -268,8 +269,8 @@ fn accuracy(accuracy: &Accuracy) -> String {
             let _ = write!(said, " At the expected volume: {} %.", up(*percent));
         }
         None => said.push_str(
-            " In percent nothing can be said without an expected volume (`expect`; for unknown \
-             keys with `keys`).",
+            " No percentage can be given without an expected volume (`expect`; for unknown keys \
+             with `keys`).",
         ),
     }
     if *of_complete_rows {
@@ -298,9 +299,9 @@ fn bias(protects: &Protects, rows: &Rows, bias: &Bias) -> Vec<String> {
         }
     };
     let mut said = vec![format!(
-        "In each pane a subject counts with at most {most}. Whatever is beyond is left out: counts \
-         are too low, never too high, and sums lack what was left out or clamped. For large rows \
-         this can be more than the noise, and no averaging takes it away."
+        "In each pane a subject counts with at most {most}. Anything beyond that is left out: \
+         counts are too low, never too high, and sums lack what was left out or clamped. For large \
+         rows this can be more than the noise, and no averaging takes it away."
     )];
     match (bias.records_lost_at_least, bias.records_lost_at_most) {
         (Some(least), Some(most)) if least == most => said.push(format!(
@@ -339,7 +340,8 @@ fn bias(protects: &Protects, rows: &Rows, bias: &Bias) -> Vec<String> {
             };
             format!(
                 "A subject counts in the first {counted} of a period in which it appears, of \
-                 {panes_per_period}; later ones do not count, so that numbers sink in the course of a period.{figure}"
+                 {panes_per_period}; later ones do not count, so that numbers decline over the \
+                 course of a period.{figure}"
             )
         }
     });
@@ -375,7 +377,7 @@ pub(super) fn unprotected(plan: &ReleasePlan) -> Vec<String> {
     }
     match &plan.keys {
         Keys::Unknown { path, threshold, .. } => said.push(format!(
-            "What stands in a key. A value of `{}` that comes together {threshold} times or so is \
+            "What a key says. A value of `{}` that comes together {threshold} times or so is \
              published word for word, whatever it says.",
             path.written
         )),
@@ -383,7 +385,7 @@ pub(super) fn unprotected(plan: &ReleasePlan) -> Vec<String> {
     }
     said.push(format!(
         "The same records elsewhere: where dataset `{}` is also delivered record by record, even \
-         tokenised, a reader of both can subtract.",
+         tokenized, a reader of both can subtract.",
         plan.dataset
     ));
     said.push(
@@ -397,8 +399,9 @@ pub(super) fn unprotected(plan: &ReleasePlan) -> Vec<String> {
             .to_owned(),
     );
     said.push(
-        "The gateway itself and who runs it: it sees the records. Whoever shares its machine and \
-         measures its time, memory or caches is outside the promise, as are raw metrics and logs."
+        "The gateway itself and those who run it: they see the records. Anyone who shares its \
+         machine and measures its time, memory or caches is outside the promise, as are raw \
+         metrics and logs."
             .to_owned(),
     );
     match plan.schedule.late {

@@ -30,11 +30,11 @@ pub fn gaussian_cost(sensitivity: &Sensitivity, sigma: Dyadic) -> u64 {
     half_squared_ratio(sensitivity.l2_squared.unsigned_abs(), sigma)
 }
 
-/// What one randomised answer costs, in nano-epsilon rounded up: of `values` possible answers the
+/// What one randomized answer costs, in nano-epsilon rounded up: of `values` possible answers the
 /// true one is given with probability `truth`, else one of the others evenly. `u64::MAX` where an
 /// answer proves something.
 #[must_use]
-pub fn randomised_response_cost(truth: Share, values: u32) -> u64 {
+pub fn randomized_response_cost(truth: Share, values: u32) -> u64 {
     if values < 2 || truth.0 == 0 || truth >= Share::WHOLE {
         return u64::MAX;
     }

@@ -222,7 +222,7 @@ async fn what_an_operator_adds_later_completes_what_was_begun() {
         assert_eq!((status, &told["code"]), (503, &json!("pipeline-denied")), "{told}");
         assert_eq!(
             told["detail"],
-            "region `eu-central`: the region's pipeline does not admit the gateway"
+            "region `eu-central`: the region's pipeline denied the gateway access"
         );
     }
     permit(&at, USER, "auctions", &[AclOperation::All]).await;

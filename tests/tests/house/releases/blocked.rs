@@ -26,7 +26,7 @@ async fn a_period_that_an_operator_blocks_releases_nothing_more() {
     for (of, period, because, says) in [
         ("nobody", "current", "test", dataset.as_str()),
         (&dataset, "2026-01-01T00:00:01Z", "test", "2026-01-01T00:00:00Z"),
-        (&dataset, "yesterday", "test", "no moment"),
+        (&dataset, "yesterday", "test", "not a valid time"),
         (&dataset, "current", " ", "reason"),
     ] {
         let (code, said) = block(of, period, because);

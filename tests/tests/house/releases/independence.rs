@@ -55,7 +55,7 @@ fn common(spec: &Spec, seen: &mut [Seen], from: i64, to: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn neighbouring_streams_look_the_same_from_outside() {
+async fn neighboring_streams_look_the_same_from_outside() {
     let spec = Spec::counting("ward-totals");
     let mut houses = Vec::new();
     for _ in 0..3 {
@@ -67,12 +67,12 @@ async fn neighbouring_streams_look_the_same_from_outside() {
     let panes: Vec<i64> = (0..4).map(|n| from + n * spec.pane_ms).collect();
     let last = panes[panes.len() - 1];
     let many = stream(&spec, &mut Dice(7), "s", &panes, &[]);
-    let mut neighbour = many.clone();
+    let mut neighbor = many.clone();
     for pane in &panes {
-        neighbour.push(Sent::new("one-more", "west", pane + 1));
-        neighbour.push(Sent::new("one-more", "north", pane + 2));
+        neighbor.push(Sent::new("one-more", "west", pane + 1));
+        neighbor.push(Sent::new("one-more", "north", pane + 2));
     }
-    let streams = [many, neighbour, Vec::new()];
+    let streams = [many, neighbor, Vec::new()];
     for ((house, gateway), stream) in houses.iter().zip(&streams) {
         let mut publisher = Publisher::of(house.client("app"), gateway.url(""));
         let answered = publisher.send_all(&spec, stream).await;

@@ -1,4 +1,4 @@
-//! One judgement, whatever becomes of a record: what `records: deliver` refuses, `records: releases-only` refuses
+//! One judgment, whatever becomes of a record: what `records: deliver` refuses, `records: releases-only` refuses
 //! too, and a publisher is told what of its record counts in no window.
 
 use std::fs;
@@ -135,7 +135,7 @@ async fn a_publisher_and_an_operator_see_what_counts_in_no_window() {
         let source = format!("placement={placement}");
         let output = run(house.path(), &["lineage", "affected", "--source", &source]);
         let text = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(text.contains("counted in no window of any"), !counted, "{placement}: {text}");
+        assert_eq!(text.contains("not counted in any window"), !counted, "{placement}: {text}");
         assert_eq!(text.contains("placement-clicks.contributions"), counted, "{text}");
     }
 }

@@ -22,7 +22,7 @@ metadata: { name: measurement }
 apiVersion: sluicegate/v1
 kind: TokenDomain
 metadata: { name: people }
-normalise: exact
+normalize: exact
 scope: global
 key: shop-2026
 ---

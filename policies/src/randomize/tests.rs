@@ -192,7 +192,7 @@ fn the_scale_of_the_noise_is_the_width_over_epsilon_exactly() {
 
 #[test]
 fn a_label_says_how_to_take_the_noise_out_and_what_is_promised() {
-    let made = |response: Option<Response>, epsilon: &str, spending: Spending| Randomise {
+    let made = |response: Option<Response>, epsilon: &str, spending: Spending| Randomize {
         response: response.unwrap(),
         epsilon: decimal(epsilon),
         spending,
@@ -212,14 +212,14 @@ fn a_label_says_how_to_take_the_noise_out_and_what_is_promised() {
          epsilon=2;records-per-subject=10;period=24h;epsilon-per-subject=20;enforced=no"
     );
     let subject = crate::path::parse("user.id").unwrap();
-    let kept = Spending::Memoised { subject, key: "answers-1".into() };
+    let kept = Spending::Memoized { subject, key: "answers-1".into() };
     let bits = made(Response::oue(list(3), decimal("1")), "1", kept);
-    assert!(bits.label("a").ends_with(";epsilon=1;memoised=yes"), "{}", bits.label("a"));
+    assert!(bits.label("a").ends_with(";epsilon=1;memoized=yes"), "{}", bits.label("a"));
     assert!(bits.label("a").contains(";p=0.500000000000000000;q=0.268941421369995"));
-    assert_eq!(bits.to_string(), "oue, 3 categories, epsilon 1 a value, memoised");
+    assert_eq!(bits.to_string(), "oue, 3 categories, epsilon 1 per value, memoized");
     assert_eq!(
         answers.to_string(),
-        "k-rr, 4 categories, epsilon 0.5 a record; declared, not enforced: 10 records, so \
-         epsilon 5.0, a subject in 24h"
+        "k-rr, 4 categories, epsilon 0.5 per record; declared, not enforced: 10 records, so \
+         epsilon 5.0, per subject in 24h"
     );
 }

@@ -1,4 +1,4 @@
-//! The settings of `randomise`: a closed domain, an epsilon, and what answers about one subject
+//! The settings of `randomize`: a closed domain, an epsilon, and what answers about one subject
 //! cost together. What is missing is a mistake; nothing that a promise rests on has a default.
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::{
     number::canonical,
     path,
     plan::{
-        CATEGORIES_MAX, CLAMP_MAX, Categories, Category, Decimal, EPSILON_MAX, Randomise, Response,
+        CATEGORIES_MAX, CLAMP_MAX, Categories, Category, Decimal, EPSILON_MAX, Randomize, Response,
         Spending, Step,
     },
     source::{Span, Text},
@@ -21,10 +21,10 @@ const CATEGORY_BYTES_MAX: usize = 256;
 /// Decimal places in which [`order`] compares.
 const ORDER_SCALE: u32 = 9;
 
-pub(super) fn randomise(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Randomise> {
+pub(super) fn randomize(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Randomize> {
     let Some(method) = w.method else {
         findings
-            .error(span, "`randomise` needs a method")
+            .error(span, "`randomize` needs a method")
             .help("add `method: k-rr`, `method: oue` or `method: numeric`");
         return None;
     };
@@ -42,7 +42,7 @@ pub(super) fn randomise(w: &With, span: Span, findings: &mut Findings<'_>) -> Op
         }
         MethodWord::Numeric => numeric(w, epsilon, span, findings),
     };
-    Some(Randomise { response: response?, epsilon: epsilon?, spending: spending? })
+    Some(Randomize { response: response?, epsilon: epsilon?, spending: spending? })
 }
 
 /// Settings that the method would silently ignore.
@@ -66,14 +66,14 @@ fn foreign(w: &With, method: MethodWord, span: Span, findings: &mut Findings<'_>
 fn epsilon(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Decimal> {
     let Some(number) = &w.epsilon else {
         findings
-            .error(span, "`randomise` needs an `epsilon`")
-            .help("say what one answer may tell: `epsilon: 1` is common");
+            .error(span, "`randomize` needs an `epsilon`")
+            .help("say what one answer may reveal: `epsilon: 1` is common");
         return None;
     };
     let read = decimal(number, findings)?;
     if order(read) <= 0 || order(read) > order(Decimal { digits: EPSILON_MAX, scale: 0 }) {
         findings
-            .error(number.0.span, format!("`{}` is no epsilon", number.0.value))
+            .error(number.0.span, format!("`{}` is not a valid epsilon", number.0.value))
             .help(format!("write a number above 0 and at most {EPSILON_MAX}"));
         return None;
     }
@@ -84,7 +84,7 @@ fn categories(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Categ
     let listed = w.domain.as_ref().and_then(|d| Some((d.0.value.as_array()?, d.0.span)));
     let Some((listed, at)) = listed else {
         findings
-            .error(span, "`randomise` needs a closed list of values")
+            .error(span, "`randomize` needs a closed list of values")
             .help("add `domain: [one, two]`: values that are public, not read from the data");
         return None;
     };
@@ -96,7 +96,7 @@ fn categories(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Categ
         && texts.len() == listed.len()
         && texts.iter().all(|t| t.len() <= CATEGORY_BYTES_MAX);
     if !fits {
-        findings.error(at, "this is no list of values that can be told apart").help(format!(
+        findings.error(at, "this is not a list of distinct values").help(format!(
             "list 2 to {CATEGORIES_MAX} different values of at most {CATEGORY_BYTES_MAX} bytes"
         ));
         return None;
@@ -170,26 +170,26 @@ fn units(number: Decimal, scale: u8) -> Option<i64> {
 }
 
 fn spending(w: &With, span: Span, findings: &mut Findings<'_>) -> Option<Spending> {
-    let memoise = w.memoise.unwrap_or(false);
+    let memoize = w.memoize.unwrap_or(false);
     let declared = (w.records_per_subject, &w.period);
-    match (memoise, declared, (&w.subject, &w.key)) {
+    match (memoize, declared, (&w.subject, &w.key)) {
         (false, (Some(records), Some(period)), (None, None)) => {
             let period = self::period(period, findings)?;
             Some(Spending::PerRecord { records, period })
         }
         (true, (None, None), (Some(subject), Some(key))) => {
             let subject = self::subject(subject, findings)?;
-            Some(Spending::Memoised { subject, key: key.value.as_str().into() })
+            Some(Spending::Memoized { subject, key: key.value.as_str().into() })
         }
         _ => {
             findings
                 .error(
                     span,
-                    "`randomise` does not say what the answers about one subject cost together",
+                    "`randomize` does not say what the answers about one subject cost together",
                 )
                 .help(
                     "add `records-per-subject: n` and `period: 24h`, which is a declaration; or \
-                     `memoise: true` with the path of the `subject` and the name of a `key`",
+                     `memoize: true` with the path of the `subject` and the name of a `key`",
                 );
             None
         }
@@ -217,8 +217,8 @@ fn subject(text: &Text, findings: &mut Findings<'_>) -> Option<crate::plan::Fiel
         Ok(path) if path.steps.iter().all(one) => Some(path),
         Ok(_) => {
             findings
-                .error(text.span, format!("`{}` can mean several places", text.value))
-                .help("the subject stands in one place, such as `customer.id`");
+                .error(text.span, format!("`{}` can match several places", text.value))
+                .help("the subject is in one place, such as `customer.id`");
             None
         }
         Err(why) => {

@@ -1,4 +1,4 @@
-//! `as: randomise`, from what an author writes to what is said about it.
+//! `as: randomize`, from what an author writes to what is said about it.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -58,7 +58,7 @@ fn sources(entries: &[&str]) -> Vec<Source> {
 }
 
 fn with(settings: &str) -> String {
-    format!("{{ as: randomise, with: {{ {settings} }} }}")
+    format!("{{ as: randomize, with: {{ {settings} }} }}")
 }
 
 fn transform(settings: &str) -> Transform {
@@ -66,7 +66,7 @@ fn transform(settings: &str) -> Transform {
     let bundle = Bundle::compile(&sources).unwrap_or_else(|r| panic!("{}", r.render(&sources)));
     let table = bundle.table(NOW).unwrap();
     let all = table.plans().iter().flat_map(|p| p.fields.iter());
-    let mut all = all.map(|f| &f.transform).filter(|t| matches!(t, Transform::Randomise(_)));
+    let mut all = all.map(|f| &f.transform).filter(|t| matches!(t, Transform::Randomize(_)));
     all.next().unwrap().clone()
 }
 
@@ -81,7 +81,7 @@ fn mistake(settings: &str) -> String {
 #[test]
 fn each_method_compiles_to_its_numbers() {
     let all = |settings: &str| match transform(settings) {
-        Transform::Randomise(r) => r,
+        Transform::Randomize(r) => r,
         other => panic!("{other:?}"),
     };
     let r = all(&format!("method: k-rr, domain: [good, 5, true], epsilon: 1.5, {DAILY}"));
@@ -90,11 +90,11 @@ fn each_method_compiles_to_its_numbers() {
     assert_eq!(texts, [("good", true), ("5", false), ("true", false)]);
     assert!(*truth > 1 << 63 && categories.other.is_none());
     let r = all(
-        "method: oue, domain: [a, b], other: b, epsilon: 1, memoise: true, subject: user.id, key: answers-1",
+        "method: oue, domain: [a, b], other: b, epsilon: 1, memoize: true, subject: user.id, key: answers-1",
     );
     let Response::Oue { categories, .. } = &r.response else { panic!() };
     assert_eq!(categories.other, Some(1));
-    let Spending::Memoised { subject, key } = &r.spending else { panic!() };
+    let Spending::Memoized { subject, key } = &r.spending else { panic!() };
     assert_eq!((&*subject.written, &**key), ("user.id", "answers-1"));
     let r = all(&format!(
         "method: numeric, clamp: [-2.5, 100], decimals: 1, other: 0, epsilon: 0.5, {DAILY}"
@@ -108,40 +108,40 @@ fn mistakes_say_what_is_missing() {
     let good = format!("method: k-rr, domain: [a, b], epsilon: 1, {DAILY}");
     transform(&good);
     let but = |from: &str, to: &str| mistake(&good.replace(from, to));
-    let spending = "`randomise` does not say what the answers about one subject cost together / \
+    let spending = "`randomize` does not say what the answers about one subject cost together / \
                     add `records-per-subject: n` and `period: 24h`, which is a declaration; or \
-                    `memoise: true` with the path of the `subject` and the name of a `key`";
+                    `memoize: true` with the path of the `subject` and the name of a `key`";
     for (found, expected) in [
         (
             but("method: k-rr, ", ""),
-            "`randomise` needs a method / add `method: k-rr`, `method: oue` or `method: numeric`",
+            "`randomize` needs a method / add `method: k-rr`, `method: oue` or `method: numeric`",
         ),
         (
             but("epsilon: 1, ", ""),
-            "`randomise` needs an `epsilon` / say what one answer may tell: `epsilon: 1` is common",
+            "`randomize` needs an `epsilon` / say what one answer may reveal: `epsilon: 1` is common",
         ),
         (
             but("epsilon: 1", "epsilon: 0"),
-            "`0` is no epsilon / write a number above 0 and at most 20",
+            "`0` is not a valid epsilon / write a number above 0 and at most 20",
         ),
         (
             but("epsilon: 1", "epsilon: 20.5"),
-            "`20.5` is no epsilon / write a number above 0 and at most 20",
+            "`20.5` is not a valid epsilon / write a number above 0 and at most 20",
         ),
         (
             but("domain: [a, b], ", ""),
-            "`randomise` needs a closed list of values / add `domain: [one, two]`: values that \
+            "`randomize` needs a closed list of values / add `domain: [one, two]`: values that \
              are public, not read from the data",
         ),
         (
             but("domain: [a, b]", "domain: people"),
-            "`randomise` needs a closed list of values / add `domain: [one, two]`: values that \
+            "`randomize` needs a closed list of values / add `domain: [one, two]`: values that \
              are public, not read from the data",
         ),
         (
             but("[a, b]", "[a, b, a]"),
-            "this is no list of values that can be told apart / list 2 to 1024 different values \
-             of at most 256 bytes",
+            "this is not a list of distinct values / list 2 to 1024 different values of at most \
+             256 bytes",
         ),
         (
             but("[a, b]", "[a, b], other: c"),
@@ -152,20 +152,20 @@ fn mistakes_say_what_is_missing() {
             "the setting `clamp` does not fit the method / `clamp` belongs to `numeric`",
         ),
         (but(", period: 24h", ""), spending),
-        (but(DAILY, "memoise: true, key: k"), spending),
-        (but("period: 24h", "period: 24h, memoise: true, key: k, subject: s"), spending),
+        (but(DAILY, "memoize: true, key: k"), spending),
+        (but("period: 24h", "period: 24h, memoize: true, key: k, subject: s"), spending),
         (
             but("period: 24h", "period: daily"),
             "`daily` is not a length of time / write a number of minutes, hours or days: `90m`, \
              `24h`, `7d`",
         ),
         (
-            but(DAILY, "memoise: true, key: k, subject: \"ids[]\""),
-            "`ids[]` can mean several places / the subject stands in one place, such as `customer.id`",
+            but(DAILY, "memoize: true, key: k, subject: \"ids[]\""),
+            "`ids[]` can match several places / the subject is in one place, such as `customer.id`",
         ),
         (
             but("[a, b]", "[a, b], first: 1"),
-            "the setting `first` does not belong to `randomise` / `first` belongs to `mask`",
+            "the setting `first` does not belong to `randomize` / `first` belongs to `mask`",
         ),
         (
             mistake(&format!("method: numeric, epsilon: 1, {DAILY}")),
@@ -196,7 +196,7 @@ fn a_list_is_no_token_domain_and_coordinates_stay_coarse() {
 fn it_does_not_meet_another_transform() {
     let one = with(&format!("method: k-rr, domain: [a, b], epsilon: 1, {DAILY}"));
     let two = one.replace("epsilon: 1", "epsilon: 2");
-    for other in [two.as_str(), "{ as: mask }", "{ as: generalise, with: { zip: 2 } }"] {
+    for other in [two.as_str(), "{ as: mask }", "{ as: generalize, with: { postal-code: 2 } }"] {
         let report = check(&sources(&[&one, other]), NOW);
         assert!(report.diagnostics[0].message.contains("contradict each other"), "{other}");
     }
@@ -220,23 +220,23 @@ fn the_label_says_what_is_declared_and_what_shows() {
     };
     let declared = said(&format!("method: k-rr, domain: [a, b], epsilon: 0.5, {DAILY}"));
     for part in [
-        "`mood` (user.mood): randomise (k-rr, 2 categories, epsilon 0.5 a record; declared, not \
-         enforced: 10 records, so epsilon 5.0, a subject in 24h), by `r0`.",
+        "`mood` (user.mood): randomize (k-rr, 2 categories, epsilon 0.5 per record; declared, \
+         not enforced: 10 records, so epsilon 5.0, per subject in 24h), by `r0`.",
         "the gateway sees the true value",
-        "epsilon 5.0 a subject in 24h rests on the declaration that a subject has at most 10 \
-         records with one such value in that time; nobody enforces it",
-        "that a value is null or outside the domain shows",
+        "epsilon 5.0 per subject in 24h rests on the declaration that a subject has at most 10 \
+         records with one such value in that time; nothing enforces it",
+        "whether a value is null or outside the domain is visible",
     ] {
         assert!(declared.contains(part), "{declared}");
     }
-    let memoised = said(
-        "method: oue, domain: [a, b], other: a, epsilon: 1, memoise: true, subject: id, key: k",
+    let memoized = said(
+        "method: oue, domain: [a, b], other: a, epsilon: 1, memoize: true, subject: id, key: k",
     );
     for part in [
-        "epsilon 1 a value, memoised",
-        "that a value has changed can show",
+        "epsilon 1 per value, memoized",
+        "that a value has changed may be visible",
         "a value outside the domain is answered like any other",
     ] {
-        assert!(memoised.contains(part), "{memoised}");
+        assert!(memoized.contains(part), "{memoized}");
     }
 }

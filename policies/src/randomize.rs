@@ -1,4 +1,4 @@
-//! Randomisation of a single value as it comes in: randomised response over a closed list, and
+//! Randomization of a single value as it comes in: randomized response over a closed list, and
 //! noise on a clamped number.
 //!
 //! INVARIANT: what this module derives from epsilon never lets an answer tell more than epsilon
@@ -13,16 +13,16 @@ use crate::plan::{Decimal, FieldPath};
 pub const CATEGORIES_MAX: usize = 1024;
 /// The largest epsilon of one answer. Far below it, an answer is the value itself.
 pub const EPSILON_MAX: i64 = 20;
-/// Decimal places of an epsilon, and of a randomised number.
+/// Decimal places of an epsilon, and of a randomized number.
 const SCALE_MAX: u8 = 9;
 /// Bounds of a clamp, in units of its last decimal place.
 pub const CLAMP_MAX: i64 = 1_000_000_000_000_000;
 
-/// `randomise`: the value's answer is drawn, and the value itself goes no further. The gateway
-/// sees the value: this is randomisation at ingest, whose output is as strong as that of local
+/// `randomize`: the value's answer is drawn, and the value itself goes no further. The gateway
+/// sees the value: this is randomization at ingest, whose output is as strong as that of local
 /// differential privacy, and whose trust is central.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Randomise {
+pub struct Randomize {
     pub response: Response,
     /// Of one answer, as the author wrote it.
     pub epsilon: Decimal,
@@ -32,10 +32,10 @@ pub struct Randomise {
 /// How an answer is drawn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Response {
-    /// k-ary randomised response: the value's own category with probability `truth / 2^64`, else
+    /// k-ary randomized response: the value's own category with probability `truth / 2^64`, else
     /// one of the others, each alike.
     KRr { categories: Categories, truth: u64 },
-    /// Optimised unary encoding: a bit for each category, in the order of the domain. That of the
+    /// Optimized unary encoding: a bit for each category, in the order of the domain. That of the
     /// value is 1 with probability one half, any other with probability `lie / 2^64`.
     Oue { categories: Categories, lie: u64 },
     /// The number, clamped, plus discrete Laplace noise.
@@ -81,7 +81,7 @@ pub enum Spending {
     PerRecord { records: u32, period: Arc<str> },
     /// The same answer to the same value of the same subject, from a keyed function. Two values
     /// of a subject get two answers that have nothing to do with each other.
-    Memoised { subject: FieldPath, key: Arc<str> },
+    Memoized { subject: FieldPath, key: Arc<str> },
 }
 
 impl Response {
@@ -144,11 +144,11 @@ impl Response {
     }
 }
 
-impl Randomise {
-    /// The declared cost of a subject in a period; none where answers are memoised.
+impl Randomize {
+    /// The declared cost of a subject in a period; none where answers are memoized.
     pub fn epsilon_per_subject(&self) -> Option<Decimal> {
         match &self.spending {
-            Spending::Memoised { .. } => None,
+            Spending::Memoized { .. } => None,
             Spending::PerRecord { records, .. } => {
                 let digits = self.epsilon.digits.checked_mul(i64::from(*records));
                 Some(Decimal { digits: digits.unwrap_or(i64::MAX), scale: self.epsilon.scale })
@@ -185,7 +185,7 @@ impl Randomise {
             (Spending::PerRecord { records, period }, Some(sum)) => format!(
                 ";records-per-subject={records};period={period};epsilon-per-subject={sum};enforced=no"
             ),
-            _ => ";memoised=yes".to_owned(),
+            _ => ";memoized=yes".to_owned(),
         });
         label
     }
@@ -194,29 +194,31 @@ impl Randomise {
     pub fn caveats(&self) -> String {
         let spending = match (&self.spending, self.epsilon_per_subject()) {
             (Spending::PerRecord { records, period }, Some(sum)) => format!(
-                "epsilon {sum} a subject in {period} rests on the declaration that a subject has \
-                 at most {records} records with one such value in that time; nobody enforces it, \
+                "epsilon {sum} per subject in {period} rests on the declaration that a subject has \
+                 at most {records} records with one such value in that time; nothing enforces it, \
                  and other fields add to it"
             ),
-            _ => "as long as a subject's value stays the same, epsilon is spent once; that a \
-                  value has changed can show; who has the key can undo the answers, and deleting \
-                  it ends that"
-                .to_owned(),
+            _ => {
+                "as long as a subject's value stays the same, epsilon is spent once; that a value \
+                  has changed may be visible; anyone who has the key can undo the answers, and \
+                  deleting it ends that"
+                    .to_owned()
+            }
         };
         let outside = if self.response.covers_everything() {
             "a value outside the domain is answered like any other"
         } else {
-            "that a value is null or outside the domain shows"
+            "whether a value is null or outside the domain is visible"
         };
         format!(
-            "Randomised at ingest: the gateway sees the true value, so the output is as strong as \
-             with local randomisation and the trust is central; {spending}; {outside}; whether \
-             the field is there shows."
+            "Randomized at ingest: the gateway sees the true value, so the output is as strong as \
+             with local randomization and the trust is central; {spending}; {outside}; whether the \
+             field is present is visible."
         )
     }
 }
 
-impl fmt::Display for Randomise {
+impl fmt::Display for Randomize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.response.method())?;
         match &self.response {
@@ -231,11 +233,11 @@ impl fmt::Display for Randomise {
         match (&self.spending, self.epsilon_per_subject()) {
             (Spending::PerRecord { records, period }, Some(sum)) => write!(
                 f,
-                ", epsilon {} a record; declared, not enforced: {records} records, so epsilon \
-                 {sum}, a subject in {period}",
+                ", epsilon {} per record; declared, not enforced: {records} records, so epsilon \
+                 {sum}, per subject in {period}",
                 self.epsilon
             ),
-            _ => write!(f, ", epsilon {} a value, memoised", self.epsilon),
+            _ => write!(f, ", epsilon {} per value, memoized", self.epsilon),
         }
     }
 }
