@@ -16,6 +16,7 @@ pub mod json;
 pub mod keys;
 pub mod lineage;
 pub mod listen;
+pub mod members;
 pub mod record;
 pub mod release;
 pub mod service;
