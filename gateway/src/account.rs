@@ -35,6 +35,7 @@ use crate::{
     contribute::Contributor,
     decide::{Activated, Snapshot},
     deliver::{DeliverError, Landing, Page, Placed, Regions},
+    files::{self, SMALL_FILE_BYTES_MAX},
     flow::{Permitted, Target, Wanted},
     identify::{Failure, Principal},
     lineage::Question,
@@ -687,10 +688,8 @@ fn by_shell() -> audit::Actor {
 pub fn store_url(config: &Config) -> Result<audit::Url, OpenError> {
     let text = match (&config.ledger.store, &config.ledger.store_file) {
         (Some(store), _) => store.clone(),
-        (None, Some(file)) => std::fs::read_to_string(file).map_err(|e| OpenError::StoreFile {
-            file: file.display().to_string(),
-            why: e.kind().to_string(),
-        })?,
+        (None, Some(file)) => files::read_text(file, SMALL_FILE_BYTES_MAX)
+            .map_err(|why| OpenError::StoreFile { file: file.display().to_string(), why })?,
         (None, None) => String::new(),
     };
     text.trim().parse().map_err(OpenError::Url)

@@ -10,6 +10,7 @@ pub mod config;
 pub mod contribute;
 pub mod decide;
 pub mod deliver;
+pub mod files;
 pub mod flow;
 pub mod identify;
 pub mod json;

@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     decide::{Policy, ReloadError},
     deliver::{Embedded, Kafka, Pipeline, Regions},
+    files,
     flow::Flow,
     identify::{Identifier, RefreshError},
     lineage::Lineage,
@@ -132,14 +133,14 @@ impl Health {
 
     async fn reload_with(&self, key_sets: Vec<RefreshError>) -> Vec<String> {
         let mut refused = Vec::new();
-        for tls in &self.tls {
-            match tls.reload() {
+        // Reading may hang with its file system, and compiling takes as long as it takes.
+        for tls in self.tls.clone() {
+            match files::blocking(move || tls.reload().map_err(|e| e.to_string())).await {
                 Ok(true) => self.count("certificates", "taken"),
                 Ok(false) => {}
-                Err(error) => refused.push(("certificates", error.to_string())),
+                Err(error) => refused.push(("certificates", error)),
             }
         }
-        // Reading may hang with its file system, and compiling takes as long as it takes.
         let policy = self.policy.clone();
         let reloaded = tokio::task::spawn_blocking(move || policy.reload()).await;
         match reloaded.unwrap_or(Err(ReloadError::Interrupted)) {

@@ -280,6 +280,18 @@ impl Metrics {
     }
 }
 
+/// The cause of a trouble is told up to here, by the log and by `/readyz`.
+pub const CAUSE_BYTES_MAX: usize = 2_000;
+
+/// A text of `max` bytes at most: what is beyond is an ellipsis.
+pub fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+        text.push_str(" …");
+    }
+    text
+}
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -324,4 +336,16 @@ pub fn start_logging(format: LogFormat, filter: &str) {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         LogFormat::Text => builder.try_init(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut("abc".to_owned(), 3), "abc");
+        assert_eq!(cut("aéz".to_owned(), 2), "a …");
+        assert_eq!(cut("aéz".to_owned(), 3), "aé …");
+    }
 }

@@ -17,7 +17,10 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use crate::config::{ClientAuth, ServerTls, TlsVersion};
+use crate::{
+    config::{ClientAuth, ServerTls, TlsVersion},
+    files::{self, SMALL_FILE_BYTES_MAX},
+};
 
 /// Why a listener's TLS files were not taken.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +79,8 @@ impl Tls {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(file)
-        .map_err(|e| TlsError::Read { file: file.to_owned(), why: e.kind().to_string() })
+    files::read(file, SMALL_FILE_BYTES_MAX)
+        .map_err(|why| TlsError::Read { file: file.to_owned(), why })
 }
 
 fn fingerprint(files: &ServerTls) -> Result<blake3::Hash, TlsError> {
