@@ -119,7 +119,7 @@ pub struct Account {
     claim_us: i64,
     ledger: ArcSwapOption<audit::Ledger>,
     /// Opened, and what former runs left open is not settled yet.
-    opened: Mutex<Option<Arc<audit::Ledger>>>,
+    opened: tokio::sync::Mutex<Option<Arc<audit::Ledger>>>,
     /// Entries of before the ledger was open.
     early: Mutex<Vec<Entry>>,
     running: Arc<Mutex<HashSet<[u8; 32]>>>,
@@ -147,7 +147,7 @@ impl Account {
             digests: Digests::of(config)?,
             claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
             ledger: ArcSwapOption::empty(),
-            opened: Mutex::default(),
+            opened: tokio::sync::Mutex::default(),
             early: Mutex::default(),
             running: Arc::default(),
             given: Mutex::default(),
@@ -204,15 +204,20 @@ impl Account {
         Ok((settled, ledger.floor_us()))
     }
 
-    /// The ledger, opened once: a region that is away must not begin a chain a try.
+    /// Opens the ledger if it is not open: from then on its name or file is held.
+    pub async fn hold(&self) -> Result<(), NotReconciled> {
+        self.opened().await.map(|_| ())
+    }
+
+    /// The ledger, opened once: a region that is away must not begin a chain a try, and two who
+    /// open at a time would find each other holding it.
     async fn opened(&self) -> Result<Arc<audit::Ledger>, NotReconciled> {
-        let opened = || self.opened.lock().unwrap_or_else(|e| e.into_inner());
-        let earlier = opened().clone();
-        if let Some(ledger) = earlier {
-            return Ok(ledger);
+        let mut opened = self.opened.lock().await;
+        if let Some(ledger) = &*opened {
+            return Ok(ledger.clone());
         }
         let ledger = Arc::new(self.open().await?);
-        *opened() = Some(ledger.clone());
+        *opened = Some(ledger.clone());
         Ok(ledger)
     }
 
@@ -642,7 +647,9 @@ impl Account {
 
     /// Flushes, and ends the chain in order.
     pub async fn close(&self) {
-        if let Some(ledger) = self.ledger.swap(None)
+        // One that was opened and not reconciled has begun its chain, too.
+        let opened = self.opened.try_lock().ok().and_then(|mut opened| opened.take());
+        if let Some(ledger) = self.ledger.swap(None).or(opened)
             && let Err(error) = ledger.close().await
         {
             tracing::warn!(event = "ledger-not-closed", %error);

@@ -1,6 +1,6 @@
 //! The running gateway: what is started, in which order, and how it ends.
 //!
-//! Start: ledger, regions, reconciliation of what a crash left open, policy, listeners. A part
+//! Start: ledger, regions, listeners, policy, reconciliation of what a crash left open. A part
 //! that is away makes the gateway not ready instead of ending it, and it recovers by itself; only
 //! a configuration that can never work ends the start. Restart and normal running use the same
 //! commit path.
@@ -42,6 +42,8 @@ use crate::{
 
 /// Reconciliation that could not finish (a region is away) is tried again this often.
 const RECONCILE_PAUSE: Duration = Duration::from_secs(2);
+/// So long a start waits for the ledger before it listens.
+const HOLD_WAIT: Duration = Duration::from_secs(8);
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,8 @@ pub enum StartError {
     Chance(#[from] crate::ambient::NoChance),
     #[error("{0}")]
     Held(String),
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 /// What readiness depends on.
@@ -190,92 +194,158 @@ pub struct Service {
     held: watch::Receiver<Option<String>>,
 }
 
+/// What is made of a configuration before anybody can reach the gateway.
+struct Parts {
+    config: Config,
+    ambient: Ambient,
+    metrics: Arc<Metrics>,
+    tls: [Arc<Tls>; 2],
+    account: Arc<Account>,
+    regions: Regions,
+    policy: Arc<Policy>,
+    identifier: Arc<Identifier>,
+}
+
+impl Parts {
+    /// The ledger's name or file is held first: a second gateway touches nothing that the first one
+    /// uses, and is never listened to.
+    async fn open(config: Config, ambient: Ambient) -> Result<Self, StartError> {
+        let tls = load_tls(&config).await?;
+        let metrics = Arc::new(Metrics::default());
+        metrics.expect_regions(config.regions.keys().map(String::as_str));
+        let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);
+        hold(&account).await?;
+        let regions = match open_regions(&config, &ambient).await {
+            Ok(regions) => regions,
+            Err(error) => {
+                account.close().await;
+                return Err(error);
+            }
+        };
+        let policy = Arc::new(Policy::new(&config, &ambient));
+        let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
+        Ok(Self { config, ambient, metrics, tls, account, regions, policy, identifier })
+    }
+
+    async fn bind(&self) -> Result<[TcpListener; 2], StartError> {
+        let (data, admin) = (self.config.listen.address, self.config.admin.address);
+        let bound = async { Ok([bind(data).await?, bind(admin).await?]) };
+        let bound = bound.await;
+        if bound.is_err() {
+            // Ends the chain that was begun.
+            self.account.close().await;
+        }
+        bound
+    }
+
+    fn health(
+        &self,
+        stopping: watch::Receiver<bool>,
+        reconciled: watch::Receiver<bool>,
+    ) -> Arc<Health> {
+        Arc::new(Health {
+            begun: Begun::default(),
+            policy: self.policy.clone(),
+            account: self.account.clone(),
+            regions: self.regions.clone(),
+            identifier: self.identifier.clone(),
+            tls: self.tls.clone(),
+            metrics: self.metrics.clone(),
+            stopping,
+            reconciled,
+            refused: Mutex::default(),
+        })
+    }
+
+    fn face(&self, under_way: &Arc<RwLock<()>>) -> Arc<Face> {
+        Arc::new(Face {
+            flow: Flow {
+                policy: self.policy.clone(),
+                account: self.account.clone(),
+                regions: self.regions.clone(),
+                metrics: self.metrics.clone(),
+            },
+            identifier: self.identifier.clone(),
+            admission: Admission::new(&self.config.limits),
+            limits: self.config.limits.clone(),
+            ambient: self.ambient.clone(),
+            metrics: self.metrics.clone(),
+            under_way: under_way.clone(),
+        })
+    }
+
+    /// Both listeners: from here on they accept.
+    fn accept(
+        &self,
+        tasks: &mut JoinSet<()>,
+        [data, admin]: [TcpListener; 2],
+        face: Arc<Face>,
+        desk: Arc<Desk>,
+        stopping: &watch::Receiver<bool>,
+    ) {
+        let refused = on_refused(face.clone());
+        let [data_tls, admin_tls] = self.tls.clone();
+        let [data_places, admin_places] = places::of(&self.config.limits);
+        for (listener, tls, router, places) in [
+            (data, data_tls, http::router(face).0, data_places),
+            (admin, admin_tls, admin::router(desk).0, admin_places),
+        ] {
+            let (refused, metrics) = (refused.clone(), self.metrics.clone());
+            let accept = Accept { listener, tls, router, places, metrics, refused };
+            tasks.spawn(accept.run(self.config.limits.clone(), stopping.clone()));
+        }
+    }
+
+    fn reconcile(&self) -> Reconcile {
+        Reconcile {
+            account: self.account.clone(),
+            regions: self.regions.clone(),
+            policy: self.policy.clone(),
+        }
+    }
+
+    fn supervisor(&self, begun: &Begun) -> Supervisor {
+        Supervisor {
+            begun: begun.clone(),
+            policy: self.policy.clone(),
+            account: self.account.clone(),
+            regions: self.regions.clone(),
+            ambient: self.ambient.clone(),
+            metrics: self.metrics.clone(),
+            config: self.config.releases.clone(),
+        }
+    }
+}
+
 impl Service {
     /// Starts everything; returns when both listeners accept.
     pub async fn start(config: Config, ambient: Ambient) -> Result<Self, StartError> {
-        let tls =
-            [Arc::new(Tls::load(&config.listen.tls)?), Arc::new(Tls::load(&config.admin.tls)?)];
-        let data = bind(config.listen.address).await?;
-        let admin_socket = bind(config.admin.address).await?;
-        let (data_at, admin_at) = (local(&data)?, local(&admin_socket)?);
-        let metrics = Arc::new(Metrics::default());
-        metrics.expect_regions(config.regions.keys().map(String::as_str));
-        let policy = Arc::new(Policy::new(&config, &ambient));
-        let regions = open_regions(&config, &ambient).await?;
-        let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);
-        let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
+        let lineage = Lineage::of(&config)?;
+        let parts = Parts::open(config, ambient).await?;
+        let listeners = parts.bind().await?;
+        let [data, admin] = [local(&listeners[0])?, local(&listeners[1])?];
         let (stop, stopping) = watch::channel(false);
         let (unready, unready_seen) = watch::channel(false);
-        let (reconciled_sender, reconciled) = watch::channel(false);
-        let health = Arc::new(Health {
-            begun: Begun::default(),
-            policy: policy.clone(),
-            account: account.clone(),
-            regions: regions.clone(),
-            identifier: identifier.clone(),
-            tls: tls.clone(),
-            metrics: metrics.clone(),
-            stopping: unready_seen,
-            reconciled,
-            refused: Mutex::default(),
-        });
+        let (done, reconciled) = watch::channel(false);
+        let (held_sender, held) = watch::channel(None);
+        let health = parts.health(unready_seen, reconciled);
         health.reload_files().await;
         let under_way = Arc::new(RwLock::default());
-        let releases_ambient = ambient.clone();
-        let face = Arc::new(Face {
-            flow: Flow {
-                policy,
-                account: account.clone(),
-                regions: regions.clone(),
-                metrics: metrics.clone(),
-            },
-            identifier,
-            admission: Admission::new(&config.limits),
-            limits: config.limits.clone(),
-            ambient,
-            metrics,
-            under_way: under_way.clone(),
-        });
+        let face = parts.face(&under_way);
+        let mut tasks = JoinSet::new();
         let desk = Arc::new(Desk {
             face: face.clone(),
-            roles: config.roles.clone(),
+            roles: parts.config.roles.clone(),
             health: health.clone(),
-            lineage: Lineage::of(&config)?,
+            lineage,
         });
-        let mut tasks = JoinSet::new();
-        let reload = Arc::new(tokio::sync::Notify::new());
-        let refused = on_refused(face.clone());
-        let [data_tls, admin_tls] = tls;
-        let (data_face, admin_face) = (http::router(face).0, admin::router(desk).0);
-        let [data_places, admin_places] = places::of(&config.limits);
-        for (listener, tls, router, places) in [
-            (data, data_tls, data_face, data_places),
-            (admin_socket, admin_tls, admin_face, admin_places),
-        ] {
-            let (refused, metrics) = (refused.clone(), health.metrics.clone());
-            let accept = Accept { listener, tls, router, places, metrics, refused };
-            tasks.spawn(accept.run(config.limits.clone(), stopping.clone()));
-        }
-        let settle = Reconcile {
-            account: account.clone(),
-            regions: regions.clone(),
-            policy: health.policy.clone(),
-        };
-        let (held_sender, held) = watch::channel(None);
-        tasks.spawn(settle.run(reconciled_sender, held_sender, stopping.clone()));
-        let supervisor = Supervisor {
-            begun: health.begun.clone(),
-            policy: health.policy.clone(),
-            account: account.clone(),
-            regions: regions.clone(),
-            ambient: releases_ambient,
-            metrics: health.metrics.clone(),
-            config: config.releases.clone(),
-        };
-        tasks.spawn(supervisor.run(stopping.clone()));
+        parts.accept(&mut tasks, listeners, face, desk, &stopping);
+        tasks.spawn(parts.reconcile().run(done, held_sender, stopping.clone()));
+        tasks.spawn(parts.supervisor(&health.begun).run(stopping.clone()));
         tasks.spawn(key_sets(health.clone(), stopping.clone()));
+        let reload = Arc::new(tokio::sync::Notify::new());
         tasks.spawn(reloads(health.clone(), reload.clone(), stopping));
-        let (data, admin) = (data_at, admin_at);
+        let Parts { config, account, regions, .. } = parts;
         Ok(Self {
             data,
             admin,
@@ -331,6 +401,24 @@ fn on_refused(face: Arc<Face>) -> OnRefused {
         let face = face.clone();
         tokio::spawn(async move { face.flow.login_failed(failure, Some(address)).await });
     })
+}
+
+async fn load_tls(config: &Config) -> Result<[Arc<Tls>; 2], StartError> {
+    let [data, admin] = [config.listen.tls.clone(), config.admin.tls.clone()];
+    let load = move || Ok([Tls::load(&data), Tls::load(&admin)]);
+    let [data, admin] = files::blocking(load).await.map_err(StartError::Interrupted)?;
+    Ok([Arc::new(data?), Arc::new(admin?)])
+}
+
+/// A ledger that is away is nobody's: then the gateway starts, is not ready, and goes on trying.
+async fn hold(account: &Arc<Account>) -> Result<(), StartError> {
+    let account = account.clone();
+    // A task of its own, which goes on when it takes longer.
+    let held = tokio::spawn(async move { account.hold().await });
+    match tokio::time::timeout(HOLD_WAIT, held).await {
+        Ok(Ok(Err(NotReconciled::Held(why)))) => Err(StartError::Held(why)),
+        _ => Ok(()),
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
