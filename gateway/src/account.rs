@@ -173,8 +173,20 @@ impl Account {
         })
     }
 
+    /// Why nothing can be recorded now, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        match &*self.ledger.load() {
+            None => Some("not open".to_owned()),
+            Some(ledger) if ledger.is_healthy() => None,
+            Some(ledger) => {
+                let why = ledger.trouble().borrow().as_ref().map(ToString::to_string);
+                Some(why.unwrap_or_else(|| "closed".to_owned()))
+            }
+        }
+    }
+
     pub fn is_healthy(&self) -> bool {
-        self.ledger.load().as_ref().is_some_and(|ledger| ledger.is_healthy())
+        self.trouble().is_none()
     }
 
     pub fn digests(&self) -> &Digests {

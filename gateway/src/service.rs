@@ -6,6 +6,7 @@
 //! commit path.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -21,9 +22,10 @@ use crate::{
     account::{Account, NotReconciled},
     admin::{self, Desk},
     ambient::Ambient,
-    config::Config,
+    config::{ClientAuth, Config},
+    contribute::Contributor,
     decide::{Policy, ReloadError},
-    deliver::{Embedded, Kafka, Pipeline, Regions},
+    deliver::{DeliverError, Embedded, Kafka, Pipeline, Regions},
     files,
     flow::Flow,
     identify::{Identifier, RefreshError},
@@ -36,7 +38,7 @@ use crate::{
         tls::Tls,
     },
     release::{runner::Begun, supervisor::Supervisor},
-    telemetry::{Metrics, OutcomeLabel},
+    telemetry::{CAUSE_BYTES_MAX, IssuerLabel, Metrics, OutcomeLabel, cut},
     watch::Watch,
 };
 
@@ -64,6 +66,23 @@ pub enum StartError {
     Interrupted(String),
 }
 
+/// A part that cannot do its work now.
+#[derive(Debug)]
+pub struct Trouble {
+    /// For whoever asks: says nothing about the inside.
+    pub word: &'static str,
+    /// For operators: the words of the log and of `config check`.
+    pub detail: String,
+    /// The gateway is ready all the same.
+    pub is_borne: bool,
+}
+
+impl Trouble {
+    fn of(word: &'static str, detail: impl Into<String>) -> Self {
+        Self { word, detail: cut(detail.into(), CAUSE_BYTES_MAX), is_borne: false }
+    }
+}
+
 /// What readiness depends on.
 pub struct Health {
     begun: Begun,
@@ -71,10 +90,13 @@ pub struct Health {
     account: Arc<Account>,
     regions: Regions,
     identifier: Arc<Identifier>,
+    /// The data listener takes client certificates.
+    takes_certificates: bool,
     tls: [Arc<Tls>; 2],
     metrics: Arc<Metrics>,
     stopping: watch::Receiver<bool>,
-    reconciled: watch::Receiver<bool>,
+    /// Why what former runs left open is not settled yet.
+    unsettled: watch::Receiver<Option<String>>,
     /// What the last reload did not take, so that it is said once.
     refused: Mutex<Vec<String>>,
 }
@@ -85,32 +107,59 @@ impl Health {
         self.policy.trouble()
     }
 
-    /// The parts that cannot do their work now; empty when ready.
-    pub async fn troubles(&self) -> Vec<String> {
+    /// The parts that cannot do their work now.
+    pub async fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         if *self.stopping.borrow() {
-            troubles.push("stopping".to_owned());
+            troubles.push(Trouble::of("stopping", "stopping"));
         }
-        if !*self.reconciled.borrow() {
-            troubles.push("reconciliation".to_owned());
+        if let Some(why) = &*self.unsettled.borrow() {
+            troubles.push(Trouble::of("reconciliation", format!("reconciliation: {why}")));
         }
         match self.policy.now() {
             Ok(snapshot) => {
                 let waiting = snapshot.all_contributors().filter(|c| !self.begun.has(&c.plan));
-                troubles.extend(waiting.map(|c| format!("release {}", c.plan.name)));
+                let told =
+                    |c: &Contributor| Trouble::of("release", format!("release {}", c.plan.name));
+                troubles.extend(waiting.map(told));
             }
-            Err(_) if self.policy.clock_trouble().is_some() => troubles.push("clock".to_owned()),
-            Err(refused) => {
-                troubles.push(format!("policy: {}", self.policy_cause(&refused.detail)))
-            }
+            Err(refused) => troubles.push(match self.policy.clock_trouble() {
+                Some(why) => Trouble::of("clock", format!("clock: {why}")),
+                None => {
+                    let cause = self.policy_cause(&refused.detail);
+                    Trouble::of("policy", format!("policy: {cause}"))
+                }
+            }),
         }
-        if !self.account.is_healthy() {
-            troubles.push("ledger".to_owned());
+        if let Some(why) = self.account.trouble() {
+            troubles.push(Trouble::of("ledger", format!("ledger: {why}")));
         }
         let unready = self.regions.unready().await;
-        troubles.extend(unready.iter().map(|region| format!("region {region}")));
-        troubles.extend(self.identifier.troubles().iter().map(ToString::to_string));
-        self.metrics.ready.set(i64::from(troubles.is_empty()));
+        let told = |(region, why): &(Arc<str>, DeliverError)| {
+            Trouble::of("region", format!("region {region}: {}", why.cause()))
+        };
+        troubles.extend(unready.iter().map(told));
+        troubles.extend(self.key_set_troubles());
+        let is_ready = troubles.iter().all(|trouble| trouble.is_borne);
+        self.metrics.ready.set(i64::from(is_ready));
+        troubles
+    }
+
+    /// An issuer that is down shuts out its own callers; the gateway is out only when nobody can log
+    /// in any more.
+    fn key_set_troubles(&self) -> Vec<Trouble> {
+        let is_borne = self.identifier.admits(self.takes_certificates);
+        let mut usable: BTreeMap<&str, bool> = BTreeMap::new();
+        let mut troubles = Vec::new();
+        for (issuer, trouble) in self.identifier.key_sets() {
+            *usable.entry(issuer).or_insert(true) &= trouble.is_none();
+            let told = trouble.map(|why| Trouble::of("key-set", why.to_string()));
+            troubles.extend(told.map(|trouble| Trouble { is_borne, ..trouble }));
+        }
+        for (issuer, is_usable) in usable {
+            let label = IssuerLabel { issuer: issuer.to_owned() };
+            self.metrics.key_sets.get_or_create(&label).set(i64::from(is_usable));
+        }
         troubles
     }
 
@@ -241,18 +290,20 @@ impl Parts {
     fn health(
         &self,
         stopping: watch::Receiver<bool>,
-        reconciled: watch::Receiver<bool>,
+        unsettled: watch::Receiver<Option<String>>,
     ) -> Arc<Health> {
+        let rules = &self.config.listen.tls;
         Arc::new(Health {
             begun: Begun::default(),
             policy: self.policy.clone(),
             account: self.account.clone(),
             regions: self.regions.clone(),
             identifier: self.identifier.clone(),
+            takes_certificates: rules.client_auth != ClientAuth::None,
             tls: self.tls.clone(),
             metrics: self.metrics.clone(),
             stopping,
-            reconciled,
+            unsettled,
             refused: Mutex::default(),
         })
     }
@@ -326,9 +377,9 @@ impl Service {
         let [data, admin] = [local(&listeners[0])?, local(&listeners[1])?];
         let (stop, stopping) = watch::channel(false);
         let (unready, unready_seen) = watch::channel(false);
-        let (done, reconciled) = watch::channel(false);
+        let (settled, unsettled) = watch::channel(Some("under way".to_owned()));
         let (held_sender, held) = watch::channel(None);
-        let health = parts.health(unready_seen, reconciled);
+        let health = parts.health(unready_seen, unsettled);
         health.reload_files().await;
         let under_way = Arc::new(RwLock::default());
         let face = parts.face(&under_way);
@@ -340,7 +391,7 @@ impl Service {
             lineage,
         });
         parts.accept(&mut tasks, listeners, face, desk, &stopping);
-        tasks.spawn(parts.reconcile().run(done, held_sender, stopping.clone()));
+        tasks.spawn(parts.reconcile().run(settled, held_sender, stopping.clone()));
         tasks.spawn(parts.supervisor(&health.begun).run(stopping.clone()));
         tasks.spawn(key_sets(health.clone(), stopping.clone()));
         let reload = Arc::new(tokio::sync::Notify::new());
@@ -465,7 +516,7 @@ struct Reconcile {
 impl Reconcile {
     async fn run(
         self,
-        done: watch::Sender<bool>,
+        unsettled: watch::Sender<Option<String>>,
         held: watch::Sender<Option<String>>,
         mut stopping: watch::Receiver<bool>,
     ) {
@@ -474,14 +525,18 @@ impl Reconcile {
                 Ok((settled, floor_us)) => {
                     self.policy.has_passed(floor_us);
                     tracing::info!(event = "reconciled", intents = settled);
-                    done.send_replace(true);
+                    unsettled.send_replace(None);
                     return;
                 }
                 Err(NotReconciled::Held(why)) => {
                     held.send_replace(Some(why));
                     return;
                 }
-                Err(why) => tracing::warn!(event = "reconciliation-waits", %why),
+                Err(NotReconciled::Waits(why)) => {
+                    let why = cut(why, CAUSE_BYTES_MAX);
+                    tracing::warn!(event = "reconciliation-waits", why);
+                    unsettled.send_replace(Some(why));
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(RECONCILE_PAUSE) => {}

@@ -101,6 +101,11 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct IssuerLabel {
+    pub issuer: String,
+}
+
 /// Every metric of the gateway.
 pub struct Metrics {
     registry: Registry,
@@ -121,6 +126,7 @@ pub struct Metrics {
     pub in_flight: Gauge,
     pub connections_closed: Family<CodeLabel, Counter>,
     pub ready: Gauge,
+    pub key_sets: Family<IssuerLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -144,6 +150,7 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections_closed: Family::default(),
             ready: Gauge::default(),
+            key_sets: Family::default(),
         };
         metrics.register();
         metrics
@@ -219,6 +226,17 @@ impl Metrics {
         );
         r.register("requests_in_flight", "Requests being worked on", self.in_flight.clone());
         r.register("ready", "1 when ready, else 0", self.ready.clone());
+        self.register_state();
+    }
+
+    /// What is looked at with each scrape.
+    fn register_state(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "key_set_usable",
+            "1 while callers can log in by an issuer's keys, else 0",
+            self.key_sets.clone(),
+        );
     }
 
     /// All metrics as OpenMetrics text, or in Prometheus' older format.

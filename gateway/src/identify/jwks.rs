@@ -152,6 +152,10 @@ impl KeySet {
         }
     }
 
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// Why nobody can log in by this set now, if nobody can.
     pub(super) fn trouble(&self) -> Option<RefreshError> {
         if self.keys().is_some() {
