@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -35,12 +36,12 @@ use crate::{
     contribute::Contributor,
     decide::{Activated, Snapshot},
     deliver::{DeliverError, Landing, Page, Placed, Regions},
-    files::{self, SMALL_FILE_BYTES_MAX},
+    files::{self, Disk, SMALL_FILE_BYTES_MAX},
     flow::{Permitted, Target, Wanted},
     identify::{Failure, Principal},
     lineage::Question,
     record::{Fate, Judged, Received, Record, Recorded, Refused, Via},
-    telemetry::Metrics,
+    telemetry::{CAUSE_BYTES_MAX, Metrics, cut},
 };
 
 /// How far our clock may be from the store's when the ledger is opened, and another writer's from
@@ -52,6 +53,10 @@ const TREATMENTS_MAX: usize = 10_000;
 const EARLY_MAX: usize = 1_000;
 /// Events that one reconciliation asks a pipeline about at a time.
 const RECONCILE_EVENTS: usize = 10_000;
+
+/// Size and open intents of the store are looked at so often at most, and for so long.
+const MEASURE_PAUSE: Duration = Duration::from_secs(15);
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why something could not be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +133,8 @@ pub struct Account {
     named: BTreeSet<String>,
     treatments: Mutex<HashMap<TreatmentKey, Encoded>>,
     metrics: Arc<Metrics>,
+    /// When the store was last looked at for metrics.
+    measured: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Account {
@@ -154,6 +161,7 @@ impl Account {
             named: named(config),
             treatments: Mutex::default(),
             metrics,
+            measured: tokio::sync::Mutex::default(),
         })
     }
 
@@ -187,6 +195,23 @@ impl Account {
 
     pub fn is_healthy(&self) -> bool {
         self.trouble().is_none()
+    }
+
+    /// Queue and store, as metrics; the store is looked at now and then only.
+    pub async fn measure(&self) {
+        let Some(ledger) = self.ledger.load_full() else { return };
+        self.metrics.ledger_queue.set(i64::try_from(ledger.queued()).unwrap_or(i64::MAX));
+        let Ok(mut measured) = self.measured.try_lock() else { return };
+        if measured.is_some_and(|at| at.elapsed() < MEASURE_PAUSE) {
+            return;
+        }
+        *measured = Some(tokio::time::Instant::now());
+        // What takes longer leaves the figures as they are.
+        if let Ok(Ok(sizes)) = tokio::time::timeout(MEASURE_TIMEOUT, ledger.sizes()).await {
+            let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            self.metrics.ledger_bytes.set(gauge(sizes.bytes));
+            self.metrics.open_intents.set(gauge(sizes.open_intents));
+        }
     }
 
     pub fn digests(&self) -> &Digests {
@@ -669,12 +694,18 @@ impl Account {
     }
 }
 
-/// One line when the ledger cannot be written any more, and one when it can again.
+/// One line when the ledger cannot be written any more, and one when it can again; and the same of
+/// its disk.
 async fn log_trouble(mut trouble: watch::Receiver<Option<audit::AppendError>>) {
+    let mut disk = Disk::new("ledger".to_owned());
     while trouble.changed().await.is_ok() {
-        let why = trouble.borrow_and_update().clone();
+        let why = trouble.borrow_and_update().as_ref().map(ToString::to_string);
+        disk.is(why.as_ref().is_some_and(|why| files::says_full(why)));
         match why {
-            Some(why) => tracing::error!(event = "ledger-unavailable", %why),
+            Some(why) => {
+                let why = cut(why, CAUSE_BYTES_MAX);
+                tracing::error!(event = "ledger-unavailable", why);
+            }
             None => tracing::info!(event = "ledger-available"),
         }
     }

@@ -192,8 +192,8 @@ async fn metrics(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response 
         .flat_map(|list| list.split(','))
         .any(|kind| kind.trim().to_ascii_lowercase().starts_with("application/openmetrics-text"));
     let kind = if open { OPENMETRICS } else { PLAIN };
-    // Readiness is looked at now, so that the gauge tells the present.
-    let _troubles = desk.health.troubles().await;
+    // States are looked at now, so that gauges tell the present.
+    desk.health.measure().await;
     let text = desk.face.metrics.text(open);
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -45,6 +45,36 @@ pub async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|_| Err("reading was interrupted".to_owned()))
 }
 
+/// Whether an error says that its disk is full, in the words of SQLite, PostgreSQL and the system.
+pub fn says_full(error: &str) -> bool {
+    ["disk is full", "No space left on device", "quota exceeded"].iter().any(|w| error.contains(w))
+}
+
+/// What is known of a disk, by what is written there: one line in the log for each change.
+pub struct Disk {
+    of: String,
+    full: bool,
+}
+
+impl Disk {
+    pub fn new(of: String) -> Self {
+        Self { of, full: false }
+    }
+
+    /// Returns whether that is new.
+    pub fn is(&mut self, full: bool) -> bool {
+        if self.full == full {
+            return false;
+        }
+        self.full = full;
+        match full {
+            true => tracing::error!(event = "disk-full", of = self.of),
+            false => tracing::info!(event = "disk-writable", of = self.of),
+        }
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +91,14 @@ mod tests {
         assert!(read_text(&file, 9).unwrap_err().starts_with("line 2 is not UTF-8"));
         assert_eq!(read(dir.path(), 9).unwrap_err(), "not a regular file");
         assert_eq!(read(Path::new("/dev/zero"), 9).unwrap_err(), "not a regular file");
+    }
+
+    #[test]
+    fn a_disk_is_told_once_each_time_it_fills_and_is_written_again() {
+        let mut disk = Disk::new("ledger".to_owned());
+        let full = "error returned from database: (code: 13) database or disk is full";
+        let told = [full, full, "the store is locked", "", "No space left on device (os error 28)"];
+        let told: Vec<bool> = told.into_iter().map(|error| disk.is(says_full(error))).collect();
+        assert_eq!(told, [true, false, true, false, true]);
     }
 }

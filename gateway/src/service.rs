@@ -33,12 +33,13 @@ use crate::{
     listen::{
         accept::{Accept, OnRefused},
         admission::Admission,
+        expiry::Expiries,
         http::{self, Face},
         places,
         tls::Tls,
     },
     release::{runner::Begun, supervisor::Supervisor},
-    telemetry::{CAUSE_BYTES_MAX, IssuerLabel, Metrics, OutcomeLabel, cut},
+    telemetry::{CAUSE_BYTES_MAX, CertificateLabel, IssuerLabel, Metrics, OutcomeLabel, cut},
     watch::Watch,
 };
 
@@ -99,6 +100,7 @@ pub struct Health {
     unsettled: watch::Receiver<Option<String>>,
     /// What the last reload did not take, so that it is said once.
     refused: Mutex<Vec<String>>,
+    expiries: Mutex<Expiries>,
 }
 
 impl Health {
@@ -163,6 +165,25 @@ impl Health {
         troubles
     }
 
+    /// Looks at all that is a state rather than an event, for a scrape.
+    pub async fn measure(&self) {
+        let _troubles = self.troubles().await;
+        self.account.measure().await;
+    }
+
+    /// When certificates expire, as metrics, and in the log when that comes near.
+    fn watch_certificates(&self) {
+        let now_s = self.policy.clock_ms().div_euclid(1_000);
+        let mut known = self.expiries.lock().unwrap_or_else(|e| e.into_inner());
+        for (listener, tls) in ["data", "admin"].into_iter().zip(&self.tls) {
+            for (what, at_s) in tls.expiries() {
+                let label = CertificateLabel { listener, what };
+                self.metrics.certificate_expiry.get_or_create(&label).set(at_s);
+                known.note(listener, what, at_s, now_s);
+            }
+        }
+    }
+
     /// Why no policy is in force, in the words of `config check`: what the files say, where they
     /// are the cause.
     fn policy_cause(&self, detail: &str) -> String {
@@ -187,13 +208,17 @@ impl Health {
     async fn reload_with(&self, key_sets: Vec<RefreshError>) -> Vec<String> {
         let mut refused = Vec::new();
         // Reading may hang with its file system, and compiling takes as long as it takes.
-        for tls in self.tls.clone() {
+        for (listener, tls) in ["data", "admin"].into_iter().zip(self.tls.clone()) {
             match files::blocking(move || tls.reload().map_err(|e| e.to_string())).await {
-                Ok(true) => self.count("certificates", "taken"),
+                Ok(true) => {
+                    self.count("certificates", "taken");
+                    tracing::info!(event = "certificates-reloaded", listener);
+                }
                 Ok(false) => {}
                 Err(error) => refused.push(("certificates", error)),
             }
         }
+        self.watch_certificates();
         let policy = self.policy.clone();
         let reloaded = tokio::task::spawn_blocking(move || policy.reload()).await;
         match reloaded.unwrap_or(Err(ReloadError::Interrupted)) {
@@ -212,7 +237,7 @@ impl Health {
         let mut said = self.refused.lock().unwrap_or_else(|e| e.into_inner());
         for (what, error) in refused.iter().filter(|(_, error)| !said.contains(error)) {
             self.count(what, "refused");
-            tracing::error!(event = "reload-refused", %error);
+            tracing::error!(event = "reload-refused", what, %error);
         }
         *said = refused.into_iter().map(|(_, error)| error).collect();
         // Key sets say in the log themselves what became of them.
@@ -305,6 +330,7 @@ impl Parts {
             stopping,
             unsettled,
             refused: Mutex::default(),
+            expiries: Mutex::default(),
         })
     }
 

@@ -27,6 +27,8 @@ use prometheus_client::{
 pub(crate) use exposition::{OPENMETRICS, PLAIN};
 use sluicegate_policies::{RefusalCode, Table};
 
+use crate::identify::Failure;
+
 /// What this program is, for `--version`, the log's first line and `sluicegate_build_info`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const COMMIT: &str = env!("SLUICEGATE_COMMIT");
@@ -106,6 +108,20 @@ pub struct IssuerLabel {
     pub issuer: String,
 }
 
+/// A listener's certificate or its client authorities.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CertificateLabel {
+    pub listener: &'static str,
+    pub what: &'static str,
+}
+
+/// A rule, or its mechanism.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ExpiryLabel {
+    pub rule: String,
+    pub what: &'static str,
+}
+
 /// Every metric of the gateway.
 pub struct Metrics {
     registry: Registry,
@@ -126,7 +142,12 @@ pub struct Metrics {
     pub in_flight: Gauge,
     pub connections_closed: Family<CodeLabel, Counter>,
     pub ready: Gauge,
+    pub ledger_queue: Gauge,
+    pub ledger_bytes: Gauge,
+    pub open_intents: Gauge,
     pub key_sets: Family<IssuerLabel, Gauge>,
+    pub certificate_expiry: Family<CertificateLabel, Gauge>,
+    pub policy_expiry: Family<ExpiryLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -150,7 +171,12 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections_closed: Family::default(),
             ready: Gauge::default(),
+            ledger_queue: Gauge::default(),
+            ledger_bytes: Gauge::default(),
+            open_intents: Gauge::default(),
             key_sets: Family::default(),
+            certificate_expiry: Family::default(),
+            policy_expiry: Family::default(),
         };
         metrics.register();
         metrics
@@ -233,9 +259,30 @@ impl Metrics {
     fn register_state(&mut self) {
         let r = &mut self.registry;
         r.register(
+            "ledger_queue_length",
+            "Appends that wait for the ledger",
+            self.ledger_queue.clone(),
+        );
+        r.register("ledger_size_bytes", "What the ledger's store takes", self.ledger_bytes.clone());
+        r.register(
+            "ledger_open_intents",
+            "Intents of all nodes without an outcome",
+            self.open_intents.clone(),
+        );
+        r.register(
             "key_set_usable",
             "1 while callers can log in by an issuer's keys, else 0",
             self.key_sets.clone(),
+        );
+        r.register(
+            "certificate_expiry_timestamp_seconds",
+            "When a listener's certificate, or the first of its client authorities, expires",
+            self.certificate_expiry.clone(),
+        );
+        r.register(
+            "policy_expiry_timestamp_seconds",
+            "When a rule or the mechanism of a transfer ends",
+            self.policy_expiry.clone(),
         );
     }
 
@@ -262,6 +309,10 @@ impl Metrics {
         for code in ["ledger-unavailable", "policy-not-in-force"] {
             drop(self.fail_closed.get_or_create(&CodeLabel { code: code.to_owned() }));
         }
+        for failure in Failure::ALL {
+            let code = failure.code().to_owned();
+            drop(self.login_failures.get_or_create(&CodeLabel { code }));
+        }
         for what in ["policy", "certificates"] {
             for outcome in ["taken", "refused"] {
                 drop(self.reloads.get_or_create(&OutcomeLabel { what, outcome }));
@@ -280,6 +331,11 @@ impl Metrics {
         }
         for code in RefusalCode::ALL {
             self.count_record("", FateLabel::Refused, code.as_str(), 0);
+        }
+        self.policy_expiry.clear();
+        for expiry in table.expiries() {
+            let label = ExpiryLabel { rule: expiry.rule.to_string(), what: expiry.what };
+            self.policy_expiry.get_or_create(&label).set(expiry.at.0.div_euclid(1_000));
         }
         for plan in table.releases() {
             let release = plan.name.to_string();

@@ -84,6 +84,26 @@ pub enum Failure {
 }
 
 impl Failure {
+    pub const ALL: [Self; 17] = [
+        Self::NoCredential,
+        Self::CertificateInvalid,
+        Self::CertificateUnmapped,
+        Self::CertificateAmbiguous,
+        Self::CertificateSpiffe,
+        Self::NotBearer,
+        Self::TokenMalformed,
+        Self::TokenCritical,
+        Self::TokenType,
+        Self::TokenIssuer,
+        Self::TokenAlgorithm,
+        Self::TokenKey,
+        Self::TokenSignature,
+        Self::TokenAudience,
+        Self::TokenExpired,
+        Self::TokenNotYet,
+        Self::TokenUnmapped,
+    ];
+
     /// A stable word for ledger and metrics.
     pub fn code(self) -> &'static str {
         match self {
