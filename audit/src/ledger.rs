@@ -25,6 +25,17 @@ use crate::{
 /// Appends that may wait for the committer; more wait at the door.
 const QUEUE: usize = 4_096;
 
+/// Open intents that are counted; more are so many.
+const OPEN_MAX: u32 = 100_000;
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    pub bytes: u64,
+    /// Intents without an end, of all writers.
+    pub open_intents: u64,
+}
+
 /// A moment, as the caller's clock tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Time {
@@ -308,6 +319,17 @@ impl Ledger {
     /// Why flushes do not work, as it changes; `None` while they do. It ends with the ledger.
     pub fn trouble(&self) -> watch::Receiver<Option<AppendError>> {
         self.trouble.clone()
+    }
+
+    /// Appends that wait for the committer.
+    pub fn queued(&self) -> usize {
+        self.appends.max_capacity().saturating_sub(self.appends.capacity())
+    }
+
+    /// What the store holds. Costs some look-ups: not for each request.
+    pub async fn sizes(&self) -> Result<Sizes, StoreError> {
+        let bytes = self.store.bytes().await?;
+        Ok(Sizes { bytes, open_intents: self.store.open_count(OPEN_MAX).await? })
     }
 
     /// Appends an entry and returns when it is durable.

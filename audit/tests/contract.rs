@@ -384,3 +384,26 @@ async fn an_unknown_store_is_refused() {
     ledger.close().await.unwrap();
     assert_eq!(ledger.append(Entry::Heartbeat).await, Err(AppendError::Closed));
 }
+
+/// What an operator watches: the store's size, appends that wait and intents that are open.
+#[tokio::test]
+async fn sizes_are_those_of_the_store() {
+    each_store(async |bench: Bench| {
+        let ledger = bench.open(1).await;
+        let before = ledger.sizes().await.unwrap();
+        assert!(before.bytes > 0 && before.open_intents == 0, "{before:?}");
+        let (digest32, bytes) = treatment("eu");
+        let events: Vec<_> =
+            (0..2_000).map(|n| delivered(n, b"device-7", &n.to_be_bytes())).collect();
+        let (intent, details) = (intent(digest32, 2_000), vec![(digest32, bytes)]);
+        let appended = ledger.intend(intent, events, details, vec![], None).await.unwrap();
+        let open = ledger.sizes().await.unwrap();
+        assert!(open.bytes > before.bytes && open.open_intents == 1, "{open:?}");
+        let places: Vec<_> = (0..2_000).map(|n| (i64::from(n), n)).collect();
+        ledger.settle_now(outcome(appended.first(), "eu", &places)).await.unwrap();
+        assert_eq!(ledger.sizes().await.unwrap().open_intents, 0);
+        assert_eq!(ledger.queued(), 0);
+        ledger.close().await.unwrap();
+    })
+    .await;
+}

@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -35,11 +36,12 @@ use crate::{
     contribute::Contributor,
     decide::{Activated, Snapshot},
     deliver::{DeliverError, Landing, Page, Placed, Regions},
+    files::{self, Disk, SMALL_FILE_BYTES_MAX},
     flow::{Permitted, Target, Wanted},
     identify::{Failure, Principal},
     lineage::Question,
     record::{Fate, Judged, Received, Record, Recorded, Refused, Via},
-    telemetry::Metrics,
+    telemetry::{CAUSE_BYTES_MAX, Metrics, cut},
 };
 
 /// How far our clock may be from the store's when the ledger is opened, and another writer's from
@@ -51,6 +53,10 @@ const TREATMENTS_MAX: usize = 10_000;
 const EARLY_MAX: usize = 1_000;
 /// Events that one reconciliation asks a pipeline about at a time.
 const RECONCILE_EVENTS: usize = 10_000;
+
+/// Size and open intents of the store are looked at so often at most, and for so long.
+const MEASURE_PAUSE: Duration = Duration::from_secs(15);
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why something could not be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +124,7 @@ pub struct Account {
     claim_us: i64,
     ledger: ArcSwapOption<audit::Ledger>,
     /// Opened, and what former runs left open is not settled yet.
-    opened: Mutex<Option<Arc<audit::Ledger>>>,
+    opened: tokio::sync::Mutex<Option<Arc<audit::Ledger>>>,
     /// Entries of before the ledger was open.
     early: Mutex<Vec<Entry>>,
     running: Arc<Mutex<HashSet<[u8; 32]>>>,
@@ -127,6 +133,8 @@ pub struct Account {
     named: BTreeSet<String>,
     treatments: Mutex<HashMap<TreatmentKey, Encoded>>,
     metrics: Arc<Metrics>,
+    /// When the store was last looked at for metrics.
+    measured: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Account {
@@ -146,13 +154,14 @@ impl Account {
             digests: Digests::of(config)?,
             claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
             ledger: ArcSwapOption::empty(),
-            opened: Mutex::default(),
+            opened: tokio::sync::Mutex::default(),
             early: Mutex::default(),
             running: Arc::default(),
             given: Mutex::default(),
             named: named(config),
             treatments: Mutex::default(),
             metrics,
+            measured: tokio::sync::Mutex::default(),
         })
     }
 
@@ -172,8 +181,37 @@ impl Account {
         })
     }
 
+    /// Why nothing can be recorded now, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        match &*self.ledger.load() {
+            None => Some("not open".to_owned()),
+            Some(ledger) if ledger.is_healthy() => None,
+            Some(ledger) => {
+                let why = ledger.trouble().borrow().as_ref().map(ToString::to_string);
+                Some(why.unwrap_or_else(|| "closed".to_owned()))
+            }
+        }
+    }
+
     pub fn is_healthy(&self) -> bool {
-        self.ledger.load().as_ref().is_some_and(|ledger| ledger.is_healthy())
+        self.trouble().is_none()
+    }
+
+    /// Queue and store, as metrics; the store is looked at now and then only.
+    pub async fn measure(&self) {
+        let Some(ledger) = self.ledger.load_full() else { return };
+        self.metrics.ledger_queue.set(i64::try_from(ledger.queued()).unwrap_or(i64::MAX));
+        let Ok(mut measured) = self.measured.try_lock() else { return };
+        if measured.is_some_and(|at| at.elapsed() < MEASURE_PAUSE) {
+            return;
+        }
+        *measured = Some(tokio::time::Instant::now());
+        // What takes longer leaves the figures as they are.
+        if let Ok(Ok(sizes)) = tokio::time::timeout(MEASURE_TIMEOUT, ledger.sizes()).await {
+            let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            self.metrics.ledger_bytes.set(gauge(sizes.bytes));
+            self.metrics.open_intents.set(gauge(sizes.open_intents));
+        }
     }
 
     pub fn digests(&self) -> &Digests {
@@ -203,15 +241,20 @@ impl Account {
         Ok((settled, ledger.floor_us()))
     }
 
-    /// The ledger, opened once: a region that is away must not begin a chain a try.
+    /// Opens the ledger if it is not open: from then on its name or file is held.
+    pub async fn hold(&self) -> Result<(), NotReconciled> {
+        self.opened().await.map(|_| ())
+    }
+
+    /// The ledger, opened once: a region that is away must not begin a chain a try, and two who
+    /// open at a time would find each other holding it.
     async fn opened(&self) -> Result<Arc<audit::Ledger>, NotReconciled> {
-        let opened = || self.opened.lock().unwrap_or_else(|e| e.into_inner());
-        let earlier = opened().clone();
-        if let Some(ledger) = earlier {
-            return Ok(ledger);
+        let mut opened = self.opened.lock().await;
+        if let Some(ledger) = &*opened {
+            return Ok(ledger.clone());
         }
         let ledger = Arc::new(self.open().await?);
-        *opened() = Some(ledger.clone());
+        *opened = Some(ledger.clone());
         Ok(ledger)
     }
 
@@ -641,7 +684,9 @@ impl Account {
 
     /// Flushes, and ends the chain in order.
     pub async fn close(&self) {
-        if let Some(ledger) = self.ledger.swap(None)
+        // One that was opened and not reconciled has begun its chain, too.
+        let opened = self.opened.try_lock().ok().and_then(|mut opened| opened.take());
+        if let Some(ledger) = self.ledger.swap(None).or(opened)
             && let Err(error) = ledger.close().await
         {
             tracing::warn!(event = "ledger-not-closed", %error);
@@ -649,12 +694,18 @@ impl Account {
     }
 }
 
-/// One line when the ledger cannot be written any more, and one when it can again.
+/// One line when the ledger cannot be written any more, and one when it can again; and the same of
+/// its disk.
 async fn log_trouble(mut trouble: watch::Receiver<Option<audit::AppendError>>) {
+    let mut disk = Disk::new("ledger".to_owned());
     while trouble.changed().await.is_ok() {
-        let why = trouble.borrow_and_update().clone();
+        let why = trouble.borrow_and_update().as_ref().map(ToString::to_string);
+        disk.is(why.as_ref().is_some_and(|why| files::says_full(why)));
         match why {
-            Some(why) => tracing::error!(event = "ledger-unavailable", %why),
+            Some(why) => {
+                let why = cut(why, CAUSE_BYTES_MAX);
+                tracing::error!(event = "ledger-unavailable", why);
+            }
             None => tracing::info!(event = "ledger-available"),
         }
     }
@@ -687,10 +738,8 @@ fn by_shell() -> audit::Actor {
 pub fn store_url(config: &Config) -> Result<audit::Url, OpenError> {
     let text = match (&config.ledger.store, &config.ledger.store_file) {
         (Some(store), _) => store.clone(),
-        (None, Some(file)) => std::fs::read_to_string(file).map_err(|e| OpenError::StoreFile {
-            file: file.display().to_string(),
-            why: e.kind().to_string(),
-        })?,
+        (None, Some(file)) => files::read_text(file, SMALL_FILE_BYTES_MAX)
+            .map_err(|why| OpenError::StoreFile { file: file.display().to_string(), why })?,
         (None, None) => String::new(),
     };
     text.trim().parse().map_err(OpenError::Url)

@@ -2,7 +2,7 @@
 //! verification for auditors. Everything but health needs a principal with the role; each of an
 //! auditor's reads is itself a ledger entry, durable before the answer.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -17,9 +17,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     config::Roles,
-    identify::Principal,
+    identify::{Credentials, Principal},
     lineage::{Lineage, Question},
     listen::{
+        accept::Peer,
         http::{self, Document, HttpState},
         problem::Problem,
     },
@@ -136,19 +137,42 @@ async fn livez() -> &'static str {
 
 /// Ready
 ///
-/// 200 when policy, ledger and every region can take records; otherwise 503 with a line for each that
-/// cannot.
-#[utoipa::path(get, path = "/readyz", security(()),
+/// 200 when policy, ledger and every region can take records, and somebody can log in; else 503 with
+/// a word for each kind of part that cannot. The role `operator` reads the cause of each, also of
+/// those that the gateway bears.
+#[utoipa::path(get, path = "/readyz", security((), ("mutual-tls" = []), ("bearer" = [])),
     responses(
         (status = 200, description = "Ready", body = String, content_type = "text/plain"),
         (status = 503, description = "Not ready", body = String, content_type = "text/plain")))]
-async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, String) {
+async fn readyz(State(state): State<Arc<AdminState>>, request: Request) -> (StatusCode, String) {
     let troubles = state.health.troubles().await;
-    if troubles.is_empty() {
-        return (StatusCode::OK, "ok\n".to_owned());
+    let told: Vec<&str> = if is_operator(&state, request).await {
+        troubles.iter().map(|trouble| trouble.detail.as_str()).collect()
+    } else {
+        let grave = troubles.iter().filter(|trouble| !trouble.is_borne);
+        let words: BTreeSet<&str> = grave.map(|trouble| trouble.word).collect();
+        words.into_iter().collect()
+    };
+    let lines: String = told.iter().map(|line| format!("{line}\n")).collect();
+    match troubles.iter().all(|trouble| trouble.is_borne) {
+        true => (StatusCode::OK, format!("ok\n{lines}")),
+        false => (StatusCode::SERVICE_UNAVAILABLE, lines),
     }
-    let lines: String = troubles.iter().map(|what| format!("{what}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines)
+}
+
+/// A probe may have a certificate that says nothing to us, which is no failed login; a bad token is
+/// one.
+async fn is_operator(state: &AdminState, request: Request) -> bool {
+    let principal = if request.headers().contains_key(header::AUTHORIZATION) {
+        http::identify(&state.http, request).await.ok().map(|(principal, _)| principal)
+    } else {
+        let peer = request.extensions().get::<Peer>();
+        let certificate = peer.and_then(|peer| peer.certificate.as_deref());
+        let given = Credentials { certificate, authorization: None };
+        state.http.identifier.identify(&given).await.ok()
+    };
+    let holders = &state.roles.operator;
+    principal.is_some_and(|principal| holders.iter().any(|holder| **holder == *principal.name))
 }
 
 /// Metrics
@@ -168,8 +192,8 @@ async fn metrics(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Re
         .flat_map(|list| list.split(','))
         .any(|kind| kind.trim().to_ascii_lowercase().starts_with("application/openmetrics-text"));
     let kind = if open { OPENMETRICS } else { PLAIN };
-    // Readiness is looked at now, so that the gauge tells the present.
-    let _troubles = state.health.troubles().await;
+    // States are looked at now, so that gauges tell the present.
+    state.health.measure().await;
     let text = state.http.metrics.text(open);
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

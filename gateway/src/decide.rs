@@ -28,10 +28,17 @@ use zeroize::Zeroizing;
 use crate::{
     ambient::Ambient,
     contribute::Contributor,
+    files::{self, SMALL_FILE_BYTES_MAX},
     keys::{self, KeyringError},
     record::Refused,
+    telemetry::cut,
 };
 
+/// So much of a file that is no policy is looked at, to tell whether it was meant as one.
+const GLANCE_BYTES: u64 = 64 << 10;
+/// What is wrong with a policy is told up to here, in the log and by `POST /v1/reload`; `policy check`
+/// tells all of it.
+const POLICY_ERROR_BYTES_MAX: usize = 16 << 10;
 /// A bundle larger than this is refused.
 const BUNDLE_BYTES_MAX: u64 = 16 << 20;
 const BUNDLE_FILES_MAX: usize = 2_000;
@@ -222,6 +229,9 @@ impl Policy {
         let previous = in_force.as_ref().map(|current| current.bundle.digest());
         let digest = bundle.digest();
         *in_force = Some(InForce { bundle, keyring, fingerprint });
+        for file in overlooked(&self.dir) {
+            tracing::warn!(event = "policy-file-ignored", file, "its name does not end in .yaml");
+        }
         self.snapshot.store(Some(snapshot));
         Ok(Some(Activated { digest, previous }))
     }
@@ -232,7 +242,7 @@ impl Policy {
         keyring: &Masters,
         now: UnixMillis,
     ) -> Result<Arc<Snapshot>, ReloadError> {
-        let table = bundle.table(now).map_err(|r| ReloadError::Policy(r.render(&[])))?;
+        let table = bundle.table(now).map_err(|r| policy_error(&r, &[]))?;
         if let Some(unknown) = table.regions().find(|r| !self.regions.iter().any(|k| k == r)) {
             return Err(ReloadError::Region(unknown.to_owned()));
         }
@@ -267,7 +277,7 @@ fn not_in_force(detail: &str) -> Refused {
 }
 
 fn policy_error(report: &Report, sources: &[Source]) -> ReloadError {
-    ReloadError::Policy(report.render(sources))
+    ReloadError::Policy(cut(report.render(sources), POLICY_ERROR_BYTES_MAX))
 }
 
 fn fingerprint(sources: &[Source], keyring: &str) -> blake3::Hash {
@@ -285,25 +295,46 @@ fn fingerprint(sources: &[Source], keyring: &str) -> blake3::Hash {
 /// regular files are read: a pipe or device would never end.
 pub fn read_bundle(dir: &Path) -> Result<Vec<Source>, ReloadError> {
     let failed = |why: String| ReloadError::Read { dir: dir.to_owned(), why };
-    let files = bundle_files(dir).map_err(failed)?;
-    if files.is_empty() {
+    let policies = bundle_files(dir).map_err(failed)?.policies;
+    if policies.is_empty() {
         return Err(failed("it contains no `.yaml` file".to_owned()));
     }
     let mut left = BUNDLE_BYTES_MAX;
     let mut source = |file: PathBuf| {
-        let text = read_regular(&file, left)
-            .map_err(|why| failed(format!("`{}`: {why}", file.display())))?
-            .ok_or_else(|| failed(format!("more than {BUNDLE_BYTES_MAX} bytes")))?;
+        if std::fs::metadata(&file).is_ok_and(|file| file.len() > left) {
+            return Err(failed(format!("more than {BUNDLE_BYTES_MAX} bytes")));
+        }
+        let text = files::read_text(&file, left)
+            .map_err(|why| failed(format!("`{}`: {why}", file.display())))?;
         left = left.saturating_sub(text.len() as u64);
         let path = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
         Ok(Source { path, text })
     };
-    files.into_iter().map(&mut source).collect()
+    policies.into_iter().map(&mut source).collect()
 }
 
-fn bundle_files(dir: &Path) -> Result<Vec<PathBuf>, String> {
+/// Files of the folder that are not read, and look as if they should be: policies by their text, not
+/// by their name. Relative to the folder.
+pub fn overlooked(dir: &Path) -> Vec<String> {
+    let Ok(Files { others, .. }) = bundle_files(dir) else { return Vec::new() };
+    let looks = |file: &PathBuf| {
+        let begin = files::begin_of(file, GLANCE_BYTES).unwrap_or_default();
+        begin.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"apiVersion: sluicegate/"))
+    };
+    let relative = |file: &PathBuf| file.strip_prefix(dir).unwrap_or(file).display().to_string();
+    others.iter().filter(|file| looks(file)).map(relative).collect()
+}
+
+/// The files below a folder that are not hidden.
+#[derive(Default)]
+struct Files {
+    policies: Vec<PathBuf>,
+    others: Vec<PathBuf>,
+}
+
+fn bundle_files(dir: &Path) -> Result<Files, String> {
     let words = |error: std::io::Error| error.kind().to_string();
-    let mut files = Vec::new();
+    let mut found = Files::default();
     let mut folders = vec![dir.to_owned()];
     let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {
@@ -319,29 +350,19 @@ fn bundle_files(dir: &Path) -> Result<Vec<PathBuf>, String> {
             } else if path.is_dir() {
                 folders.push(path);
             } else if yaml {
-                files.push(path);
+                found.policies.push(path);
+            } else if found.others.len() < BUNDLE_FILES_MAX {
+                found.others.push(path);
             }
-            if files.len() > BUNDLE_FILES_MAX || seen.len() + folders.len() > BUNDLE_FILES_MAX {
+            let count = found.policies.len();
+            if count > BUNDLE_FILES_MAX || seen.len() + folders.len() > BUNDLE_FILES_MAX {
                 return Err(format!("more than {BUNDLE_FILES_MAX} files or folders"));
             }
         }
     }
-    files.sort();
-    Ok(files)
-}
-
-/// The text of a regular file; `None` when it is larger than `max` bytes.
-fn read_regular(file: &Path, max: u64) -> Result<Option<String>, String> {
-    use std::io::Read as _;
-    let words = |error: std::io::Error| error.kind().to_string();
-    // Asked before it is opened: opening a pipe waits for its other end.
-    if !std::fs::metadata(file).map_err(words)?.is_file() {
-        return Err("not a regular file".to_owned());
-    }
-    let mut text = String::new();
-    let mut read = std::fs::File::open(file).map_err(words)?.take(max + 1);
-    let bytes = read.read_to_string(&mut text).map_err(words)?;
-    Ok((bytes as u64 <= max).then_some(text))
+    found.policies.sort();
+    found.others.sort();
+    Ok(found)
 }
 
 /// The bits of a mode that a keyring must not have: writable or executable by its group, or
@@ -366,7 +387,7 @@ pub fn read_keyring(file: &Path) -> Result<Zeroizing<String>, ReloadError> {
             return Err(failed(why));
         }
     }
-    std::fs::read_to_string(file).map(Zeroizing::new).map_err(|e| failed(e.kind().to_string()))
+    files::read_text(file, SMALL_FILE_BYTES_MAX).map(Zeroizing::new).map_err(failed)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The running gateway: what is started, in which order, and how it ends.
 //!
-//! Start: ledger, regions, reconciliation of what a crash left open, policy, listeners. A part
-//! that is unavailable makes the gateway not ready instead of ending it, and it recovers by itself; only
+//! Start: ledger, regions, listeners, policy, reconciliation of what a crash left open. A part
+//! that is away makes the gateway not ready instead of ending it, and it recovers by itself; only
 //! a configuration that can never work ends the start. Restart and normal running use the same
 //! commit path.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -21,26 +22,31 @@ use crate::{
     account::{Account, NotReconciled},
     admin::{self, AdminState},
     ambient::Ambient,
-    config::Config,
+    config::{ClientAuth, Config},
+    contribute::Contributor,
     decide::{Policy, ReloadError},
-    deliver::{Embedded, Kafka, Pipeline, Regions},
+    deliver::{DeliverError, Embedded, Kafka, Pipeline, Regions},
+    files,
     flow::Flow,
     identify::{Identifier, RefreshError},
     lineage::Lineage,
     listen::{
         accept::{Accept, OnRefused},
         admission::Admission,
+        expiry::Expiries,
         http::{self, HttpState},
         places,
         tls::Tls,
     },
     release::{runner::Begun, supervisor::Supervisor},
-    telemetry::{Metrics, OutcomeLabel},
+    telemetry::{CAUSE_BYTES_MAX, CertificateLabel, IssuerLabel, Metrics, OutcomeLabel, cut},
     watch::Watch,
 };
 
 /// Reconciliation that could not finish (a region is unavailable) is tried again this often.
 const RECONCILE_PAUSE: Duration = Duration::from_secs(2);
+/// So long a start waits for the ledger before it listens.
+const HOLD_WAIT: Duration = Duration::from_secs(8);
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,25 @@ pub enum StartError {
     Rng(#[from] crate::ambient::RngUnavailable),
     #[error("{0}")]
     Held(String),
+    #[error("{0}")]
+    Interrupted(String),
+}
+
+/// A part that cannot do its work now.
+#[derive(Debug)]
+pub struct Trouble {
+    /// For whoever asks: says nothing about the inside.
+    pub word: &'static str,
+    /// For operators: the words of the log and of `config check`.
+    pub detail: String,
+    /// The gateway is ready all the same.
+    pub is_borne: bool,
+}
+
+impl Trouble {
+    fn of(word: &'static str, detail: impl Into<String>) -> Self {
+        Self { word, detail: cut(detail.into(), CAUSE_BYTES_MAX), is_borne: false }
+    }
 }
 
 /// What readiness depends on.
@@ -66,12 +91,16 @@ pub struct Health {
     account: Arc<Account>,
     regions: Regions,
     identifier: Arc<Identifier>,
+    /// The data listener takes client certificates.
+    takes_certificates: bool,
     tls: [Arc<Tls>; 2],
     metrics: Arc<Metrics>,
     stopping: watch::Receiver<bool>,
-    reconciled: watch::Receiver<bool>,
+    /// Why what former runs left open is not settled yet.
+    unsettled: watch::Receiver<Option<String>>,
     /// What the last reload did not take, so that it is said once.
     refused: Mutex<Vec<String>>,
+    expiries: Mutex<Expiries>,
 }
 
 impl Health {
@@ -80,33 +109,79 @@ impl Health {
         self.policy.trouble()
     }
 
-    /// The parts that cannot do their work now; empty when ready.
-    pub async fn troubles(&self) -> Vec<String> {
+    /// The parts that cannot do their work now.
+    pub async fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         if *self.stopping.borrow() {
-            troubles.push("stopping".to_owned());
+            troubles.push(Trouble::of("stopping", "stopping"));
         }
-        if !*self.reconciled.borrow() {
-            troubles.push("reconciliation".to_owned());
+        if let Some(why) = &*self.unsettled.borrow() {
+            troubles.push(Trouble::of("reconciliation", format!("reconciliation: {why}")));
         }
         match self.policy.now() {
             Ok(snapshot) => {
                 let waiting = snapshot.all_contributors().filter(|c| !self.begun.has(&c.plan));
-                troubles.extend(waiting.map(|c| format!("release {}", c.plan.name)));
+                let told =
+                    |c: &Contributor| Trouble::of("release", format!("release {}", c.plan.name));
+                troubles.extend(waiting.map(told));
             }
-            Err(_) if self.policy.clock_trouble().is_some() => troubles.push("clock".to_owned()),
-            Err(refused) => {
-                troubles.push(format!("policy: {}", self.policy_cause(&refused.detail)))
-            }
+            Err(refused) => troubles.push(match self.policy.clock_trouble() {
+                Some(why) => Trouble::of("clock", format!("clock: {why}")),
+                None => {
+                    let cause = self.policy_cause(&refused.detail);
+                    Trouble::of("policy", format!("policy: {cause}"))
+                }
+            }),
         }
-        if !self.account.is_healthy() {
-            troubles.push("ledger".to_owned());
+        if let Some(why) = self.account.trouble() {
+            troubles.push(Trouble::of("ledger", format!("ledger: {why}")));
         }
         let unready = self.regions.unready().await;
-        troubles.extend(unready.iter().map(|region| format!("region {region}")));
-        troubles.extend(self.identifier.troubles().iter().map(ToString::to_string));
-        self.metrics.ready.set(i64::from(troubles.is_empty()));
+        let told = |(region, why): &(Arc<str>, DeliverError)| {
+            Trouble::of("region", format!("region {region}: {}", why.cause()))
+        };
+        troubles.extend(unready.iter().map(told));
+        troubles.extend(self.key_set_troubles());
+        let is_ready = troubles.iter().all(|trouble| trouble.is_borne);
+        self.metrics.ready.set(i64::from(is_ready));
         troubles
+    }
+
+    /// An issuer that is down shuts out its own callers; the gateway is out only when nobody can log
+    /// in any more.
+    fn key_set_troubles(&self) -> Vec<Trouble> {
+        let is_borne = self.identifier.admits(self.takes_certificates);
+        let mut usable: BTreeMap<&str, bool> = BTreeMap::new();
+        let mut troubles = Vec::new();
+        for (issuer, trouble) in self.identifier.key_sets() {
+            *usable.entry(issuer).or_insert(true) &= trouble.is_none();
+            let told = trouble.map(|why| Trouble::of("key-set", why.to_string()));
+            troubles.extend(told.map(|trouble| Trouble { is_borne, ..trouble }));
+        }
+        for (issuer, is_usable) in usable {
+            let label = IssuerLabel { issuer: issuer.to_owned() };
+            self.metrics.key_sets.get_or_create(&label).set(i64::from(is_usable));
+        }
+        troubles
+    }
+
+    /// Looks at all that is a state rather than an event, for a scrape.
+    pub async fn measure(&self) {
+        let _troubles = self.troubles().await;
+        self.account.measure().await;
+    }
+
+    /// When certificates expire, as metrics, and in the log when that comes near.
+    fn watch_certificates(&self) {
+        let now_s = self.policy.clock_ms().div_euclid(1_000);
+        let mut known = self.expiries.lock().unwrap_or_else(|e| e.into_inner());
+        for (listener, tls) in ["data", "admin"].into_iter().zip(&self.tls) {
+            for (what, at_s) in tls.expiries() {
+                let label = CertificateLabel { listener, what };
+                self.metrics.certificate_expiry.get_or_create(&label).set(at_s);
+                known.note(listener, what, at_s, now_s);
+            }
+        }
     }
 
     /// Why no policy is in force, in the words of `config check`: what the files say, where they
@@ -132,14 +207,18 @@ impl Health {
 
     async fn reload_with(&self, key_sets: Vec<RefreshError>) -> Vec<String> {
         let mut refused = Vec::new();
-        for tls in &self.tls {
-            match tls.reload() {
-                Ok(true) => self.count("certificates", "taken"),
+        // Reading may hang with its file system, and compiling takes as long as it takes.
+        for (listener, tls) in ["data", "admin"].into_iter().zip(self.tls.clone()) {
+            match files::blocking(move || tls.reload().map_err(|e| e.to_string())).await {
+                Ok(true) => {
+                    self.count("certificates", "taken");
+                    tracing::info!(event = "certificates-reloaded", listener);
+                }
                 Ok(false) => {}
-                Err(error) => refused.push(("certificates", error.to_string())),
+                Err(error) => refused.push(("certificates", error)),
             }
         }
-        // Reading may hang with its file system, and compiling takes as long as it takes.
+        self.watch_certificates();
         let policy = self.policy.clone();
         let reloaded = tokio::task::spawn_blocking(move || policy.reload()).await;
         match reloaded.unwrap_or(Err(ReloadError::Interrupted)) {
@@ -158,7 +237,7 @@ impl Health {
         let mut said = self.refused.lock().unwrap_or_else(|e| e.into_inner());
         for (what, error) in refused.iter().filter(|(_, error)| !said.contains(error)) {
             self.count(what, "refused");
-            tracing::error!(event = "reload-refused", %error);
+            tracing::error!(event = "reload-refused", what, %error);
         }
         *said = refused.into_iter().map(|(_, error)| error).collect();
         // Key sets say in the log themselves what became of them.
@@ -189,93 +268,161 @@ pub struct Service {
     held: watch::Receiver<Option<String>>,
 }
 
+/// What is made of a configuration before anybody can reach the gateway.
+struct Parts {
+    config: Config,
+    ambient: Ambient,
+    metrics: Arc<Metrics>,
+    tls: [Arc<Tls>; 2],
+    account: Arc<Account>,
+    regions: Regions,
+    policy: Arc<Policy>,
+    identifier: Arc<Identifier>,
+}
+
+impl Parts {
+    /// The ledger's name or file is held first: a second gateway touches nothing that the first one
+    /// uses, and is never listened to.
+    async fn open(config: Config, ambient: Ambient) -> Result<Self, StartError> {
+        let tls = load_tls(&config).await?;
+        let metrics = Arc::new(Metrics::default());
+        metrics.expect_regions(config.regions.keys().map(String::as_str));
+        let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);
+        hold(&account).await?;
+        let regions = match open_regions(&config, &ambient).await {
+            Ok(regions) => regions,
+            Err(error) => {
+                account.close().await;
+                return Err(error);
+            }
+        };
+        let policy = Arc::new(Policy::new(&config, &ambient));
+        let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
+        Ok(Self { config, ambient, metrics, tls, account, regions, policy, identifier })
+    }
+
+    async fn bind(&self) -> Result<[TcpListener; 2], StartError> {
+        let (data, admin) = (self.config.listen.address, self.config.admin.address);
+        let bound = async { Ok([bind(data).await?, bind(admin).await?]) };
+        let bound = bound.await;
+        if bound.is_err() {
+            // Ends the chain that was begun.
+            self.account.close().await;
+        }
+        bound
+    }
+
+    fn health(
+        &self,
+        stopping: watch::Receiver<bool>,
+        unsettled: watch::Receiver<Option<String>>,
+    ) -> Arc<Health> {
+        let rules = &self.config.listen.tls;
+        Arc::new(Health {
+            begun: Begun::default(),
+            policy: self.policy.clone(),
+            account: self.account.clone(),
+            regions: self.regions.clone(),
+            identifier: self.identifier.clone(),
+            takes_certificates: rules.client_auth != ClientAuth::None,
+            tls: self.tls.clone(),
+            metrics: self.metrics.clone(),
+            stopping,
+            unsettled,
+            refused: Mutex::default(),
+            expiries: Mutex::default(),
+        })
+    }
+
+    fn http(&self, under_way: &Arc<RwLock<()>>) -> Arc<HttpState> {
+        Arc::new(HttpState {
+            flow: Flow {
+                policy: self.policy.clone(),
+                account: self.account.clone(),
+                regions: self.regions.clone(),
+                metrics: self.metrics.clone(),
+            },
+            identifier: self.identifier.clone(),
+            admission: Admission::new(&self.config.limits),
+            limits: self.config.limits.clone(),
+            ambient: self.ambient.clone(),
+            metrics: self.metrics.clone(),
+            under_way: under_way.clone(),
+        })
+    }
+
+    /// Both listeners: from here on they accept.
+    fn accept(
+        &self,
+        tasks: &mut JoinSet<()>,
+        [data, admin]: [TcpListener; 2],
+        http_state: Arc<HttpState>,
+        admin_state: Arc<AdminState>,
+        stopping: &watch::Receiver<bool>,
+    ) {
+        let refused = on_refused(http_state.clone());
+        let [data_tls, admin_tls] = self.tls.clone();
+        let [data_places, admin_places] = places::of(&self.config.limits);
+        for (listener, tls, router, places) in [
+            (data, data_tls, http::router(http_state).0, data_places),
+            (admin, admin_tls, admin::router(admin_state).0, admin_places),
+        ] {
+            let (refused, metrics) = (refused.clone(), self.metrics.clone());
+            let accept = Accept { listener, tls, router, places, metrics, refused };
+            tasks.spawn(accept.run(self.config.limits.clone(), stopping.clone()));
+        }
+    }
+
+    fn reconcile(&self) -> Reconcile {
+        Reconcile {
+            account: self.account.clone(),
+            regions: self.regions.clone(),
+            policy: self.policy.clone(),
+        }
+    }
+
+    fn supervisor(&self, begun: &Begun) -> Supervisor {
+        Supervisor {
+            begun: begun.clone(),
+            policy: self.policy.clone(),
+            account: self.account.clone(),
+            regions: self.regions.clone(),
+            ambient: self.ambient.clone(),
+            metrics: self.metrics.clone(),
+            config: self.config.releases.clone(),
+        }
+    }
+}
+
 impl Service {
     /// Starts everything; returns when both listeners accept.
     pub async fn start(config: Config, ambient: Ambient) -> Result<Self, StartError> {
-        let tls =
-            [Arc::new(Tls::load(&config.listen.tls)?), Arc::new(Tls::load(&config.admin.tls)?)];
-        let data = bind(config.listen.address).await?;
-        let admin_socket = bind(config.admin.address).await?;
-        let (data_at, admin_at) = (local(&data)?, local(&admin_socket)?);
-        let metrics = Arc::new(Metrics::default());
-        metrics.expect_regions(config.regions.keys().map(String::as_str));
-        let policy = Arc::new(Policy::new(&config, &ambient));
-        let regions = open_regions(&config, &ambient).await?;
-        let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);
-        let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
+        let lineage = Lineage::of(&config)?;
+        let parts = Parts::open(config, ambient).await?;
+        let listeners = parts.bind().await?;
+        let [data, admin] = [local(&listeners[0])?, local(&listeners[1])?];
         let (stop, stopping) = watch::channel(false);
         let (unready, unready_seen) = watch::channel(false);
-        let (reconciled_sender, reconciled) = watch::channel(false);
-        let health = Arc::new(Health {
-            begun: Begun::default(),
-            policy: policy.clone(),
-            account: account.clone(),
-            regions: regions.clone(),
-            identifier: identifier.clone(),
-            tls: tls.clone(),
-            metrics: metrics.clone(),
-            stopping: unready_seen,
-            reconciled,
-            refused: Mutex::default(),
-        });
+        let (settled, unsettled) = watch::channel(Some("under way".to_owned()));
+        let (held_sender, held) = watch::channel(None);
+        let health = parts.health(unready_seen, unsettled);
         health.reload_files().await;
         let under_way = Arc::new(RwLock::default());
-        let releases_ambient = ambient.clone();
-        let http_state = Arc::new(HttpState {
-            flow: Flow {
-                policy,
-                account: account.clone(),
-                regions: regions.clone(),
-                metrics: metrics.clone(),
-            },
-            identifier,
-            admission: Admission::new(&config.limits),
-            limits: config.limits.clone(),
-            ambient,
-            metrics,
-            under_way: under_way.clone(),
-        });
+        let http_state = parts.http(&under_way);
+        let mut tasks = JoinSet::new();
         let admin_state = Arc::new(AdminState {
             http: http_state.clone(),
-            roles: config.roles.clone(),
+            roles: parts.config.roles.clone(),
             health: health.clone(),
-            lineage: Lineage::of(&config)?,
+            lineage,
         });
-        let mut tasks = JoinSet::new();
-        let reload = Arc::new(tokio::sync::Notify::new());
-        let refused = on_refused(http_state.clone());
-        let [data_tls, admin_tls] = tls;
-        let (data_router, admin_router) =
-            (http::router(http_state).0, admin::router(admin_state).0);
-        let [data_places, admin_places] = places::of(&config.limits);
-        for (listener, tls, router, places) in [
-            (data, data_tls, data_router, data_places),
-            (admin_socket, admin_tls, admin_router, admin_places),
-        ] {
-            let (refused, metrics) = (refused.clone(), health.metrics.clone());
-            let accept = Accept { listener, tls, router, places, metrics, refused };
-            tasks.spawn(accept.run(config.limits.clone(), stopping.clone()));
-        }
-        let settle = Reconcile {
-            account: account.clone(),
-            regions: regions.clone(),
-            policy: health.policy.clone(),
-        };
-        let (held_sender, held) = watch::channel(None);
-        tasks.spawn(settle.run(reconciled_sender, held_sender, stopping.clone()));
-        let supervisor = Supervisor {
-            begun: health.begun.clone(),
-            policy: health.policy.clone(),
-            account: account.clone(),
-            regions: regions.clone(),
-            ambient: releases_ambient,
-            metrics: health.metrics.clone(),
-            config: config.releases.clone(),
-        };
-        tasks.spawn(supervisor.run(stopping.clone()));
+        parts.accept(&mut tasks, listeners, http_state, admin_state, &stopping);
+        tasks.spawn(parts.reconcile().run(settled, held_sender, stopping.clone()));
+        tasks.spawn(parts.supervisor(&health.begun).run(stopping.clone()));
         tasks.spawn(key_sets(health.clone(), stopping.clone()));
+        let reload = Arc::new(tokio::sync::Notify::new());
         tasks.spawn(reloads(health.clone(), reload.clone(), stopping));
-        let (data, admin) = (data_at, admin_at);
+        let Parts { config, account, regions, .. } = parts;
         Ok(Self {
             data,
             admin,
@@ -333,6 +480,24 @@ fn on_refused(state: Arc<HttpState>) -> OnRefused {
     })
 }
 
+async fn load_tls(config: &Config) -> Result<[Arc<Tls>; 2], StartError> {
+    let [data, admin] = [config.listen.tls.clone(), config.admin.tls.clone()];
+    let load = move || Ok([Tls::load(&data), Tls::load(&admin)]);
+    let [data, admin] = files::blocking(load).await.map_err(StartError::Interrupted)?;
+    Ok([Arc::new(data?), Arc::new(admin?)])
+}
+
+/// A ledger that is away is nobody's: then the gateway starts, is not ready, and goes on trying.
+async fn hold(account: &Arc<Account>) -> Result<(), StartError> {
+    let account = account.clone();
+    // A task of its own, which goes on when it takes longer.
+    let held = tokio::spawn(async move { account.hold().await });
+    match tokio::time::timeout(HOLD_WAIT, held).await {
+        Ok(Ok(Err(NotReconciled::Held(why)))) => Err(StartError::Held(why)),
+        _ => Ok(()),
+    }
+}
+
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|why| StartError::Listen { address, why })
 }
@@ -377,7 +542,7 @@ struct Reconcile {
 impl Reconcile {
     async fn run(
         self,
-        done: watch::Sender<bool>,
+        unsettled: watch::Sender<Option<String>>,
         held: watch::Sender<Option<String>>,
         mut stopping: watch::Receiver<bool>,
     ) {
@@ -386,14 +551,18 @@ impl Reconcile {
                 Ok((settled, floor_us)) => {
                     self.policy.has_passed(floor_us);
                     tracing::info!(event = "reconciled", intents = settled);
-                    done.send_replace(true);
+                    unsettled.send_replace(None);
                     return;
                 }
                 Err(NotReconciled::Held(why)) => {
                     held.send_replace(Some(why));
                     return;
                 }
-                Err(why) => tracing::warn!(event = "reconciliation-waits", %why),
+                Err(NotReconciled::Waits(why)) => {
+                    let why = cut(why, CAUSE_BYTES_MAX);
+                    tracing::warn!(event = "reconciliation-waits", why);
+                    unsettled.send_replace(Some(why));
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(RECONCILE_PAUSE) => {}

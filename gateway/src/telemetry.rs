@@ -27,7 +27,9 @@ use prometheus_client::{
 pub(crate) use exposition::{OPENMETRICS, PLAIN};
 use sluicegate_policies::{RefusalCode, Table};
 
-/// The program's version and formats, for `--version`, the log's first line and `sluicegate_build_info`.
+use crate::identify::Failure;
+
+/// What this program is, for `--version`, the log's first line and `sluicegate_build_info`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const COMMIT: &str = env!("SLUICEGATE_COMMIT");
 
@@ -101,6 +103,25 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct IssuerLabel {
+    pub issuer: String,
+}
+
+/// A listener's certificate or its client authorities.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CertificateLabel {
+    pub listener: &'static str,
+    pub what: &'static str,
+}
+
+/// A rule, or its mechanism.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ExpiryLabel {
+    pub rule: String,
+    pub what: &'static str,
+}
+
 /// Every metric of the gateway.
 pub struct Metrics {
     registry: Registry,
@@ -121,6 +142,12 @@ pub struct Metrics {
     pub in_flight: Gauge,
     pub connections_closed: Family<CodeLabel, Counter>,
     pub ready: Gauge,
+    pub ledger_queue: Gauge,
+    pub ledger_bytes: Gauge,
+    pub open_intents: Gauge,
+    pub key_sets: Family<IssuerLabel, Gauge>,
+    pub certificate_expiry: Family<CertificateLabel, Gauge>,
+    pub policy_expiry: Family<ExpiryLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -144,6 +171,12 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections_closed: Family::default(),
             ready: Gauge::default(),
+            ledger_queue: Gauge::default(),
+            ledger_bytes: Gauge::default(),
+            open_intents: Gauge::default(),
+            key_sets: Family::default(),
+            certificate_expiry: Family::default(),
+            policy_expiry: Family::default(),
         };
         metrics.register();
         metrics
@@ -219,6 +252,38 @@ impl Metrics {
         );
         r.register("requests_in_flight", "Requests being worked on", self.in_flight.clone());
         r.register("ready", "1 when ready, else 0", self.ready.clone());
+        self.register_state();
+    }
+
+    /// What is looked at with each scrape.
+    fn register_state(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "ledger_queue_length",
+            "Appends that wait for the ledger",
+            self.ledger_queue.clone(),
+        );
+        r.register("ledger_size_bytes", "What the ledger's store takes", self.ledger_bytes.clone());
+        r.register(
+            "ledger_open_intents",
+            "Intents of all nodes without an outcome",
+            self.open_intents.clone(),
+        );
+        r.register(
+            "key_set_usable",
+            "1 while callers can log in by an issuer's keys, else 0",
+            self.key_sets.clone(),
+        );
+        r.register(
+            "certificate_expiry_timestamp_seconds",
+            "When a listener's certificate, or the first of its client authorities, expires",
+            self.certificate_expiry.clone(),
+        );
+        r.register(
+            "policy_expiry_timestamp_seconds",
+            "When a rule or the mechanism of a transfer ends",
+            self.policy_expiry.clone(),
+        );
     }
 
     /// All metrics as OpenMetrics text, or in Prometheus' older format.
@@ -244,6 +309,10 @@ impl Metrics {
         for code in ["ledger-unavailable", "policy-not-in-force"] {
             drop(self.fail_closed.get_or_create(&CodeLabel { code: code.to_owned() }));
         }
+        for failure in Failure::ALL {
+            let code = failure.code().to_owned();
+            drop(self.login_failures.get_or_create(&CodeLabel { code }));
+        }
         for what in ["policy", "certificates"] {
             for outcome in ["taken", "refused"] {
                 drop(self.reloads.get_or_create(&OutcomeLabel { what, outcome }));
@@ -263,6 +332,11 @@ impl Metrics {
         for code in RefusalCode::ALL {
             self.count_record("", FateLabel::Refused, code.as_str(), 0);
         }
+        self.policy_expiry.clear();
+        for expiry in table.expiries() {
+            let label = ExpiryLabel { rule: expiry.rule.to_string(), what: expiry.what };
+            self.policy_expiry.get_or_create(&label).set(expiry.at.0.div_euclid(1_000));
+        }
         for plan in table.releases() {
             let release = plan.name.to_string();
             let label = ReleaseOutcomeLabel { release, outcome: "published" };
@@ -278,6 +352,18 @@ impl Metrics {
     pub fn count_fail_closed(&self, code: &str) {
         self.fail_closed.get_or_create(&CodeLabel { code: code.to_owned() }).inc();
     }
+}
+
+/// The cause of a trouble is told up to here, by the log and by `/readyz`.
+pub const CAUSE_BYTES_MAX: usize = 2_000;
+
+/// A text of `max` bytes at most: what is beyond is an ellipsis.
+pub fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+        text.push_str(" …");
+    }
+    text
 }
 
 /// How logs are written.
@@ -324,4 +410,16 @@ pub fn start_logging(format: LogFormat, filter: &str) {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         LogFormat::Text => builder.try_init(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut("abc".to_owned(), 3), "abc");
+        assert_eq!(cut("aéz".to_owned(), 2), "a …");
+        assert_eq!(cut("aéz".to_owned(), 3), "aé …");
+    }
 }

@@ -33,5 +33,5 @@ pub use explain::{Answer, Explanation, FieldAnswer, Question, explain};
 pub use packs::{EU_ADEQUACY, JURISDICTIONS, packs};
 pub use plan::*;
 pub use source::Source;
-pub use table::{Grant, Table};
+pub use table::{Expiry, Grant, Table};
 pub use testing::{TestCase, TestReport, run_tests};

@@ -1,5 +1,6 @@
 //! What someone should look at, though it compiles.
 
+mod borders;
 mod gaps;
 mod names;
 mod releases;
@@ -34,6 +35,7 @@ pub(crate) fn lint(documents: &[Document], model: &Model, at: UnixMillis, f: &mu
     gaps::gaps(model, f);
     names::names(model, f);
     mechanisms(model, at, f);
+    borders::borders(model, at, f);
     let table = compile::build(model, BundleDigest([0; 32]), at);
     oracles(model, &table, f);
     releases::releases(model, &table, f);

@@ -12,6 +12,8 @@ use crate::plan::Decimal;
 const PLAIN_DIGITS_MAX: usize = 40;
 /// Digits of an exponent up to which one can reckon with it.
 const EXPONENT_DIGITS_MAX: usize = 18;
+/// Stands for any longer exponent: no other number's point is so far away.
+const POINT_FAR: i64 = i64::MAX / 2;
 /// Decimal digits that 128 bits may hold.
 const UNITS_DIGITS_MAX: i64 = 39;
 
@@ -49,8 +51,8 @@ pub fn canonical(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(if short == "-0" { "0" } else { short });
     }
     match Number::parse(text) {
-        Some(number) => Cow::Owned(number.spelling()),
-        None => Cow::Borrowed(text),
+        Some(number) if number.point.abs() < POINT_FAR / 2 => Cow::Owned(number.spelling()),
+        _ => Cow::Borrowed(text),
     }
 }
 
@@ -63,7 +65,7 @@ impl<'a> Number<'a> {
         };
         let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, read_exponent(exponent)?),
-            None => (unsigned, Some(0)),
+            None => (unsigned, 0),
         };
         let (whole, fraction) = match mantissa.split_once('.') {
             Some((_, "")) => return None,
@@ -87,7 +89,7 @@ impl<'a> Number<'a> {
         if whole.is_empty() && fraction.is_empty() {
             return Some(Self { negative: false, whole, fraction, point: 0 });
         }
-        Some(Self { negative, whole, fraction, point: point.checked_add(exponent?)? })
+        Some(Self { negative, whole, fraction, point: point.saturating_add(exponent) })
     }
 
     /// In units of `10^-scale`, rounded down. What is too large for 128 bits is the nearest that
@@ -190,19 +192,19 @@ impl<'a> Number<'a> {
     }
 }
 
-/// The outer `None` is no exponent, the inner one an exponent that is too long.
-#[expect(clippy::option_option, reason = "no exponent, one too long and one are three things")]
-fn read_exponent(text: &str) -> Option<Option<i64>> {
+/// An exponent of any length: a longer one than can be reckoned with is [`POINT_FAR`].
+fn read_exponent(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let significant = digits.trim_start_matches('0');
-    if significant.len() > EXPONENT_DIGITS_MAX {
-        return Some(None);
-    }
-    let exponent = significant.parse().unwrap_or(0_i64);
-    Some(Some(if text.starts_with('-') { -exponent } else { exponent }))
+    let exponent = match significant.len() {
+        0 => 0,
+        1..=EXPONENT_DIGITS_MAX => significant.parse().ok()?,
+        _ => POINT_FAR,
+    };
+    Some(if text.starts_with('-') { -exponent } else { exponent })
 }
 
 #[cfg(test)]
@@ -256,6 +258,8 @@ mod tests {
             ("1.5e2", 1, 1500, 1500, 1500),
             ("1e400", 0, i128::MAX, i128::MAX, i128::MAX),
             ("-1e999999999", 3, i128::MIN, i128::MIN, i128::MIN),
+            ("1e99999999999999999999", 0, i128::MAX, i128::MAX, i128::MAX),
+            ("-1e-99999999999999999999", 9, -1, 0, 0),
             ("170141183460469231731687303715884105727", 0, i128::MAX, i128::MAX, i128::MAX),
             ("9007199254740993", 0, 9007199254740993, 9007199254740993, 9007199254740993),
         ] {

@@ -65,6 +65,20 @@ pub(crate) struct RegionRow {
 #[derive(Clone, Debug)]
 pub(crate) struct RuleRow {
     pub(crate) because: Arc<str>,
+    /// The first moment at which it no longer counts; `i64::MAX` for never.
+    pub(crate) until: i64,
+    /// The same of its mechanism.
+    pub(crate) mechanism_until: i64,
+}
+
+/// An end that the policy itself sets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Expiry {
+    pub rule: RuleName,
+    /// `rule` or `mechanism`.
+    pub what: &'static str,
+    /// The first moment at which it no longer counts.
+    pub at: UnixMillis,
 }
 
 /// By jurisdiction.
@@ -116,6 +130,15 @@ impl Table {
         let once: BTreeMap<_, _> =
             uses.map(|t| ((&t.domain, &t.scope, t.epoch, t.normalizer, &t.key), t)).collect();
         once.into_values()
+    }
+
+    /// When rules and the mechanisms of transfers end, for those that do.
+    pub fn expiries(&self) -> impl Iterator<Item = Expiry> {
+        self.rules.iter().flat_map(|(rule, row)| {
+            let ends = [("rule", row.until), ("mechanism", row.mechanism_until)];
+            let ends = ends.into_iter().filter(|(_, at)| *at != i64::MAX);
+            ends.map(|(what, at)| Expiry { rule: rule.clone(), what, at: UnixMillis(at) })
+        })
     }
 
     /// The names of all regions.

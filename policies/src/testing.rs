@@ -14,7 +14,8 @@ use crate::{
     document::{DecisionWord, Expect, FormWord, Given, Mode, Never, OperationWord},
     model::{Head, Test, transform_word},
     plan::{
-        Delivery, JurisdictionSource, Operation, Plan, Refusal, RuleName, Transform, UnixMillis,
+        JurisdictionSource, Operation, Plan, Refusal, Route, RuleName, Transform, UnixMillis,
+        Withheld,
     },
     source::{Source, Span},
     table::{Grant, Table},
@@ -166,7 +167,7 @@ fn run(
 
 /// What came out of a case: the regions with their plans, or the view.
 enum Came<'t> {
-    Delivered(&'t [Delivery]),
+    Delivered(&'t Route),
     Viewed(&'t Plan),
 }
 
@@ -224,7 +225,7 @@ fn publish<'t>(
     given: &Given,
     grant: &Grant<'t>,
     exercised: &mut BTreeSet<RuleName>,
-) -> Result<Result<&'t [Delivery], Refusal>, String> {
+) -> Result<Result<&'t Route, Refusal>, String> {
     let jurisdiction = match (&given.jurisdiction, &grant.dataset().jurisdiction) {
         (Some(text), _) => table
             .jurisdiction(&text.value)
@@ -249,7 +250,7 @@ fn publish<'t>(
         exercised.extend(delivery.transfer.iter().map(|t| t.rule.clone()));
     }
     exercised.extend(route.withheld.iter().filter_map(|w| w.why.rule.clone()));
-    Ok(Ok(&route.deliveries))
+    Ok(Ok(route))
 }
 
 fn compare_refusal(refusal: &Refusal, expect: &Expect) -> Result<(), String> {
@@ -262,16 +263,30 @@ fn compare_refusal(refusal: &Refusal, expect: &Expect) -> Result<(), String> {
     }
 }
 
+/// Why wanted regions get nothing.
+fn withheld(came: &Came<'_>, wanted: &BTreeSet<String>) -> String {
+    let Came::Delivered(route) = came else { return String::new() };
+    let missed = route.withheld.iter().filter(|w| wanted.contains(&format!("`{}`", w.region)));
+    let why = missed.map(|Withheld { region, why }| {
+        let help = why.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("; not to `{region}`: {}{help}", why.detail)
+    });
+    why.collect()
+}
+
 fn compare(came: &Came<'_>, expect: &Expect) -> Result<(), String> {
     let plans: Vec<(String, &Plan)> = match came {
         Came::Viewed(plan) => vec![("the view".to_owned(), plan)],
-        Came::Delivered(all) => all.iter().map(|d| (format!("`{}`", d.region), &*d.plan)).collect(),
+        Came::Delivered(route) => {
+            route.deliveries.iter().map(|d| (format!("`{}`", d.region), &*d.plan)).collect()
+        }
     };
     if let Some(wanted) = &expect.regions {
         let wanted: BTreeSet<String> = wanted.iter().map(|r| format!("`{}`", r.value)).collect();
         let found: BTreeSet<String> = plans.iter().map(|(r, _)| r.clone()).collect();
         if wanted != found {
-            return Err(format!("it goes to {}, expected {}", list(&found), list(&wanted)));
+            let why = withheld(came, &wanted);
+            return Err(format!("it goes to {}, expected {}{why}", list(&found), list(&wanted)));
         }
     }
     for (path, word) in &expect.fields {

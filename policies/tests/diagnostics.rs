@@ -1,6 +1,6 @@
 //! What authors are told: the message, the underlined text and the help, word by word.
 
-use sluicegate_policies::{Bundle, Severity, Source, UnixMillis, check};
+use sluicegate_policies::{Bundle, Severity, Source, UnixMillis, check, run_tests};
 
 const NOW: UnixMillis = UnixMillis(1_795_392_000_000); // 2026-11-23
 
@@ -128,7 +128,35 @@ fn the_traps_of_yaml_are_caught() {
         &format!("{vocabulary}subjects:\n\t- id: x\n"),
         &["5: : YAML cannot be indented with tabs / indent with spaces"],
     );
+    errors(
+        &format!("{vocabulary}subjects:\n  - id: x\n    title: x\n\t  y: z\n"),
+        &["6: : a tab cannot indent YAML / indent with spaces"],
+    );
+    errors(
+        &format!("{vocabulary}subjects: [{{ id: “x” }}, {{ id: \"“y”\" }}]\n"),
+        &[
+            "4: “x”: typographic quotes are part of the text: they quote nothing / write straight ones: `\"` or `'`",
+        ],
+    );
+    errors(
+        &format!("{vocabulary}because: Words: those of the law\n"),
+        &[
+            "4: : this is not YAML: mapping values are not allowed in this context / keys of one mapping begin in one column, and a text with `: ` in it stands in quotes",
+        ],
+    );
+    errors(
+        "apiVersion: sluicegate/v1\nkind: Vocabulary\nmetadata: { name: more\nbecause: \"x\"\n",
+        &[
+            "4: : this is not YAML: while parsing a flow mapping, did not find expected ',' or '}' / a `{` or `[` before this place is not closed",
+        ],
+    );
     let dataset = "apiVersion: sluicegate/v1\nkind: Dataset\nmetadata: { name: d }\ntopics: [t]\njurisdiction: { fixed: DE }\ndeliver-to: [fra]\nfields:\n";
+    errors(
+        &format!("{dataset}  a: user.name\n  **.email: user.email\n"),
+        &[
+            "9: : this is not YAML: simple key expected ':' / a path that starts with `*` stands in quotes",
+        ],
+    );
     errors(
         &format!("{dataset}  **.email: user.email\n"),
         &[
@@ -431,4 +459,67 @@ fn a_transfer_to_nobody_there_is_dead() {
             "3: r: the rule `r` can never apply: none of its `recipients` runs a region in its `to` / name the `recipient` of a region there, or delete it"
         ]
     );
+}
+
+/// One category more in a dataset, and its records no longer cross: the rule still serves another.
+#[test]
+fn a_rule_that_lacks_a_category_of_one_dataset_is_doubtful() {
+    let two = |lacking: &str| {
+        let head = "apiVersion: sluicegate/v1\nkind: ";
+        let dataset = |name: &str, fields: &str| {
+            format!(
+                "---\n{head}Dataset\nmetadata: {{ name: {name} }}\ntopics: [{name}]\n\
+                 jurisdiction: {{ fixed: DE }}\ndeliver-to: [home, va]\nif-blocked: stay-home\n\
+                 fields: {{ {fields} }}\n"
+            )
+        };
+        let rule = |kind: &str, name: &str, body: &str| {
+            format!(
+                "---\n{head}{kind}\nmetadata: {{ name: {name}, citations: [x] }}\n\
+                 because: it must\n{body}\n"
+            )
+        };
+        [
+            format!(
+                "{head}Vocabulary\nmetadata: {{ name: more }}\nrecipients: [{{ id: inc }}]\n\
+                 regions: [{{ id: va, jurisdiction: US, recipient: inc }}]\n"
+            ),
+            dataset("one", "name: user.name"),
+            dataset("two", "name: user.name, mail: user.email"),
+            rule(
+                "AccessRule",
+                "a",
+                "who: [app]\nmay: [publish]\ndatasets: [one, two]\npurposes: [service]",
+            ),
+            rule("ProtectionRule", "p", "applies-to: { categories: [user] }\nprotect: [{ as: keep }]"),
+            rule(
+                "TransferRule",
+                "leaves",
+                &format!(
+                    "from: [DE]\nto: [US]\nallow:\n  categories: [user.name{lacking}]\n  \
+                     recipients: [inc]\n  mechanism: {{ type: scc, module: 1, tia: t, expires: 2028-01-01 }}"
+                ),
+            ),
+        ]
+        .concat()
+    };
+    warnings(&two(", user.email"), &[]);
+    let told = "records of `two` do not go to `va` by the rule `leaves`: it lacks `user.email`";
+    warnings(
+        &two(""),
+        &[&format!(
+            "43: leaves: {told} / add to its `categories`, or have a `ProtectionRule` drop what must not leave"
+        )],
+    );
+    let test = "---\napiVersion: sluicegate/v1\nkind: Test\nmetadata: { name: t }\n\
+                given: { principal: app, dataset: two, operation: publish }\n\
+                expect: { decision: allow, regions: [fra, va] }\n";
+    let sources = sources(&format!("{}{test}", two("")));
+    let report = run_tests(&Bundle::compile(&sources).unwrap(), &sources, NOW);
+    let why = report.cases[0].failure.as_deref().unwrap();
+    assert!(
+        why.contains("not to `va`: no transfer rule in force lets `user.email`, `user.name`"),
+        "{why}"
+    );
+    assert!(why.ends_with("(the rule `leaves` would, but it lacks `user.email`)"), "{why}");
 }

@@ -325,6 +325,10 @@ pub(crate) trait Store: Send + Sync {
         until_us: i64,
     ) -> Answer<'a, Option<u64>>;
     fn lease_epoch<'a>(&'a self, name: &'a str) -> Answer<'a, Option<u64>>;
+    /// What the store takes on its disk, in bytes.
+    fn bytes(&self) -> Answer<'_, u64>;
+    /// Intents of all writers without an end, `max` at most.
+    fn open_count(&self, max: u32) -> Answer<'_, u64>;
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 

@@ -164,6 +164,15 @@ impl Store for Postgres {
         })
     }
 
+    fn bytes(&self) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let ours = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class \
+                        WHERE relkind = 'r' AND starts_with(relname, 'ledger_') AND relnamespace = \
+                        (SELECT relnamespace FROM pg_class WHERE oid = 'ledger_row'::regclass)";
+            number(sqlx::query_scalar::<_, i64>(ours).fetch_one(&self.readers).await?)
+        })
+    }
+
     reading_methods!();
     release_methods!();
 }

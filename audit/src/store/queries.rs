@@ -98,6 +98,18 @@ macro_rules! reading_methods {
             })
         }
 
+        fn open_count(&self, max: u32) -> Answer<'_, u64> {
+            Box::pin(async move {
+                let count: i64 = sqlx::query_scalar(
+                    "SELECT count(*) FROM (SELECT 1 FROM ledger_intent LIMIT $1) AS open",
+                )
+                .bind(i64::from(max))
+                .fetch_one(&self.readers)
+                .await?;
+                number(count)
+            })
+        }
+
         fn open_intents<'a>(
             &'a self,
             node: &'a str,

@@ -185,6 +185,13 @@ impl Store for Sqlite {
         Box::pin(async { Ok(None) })
     }
 
+    fn bytes(&self) -> Answer<'_, u64> {
+        Box::pin(async {
+            let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+            Ok(length(&self.named.path).saturating_add(length(&self.named.wal)))
+        })
+    }
+
     reading_methods!();
     release_methods!();
 }

@@ -9,6 +9,7 @@ use crate::{
     ambient::Ambient,
     config::{self, Config},
     decide::Policy,
+    files,
     identify::Identifier,
     listen::tls::Tls,
 };
@@ -104,8 +105,8 @@ fn named(config: &Config) -> Vec<&Path> {
 }
 
 fn unreadable(file: &Path) -> Option<String> {
-    let error = std::fs::File::open(file).err()?;
-    Some(format!("couldn't read `{}`: {}", file.display(), error.kind()))
+    let why = files::begin_of(file, 1).err()?;
+    Some(format!("couldn't read `{}`: {why}", file.display()))
 }
 
 /// Files that the gateway makes, in folders that it does not.

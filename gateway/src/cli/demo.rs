@@ -186,7 +186,10 @@ async fn ready(service: &Service) -> Result<(), DemoError> {
     match tokio::time::timeout(READY_TIMEOUT, wait).await {
         Ok(()) => Ok(()),
         Err(_) => {
-            let troubles = service.health.troubles().await.join(", ");
+            let troubles = service.health.troubles().await;
+            let troubles: Vec<String> =
+                troubles.into_iter().map(|trouble| trouble.detail).collect();
+            let troubles = troubles.join(", ");
             let policy = service.health.policy_trouble().unwrap_or_default();
             Err(DemoError::NotReady(format!("{troubles} {policy}")))
         }

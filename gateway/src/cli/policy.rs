@@ -10,7 +10,7 @@ use sluicegate_policies::{self as policies, release::ReleasePlan};
 use super::{Exit, Output, eprint, print};
 use crate::{
     ambient::{Clock, SystemClock},
-    decide::read_bundle,
+    decide::{overlooked, read_bundle},
 };
 
 const EXPLAIN_EXAMPLES: &str = "\
@@ -107,12 +107,26 @@ fn check(dir: &Path, output: Output) -> Exit {
         Ok(sources) => sources,
         Err(exit) => return exit,
     };
-    let report = policies::check(&sources, SystemClock.now_ms());
+    let mut report = policies::check(&sources, SystemClock.now_ms());
+    report.diagnostics.extend(overlooked(dir).into_iter().map(ignored));
     print_report(&report, &sources, output);
     match (report.has_errors(), report.has_warnings()) {
         (true, _) => Exit::CheckFailed,
         (false, true) => Exit::Lint,
         (false, false) => Exit::Ok,
+    }
+}
+
+fn ignored(path: String) -> policies::Diagnostic {
+    policies::Diagnostic {
+        severity: policies::Severity::Warning,
+        path,
+        line: 1,
+        column: 1,
+        text: String::new(),
+        message: "this file looks like a policy and is not read".to_owned(),
+        help: Some("give it a name that ends in `.yaml`, or move it out of the folder".to_owned()),
+        related: Vec::new(),
     }
 }
 

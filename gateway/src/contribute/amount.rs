@@ -1,62 +1,15 @@
-//! A summed number by its digits, in units of a sum. Never through floating point.
+//! A summed number, in units of a sum.
 
-/// Digits of a number in units; with more of them it is the largest there is.
-const DIGITS_MAX: i64 = 37;
-/// Larger than any number of so many digits.
+use sluicegate_policies::number::Number;
+
+/// Larger than any number of 37 digits.
 const LARGEST: i128 = 10_i128.pow(37);
 
 /// A number in JSON's grammar, perhaps as a text with space around it, in units of `10^-scale`:
-/// rounded half up, and what has more than [`DIGITS_MAX`] digits is the largest of its sign. Every
-/// number that JSON can write has a value; what is no number is none.
+/// rounded half up, and what is beyond [`LARGEST`] is the largest of its sign. Every number that
+/// JSON can write has a value; what is no number is none.
 pub(crate) fn amount(text: &str, scale: u32) -> Option<i128> {
-    let text = text.trim();
-    let (negative, unsigned) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, power(exponent)?),
-        None => (unsigned, 0),
-    };
-    let (whole, fraction) = match mantissa.split_once('.') {
-        Some((_, "")) => return None,
-        Some(parts) => parts,
-        None => (mantissa, ""),
-    };
-    let digits = || whole.bytes().chain(fraction.bytes());
-    if whole.is_empty()
-        || (whole.len() > 1 && whole.starts_with('0'))
-        || !digits().all(|b| b.is_ascii_digit())
-    {
-        return None;
-    }
-    let zeros = digits().take_while(|b| *b == b'0').count();
-    // So many digits, behind leading zeros, stand before the point of the number in units.
-    let point = i64::try_from(whole.len()).ok()?.saturating_add(exponent);
-    let point = point.saturating_add(i64::from(scale)).saturating_sub(i64::try_from(zeros).ok()?);
-    let mut rest = digits().skip(zeros).map(|b| i128::from(b - b'0')).peekable();
-    if rest.peek().is_none() || point < 0 {
-        return Some(0);
-    }
-    if point > DIGITS_MAX {
-        return Some(if negative { -LARGEST } else { LARGEST });
-    }
-    let units = (0..point).fold(0_i128, |units, _| units * 10 + rest.next().unwrap_or(0));
-    let first = rest.next().unwrap_or(0);
-    // Up is towards plus infinity: half of a negative unit goes away.
-    let more = if negative { first > 5 || (first == 5 && rest.any(|d| d > 0)) } else { first >= 5 };
-    let units = units + i128::from(more);
-    Some(if negative { -units } else { units })
-}
-
-/// An exponent of any size; what does not fit is the nearest.
-fn power(text: &str) -> Option<i64> {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let far = if text.starts_with('-') { i64::MIN / 4 } else { i64::MAX / 4 };
-    Some(text.parse::<i32>().map_or(far, i64::from))
+    Some(Number::parse(text.trim())?.round(scale).clamp(-LARGEST, LARGEST))
 }
 
 #[cfg(test)]

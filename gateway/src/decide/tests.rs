@@ -25,6 +25,41 @@ fn only_regular_files_of_each_folder_once_are_read() {
     assert!(read_bundle(&policies).err().unwrap().to_string().contains("more than"));
 }
 
+#[test]
+fn what_is_not_read_as_a_policy_is_told() {
+    let House { dir, .. } = house();
+    let policies = dir.path().join("policies");
+    std::fs::write(policies.join("README.md"), "Ask the `apiVersion: sluicegate/v1` people.")
+        .unwrap();
+    assert_eq!(overlooked(&policies), [] as [String; 0]);
+    std::fs::rename(policies.join("rules.yaml"), policies.join("rules.txt")).unwrap();
+    std::fs::create_dir(policies.join("more")).unwrap();
+    let kept = "# kept\napiVersion: sluicegate/v1\n";
+    std::fs::write(policies.join("more/words.yaml.bak"), kept).unwrap();
+    std::fs::write(policies.join("more/.words.yaml.swp"), kept).unwrap();
+    assert_eq!(overlooked(&policies), ["more/words.yaml.bak", "rules.txt"]);
+    std::fs::write(policies.join("latin.yaml"), b"# ok\n# S\xe3o Paulo\n").unwrap();
+    let why = read_bundle(&policies).err().unwrap().to_string();
+    assert!(
+        why.ends_with("latin.yaml`: line 2 is not UTF-8\n  help: save the file as UTF-8"),
+        "{why}"
+    );
+}
+
+/// Each of many mistakes would show its line, and a line may be as long as its file.
+#[test]
+fn what_is_wrong_with_a_policy_is_told_at_a_sane_length() {
+    let House { dir, policy, .. } = house();
+    let long = format!("apiVersion: sluicegate/v1\nkind: {}\n---\n", "K".repeat(10_000)).repeat(30);
+    std::fs::write(dir.path().join("policies/long.yaml"), long).unwrap();
+    let told = policy.reload().err().unwrap().to_string();
+    assert!(
+        told.starts_with("the policies have errors:\nlong.yaml:2:7: error: `KKK"),
+        "{told:.99}"
+    );
+    assert!(told.len() < POLICY_ERROR_BYTES_MAX + 100 && told.ends_with(" …"), "{}", told.len());
+}
+
 struct House {
     dir: tempfile::TempDir,
     clock: Arc<ManualClock>,

@@ -25,7 +25,10 @@ use sqlx::{
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{Answer, DeliverError, Outbound, Page, Pipeline, Placed, Stored, Tail, partition};
-use crate::ambient::Clock;
+use crate::{
+    ambient::Clock,
+    files::{self, Disk},
+};
 
 /// Batches that may wait for the writer; a fuller queue makes publishers wait.
 const QUEUE_BATCHES: usize = 1_024;
@@ -119,6 +122,7 @@ impl Embedded {
             topics: HashMap::new(),
             round_robin: 0,
             failing: failing.clone(),
+            disk: Disk::new(file.display().to_string()),
         };
         let writer = tokio::spawn(writer.run(receiver));
         let (jobs, writer) = (Mutex::new(Some(sender)), Mutex::new(Some(writer)));
@@ -441,6 +445,7 @@ struct Writer {
     topics: HashMap<Arc<str>, Topic>,
     round_robin: u32,
     failing: Arc<AtomicBool>,
+    disk: Disk,
 }
 
 impl Writer {
@@ -499,9 +504,10 @@ impl Writer {
 
     async fn commit(&mut self, group: Vec<Append>) {
         let written = self.write(&group).await;
-        self.failing.store(written.is_err(), Ordering::Relaxed);
+        let failed = self.failing.swap(written.is_err(), Ordering::Relaxed);
         match written {
             Ok(placed) => {
+                self.disk.is(false);
                 let mut placed = placed.into_iter();
                 for job in group {
                     let mine = placed.by_ref().take(job.batch.len()).map(Ok).collect();
@@ -511,8 +517,11 @@ impl Writer {
             }
             Err(error) => {
                 self.topics.clear();
+                if !failed {
+                    tracing::error!(event = "embedded-write-failed", %error);
+                }
+                self.disk.is(files::says_full(&error.to_string()));
                 let error = unavailable(error);
-                tracing::error!(event = "embedded-write-failed", %error);
                 for job in group {
                     let _told = job.answer.send(vec![Err(error.clone()); job.batch.len()]);
                 }

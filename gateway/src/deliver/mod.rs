@@ -260,12 +260,12 @@ impl Regions {
         self.0.pipelines.iter()
     }
 
-    /// The regions that cannot take records now.
-    pub async fn unready(&self) -> Vec<Arc<str>> {
+    /// The regions that cannot take records now, and why.
+    pub async fn unready(&self) -> Vec<(Arc<str>, DeliverError)> {
         let asked = self.iter().map(|(region, pipeline)| async move {
             let ready = pipeline.ready().await;
             self.0.troubles.note(region, None, ready.as_ref().err());
-            ready.is_err().then(|| region.clone())
+            ready.err().map(|why| (region.clone(), why))
         });
         futures_util::future::join_all(asked).await.into_iter().flatten().collect()
     }

@@ -10,6 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{DeliverError, Landing};
+use crate::telemetry::{CAUSE_BYTES_MAX, cut};
 
 /// Troubles that are remembered; more are not logged one by one.
 const TROUBLES_MAX: usize = 1_000;
@@ -70,7 +71,7 @@ impl Troubles {
         }
         troubles.insert(at, Trouble { what, seen: now });
         if known.is_none_or(|(before, _)| before != what) {
-            let why = error.cause();
+            let why = cut(error.cause().to_owned(), CAUSE_BYTES_MAX);
             tracing::warn!(event = "region-unavailable", %region, topic = name, code = what, why);
         }
     }

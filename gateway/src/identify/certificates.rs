@@ -78,6 +78,10 @@ enum Kind {
 pub(super) struct Rules(Vec<Rule>);
 
 impl Rules {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn new(rules: &[CertificateRule]) -> Self {
         Self(rules.iter().flat_map(compile).collect())
     }

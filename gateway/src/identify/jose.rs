@@ -5,17 +5,18 @@
 //! cannot tell them apart. The algorithms that a key may serve follow from its type and its own
 //! `alg`, never from the token alone. Which MUST is kept where is a table in `tokens/tests.rs`.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, crypto::verify};
 use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, IntoDeserializer, MapAccess, Visitor, value::StrDeserializer},
+    Deserialize,
+    de::{IntoDeserializer, value::StrDeserializer},
 };
 use serde_json::Value;
 
 use super::Failure;
+use crate::members::Members;
 
 /// RFC 7518 3.3: an RSA key is at least this long.
 const RSA_BITS_MIN: usize = 2048;
@@ -69,7 +70,8 @@ pub(super) struct WrongType;
 
 impl Object {
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
-        serde_json::from_slice(json).ok()
+        let members = serde_json::from_slice::<Members<Value, { usize::MAX }>>(json).ok()?;
+        Some(Self(members.0.into_iter().collect()))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
@@ -86,30 +88,6 @@ impl Object {
         let Some(value) = self.get(name) else { return Ok(None) };
         let list = value.as_array().ok_or(WrongType)?;
         list.iter().map(|text| text.as_str().ok_or(WrongType)).collect::<Result<_, _>>().map(Some)
-    }
-}
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object, M::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if members.insert(name, value).is_some() {
-                        return Err(M::Error::custom("a name is repeated"));
-                    }
-                }
-                Ok(Object(members))
-            }
-        }
-        from.deserialize_map(Members)
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     Failure,
     jose::{Jws, Key, Object},
 };
-use crate::config::TokenIssuer;
+use crate::{config::TokenIssuer, files};
 
 /// A key set larger than this is refused.
 const JWKS_BYTES_MAX: usize = 256 * 1024;
@@ -152,6 +152,10 @@ impl KeySet {
         }
     }
 
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// Why nobody can log in by this set now, if nobody can.
     pub(super) fn trouble(&self) -> Option<RefreshError> {
         if self.keys().is_some() {
@@ -248,13 +252,12 @@ impl KeySet {
 }
 
 async fn read_file(path: &Path) -> Result<String, String> {
-    let text = tokio::fs::read_to_string(path)
-        .await
-        .map_err(|e| format!("`{}`: {}", path.display(), e.kind()))?;
-    if text.len() > JWKS_BYTES_MAX {
-        return Err(format!("malformed: larger than {JWKS_BYTES_MAX} bytes"));
-    }
-    Ok(text)
+    let path = path.to_owned();
+    files::blocking(move || {
+        files::read_text(&path, JWKS_BYTES_MAX as u64)
+            .map_err(|why| format!("`{}`: {why}", path.display()))
+    })
+    .await
 }
 
 async fn fetch(client: &reqwest::Client, url: &str) -> Result<String, String> {

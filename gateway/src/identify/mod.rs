@@ -84,6 +84,26 @@ pub enum Failure {
 }
 
 impl Failure {
+    pub const ALL: [Self; 17] = [
+        Self::NoCredential,
+        Self::CertificateInvalid,
+        Self::CertificateUnmapped,
+        Self::CertificateAmbiguous,
+        Self::CertificateSpiffe,
+        Self::NotBearer,
+        Self::TokenMalformed,
+        Self::TokenCritical,
+        Self::TokenType,
+        Self::TokenIssuer,
+        Self::TokenAlgorithm,
+        Self::TokenKey,
+        Self::TokenSignature,
+        Self::TokenAudience,
+        Self::TokenExpired,
+        Self::TokenNotYet,
+        Self::TokenUnmapped,
+    ];
+
     /// A stable word for ledger and metrics.
     pub fn code(self) -> &'static str {
         match self {
@@ -177,8 +197,62 @@ impl Identifier {
         futures_util::future::join_all(self.tokens.key_sets().map(|set| set.keep())).await;
     }
 
-    /// The issuers by whose keys nobody can log in now, and why.
-    pub fn troubles(&self) -> Vec<RefreshError> {
-        self.tokens.key_sets().filter_map(|set| set.trouble()).collect()
+    /// Why nobody can log in by an issuer's keys now, if that is so, of each key set.
+    pub fn key_sets(&self) -> impl Iterator<Item = (&str, Option<RefreshError>)> {
+        self.tokens.key_sets().map(|set| (set.issuer(), set.trouble()))
+    }
+
+    /// Whether anybody can log in now: by the keys of some issuer, by a certificate (where the
+    /// listener takes them), or without a credential.
+    pub fn admits(&self, takes_certificates: bool) -> bool {
+        self.anonymous.is_some()
+            || (takes_certificates && !self.certificates.is_empty())
+            || self.tokens.key_sets().any(|set| set.trouble().is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{ambient::ManualClock, config::TokenIssuer};
+
+    /// One issuer that is down takes nobody else's way in.
+    #[tokio::test]
+    async fn an_issuer_that_is_down_shuts_out_its_own_callers_only() {
+        crate::cli::install_crypto();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keys.json");
+        let issuer = |name: &str, file: &str| TokenIssuer {
+            issuer: name.to_owned(),
+            audience: "a".to_owned(),
+            jwks_file: Some(dir.path().join(file)),
+            jwks_url: None,
+            discovery: false,
+            ca: None,
+            jwks_max_age_s: 3600,
+            algorithms: vec![Algorithm::EdDsa],
+            token_type: None,
+            clock_skew_s: 60,
+            principal_claim: "sub".to_owned(),
+            principals: Default::default(),
+        };
+        let tokens = vec![issuer("up", "keys.json"), issuer("down", "gone.json")];
+        let config = Identify { tokens, ..Identify::default() };
+        let identifier = Identifier::new(&config, Arc::new(ManualClock::at_us(0)));
+        assert_eq!(identifier.refresh_files().await.len(), 2);
+        assert!(!identifier.admits(true), "no way in");
+        std::fs::write(&file, r#"{"keys":[]}"#).unwrap();
+        assert_eq!(identifier.refresh_files().await.len(), 1);
+        assert!(identifier.admits(false), "by the other issuer");
+        let down: Vec<_> = identifier.key_sets().filter_map(|(_, trouble)| trouble).collect();
+        assert!(matches!(&*down, [RefreshError { issuer, .. }] if issuer == "down"));
+        let rule = "{ common-name: op, principal: op }";
+        let certificates = vec![serde_saphyr::from_str(rule).unwrap()];
+        let tokens = vec![issuer("down", "gone.json")];
+        let config = Identify { tokens, certificates, ..Identify::default() };
+        let identifier = Identifier::new(&config, Arc::new(ManualClock::at_us(0)));
+        assert!(identifier.admits(true) && !identifier.admits(false));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 pub use count::exceeds;
 
-use crate::{deliver::RESERVED_HEADER_PREFIX, record::Record};
+use crate::{deliver::RESERVED_HEADER_PREFIX, members::Members, record::Record};
 
 /// Headers of one record.
 const HEADERS_MAX: usize = 64;
@@ -167,38 +167,7 @@ fn pairs(raw: &RawValue) -> Result<Vec<(String, String)>, Unreadable> {
 
 /// The members of an object in order; a name that comes twice is refused.
 fn ordered(text: &str) -> Result<Vec<(String, &RawValue)>, serde_json::Error> {
-    serde_json::from_str(text).map(|Members(members)| members)
-}
-
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> Result<Self::Value, A::Error> {
-                let mut members: Vec<(String, &RawValue)> = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    if members.len() == MEMBERS_MAX {
-                        return Err(serde::de::Error::custom("too many members"));
-                    }
-                    if members.iter().any(|(known, _)| *known == name) {
-                        return Err(serde::de::Error::custom("duplicate member"));
-                    }
-                    members.push((name, value));
-                }
-                Ok(Members(members))
-            }
-        }
-        d.deserialize_map(Visitor)
-    }
+    serde_json::from_str(text).map(|Members::<_, MEMBERS_MAX>(members)| members)
 }
 
 const ENVELOPE: &str =

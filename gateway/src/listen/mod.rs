@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod admission;
 pub mod body;
+pub mod expiry;
 pub mod head;
 pub mod http;
 pub mod linger;

@@ -17,7 +17,12 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use crate::config::{ClientAuth, ServerTls, TlsVersion};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::{
+    config::{ClientAuth, ServerTls, TlsVersion},
+    files::{self, SMALL_FILE_BYTES_MAX},
+};
 
 /// Why a listener's TLS files were not taken.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +42,7 @@ pub struct Tls {
     files: ServerTls,
     current: ArcSwap<ServerConfig>,
     fingerprint: std::sync::Mutex<blake3::Hash>,
+    expiries: std::sync::Mutex<Vec<(&'static str, i64)>>,
 }
 
 impl Tls {
@@ -47,6 +53,7 @@ impl Tls {
             files: files.clone(),
             current: ArcSwap::from_pointee(config),
             fingerprint: std::sync::Mutex::new(fingerprint),
+            expiries: std::sync::Mutex::new(expiries(files)?),
         })
     }
 
@@ -62,9 +69,17 @@ impl Tls {
         if *last == now {
             return Ok(false);
         }
-        self.current.store(Arc::new(build(&self.files)?));
+        let (config, expiries) = (build(&self.files)?, expiries(&self.files)?);
+        self.current.store(Arc::new(config));
+        *self.expiries.lock().unwrap_or_else(|e| e.into_inner()) = expiries;
         *last = now;
         Ok(true)
+    }
+
+    /// When the certificate expires, and the first of the client authorities; seconds since the
+    /// epoch.
+    pub fn expiries(&self) -> Vec<(&'static str, i64)> {
+        self.expiries.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     /// The files to watch.
@@ -76,8 +91,8 @@ impl Tls {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(file)
-        .map_err(|e| TlsError::Read { file: file.to_owned(), why: e.kind().to_string() })
+    files::read(file, SMALL_FILE_BYTES_MAX)
+        .map_err(|why| TlsError::Read { file: file.to_owned(), why })
 }
 
 fn fingerprint(files: &ServerTls) -> Result<blake3::Hash, TlsError> {
@@ -95,6 +110,21 @@ fn certificates(file: &Path, what: &'static str) -> Result<Vec<CertificateDer<'s
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(TlsError::Empty { file: file.to_owned(), what }),
     }
+}
+
+/// Of the leaf, and the first of the client authorities.
+fn expiries(files: &ServerTls) -> Result<Vec<(&'static str, i64)>, TlsError> {
+    let end = |der: &CertificateDer<'_>| {
+        let parsed = X509Certificate::from_der(der).ok();
+        parsed.map(|(_, certificate)| certificate.validity().not_after.timestamp())
+    };
+    let chain = certificates(&files.certificate, "certificate")?;
+    let mut ends = vec![("certificate", chain.first().and_then(end))];
+    if let Some(ca) = &files.client_ca {
+        let first = certificates(ca, "certificate")?.iter().filter_map(end).min();
+        ends.push(("client-ca", first));
+    }
+    Ok(ends.into_iter().filter_map(|(what, end)| Some((what, end?))).collect())
 }
 
 fn build(files: &ServerTls) -> Result<ServerConfig, TlsError> {
@@ -130,4 +160,44 @@ fn verifier(
     let builder = WebPkiClientVerifier::builder(Arc::new(roots));
     let builder = if optional { builder.allow_unauthenticated() } else { builder };
     builder.build().map_err(|e| refused(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::date_time_ymd;
+
+    use super::*;
+
+    fn files(dir: &Path) -> ServerTls {
+        let text = "certificate: a.pem\nkey: a.key\nclient-ca: a.pem\nclient-auth: optional\n";
+        let mut files: ServerTls = serde_saphyr::from_str(text).unwrap();
+        files.certificate = dir.join("a.pem");
+        files.key = dir.join("a.key");
+        files.client_ca = Some(dir.join("a.pem"));
+        files
+    }
+
+    #[test]
+    fn expiries_are_those_of_the_files_and_pipes_are_not_read() {
+        crate::cli::install_crypto();
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path());
+        let write = |year| {
+            let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.not_after = date_time_ymd(year, 1, 1);
+            let key = rcgen::KeyPair::generate().unwrap();
+            std::fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+            std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        };
+        write(2030);
+        let tls = Tls::load(&files).unwrap();
+        assert_eq!(tls.expiries(), [("certificate", 1_893_456_000), ("client-ca", 1_893_456_000)]);
+        write(2031);
+        assert!(tls.reload().unwrap());
+        assert_eq!(tls.expiries()[0], ("certificate", 1_924_992_000));
+        std::fs::remove_file(&files.key).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&files.key).status().unwrap().success());
+        let why = tls.reload().unwrap_err().to_string();
+        assert!(why.ends_with("a.key`: not a regular file"), "{why}");
+    }
 }

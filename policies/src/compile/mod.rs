@@ -8,6 +8,7 @@ mod route;
 mod table;
 
 pub(crate) use conflicts::report_conflicts;
+pub(crate) use route::{Case, Crossing, Planner, crossing, quoted};
 pub(crate) use table::{CELLS_MAX, build, releases};
 
 use crate::{

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     document::{IfBlocked, Scope},
     model::{Id, Model, RegionFacts, Template, TransferFacts},
-    plan::{Delivery, Plan, Refusal, RefusalCode, Route, Transfer, Withheld},
+    plan::{Delivery, Plan, Refusal, RefusalCode, Route, RuleName, Transfer, Withheld},
 };
 
 /// Equal plans, once each.
@@ -205,11 +205,7 @@ fn transfer(
     let model = moment.model;
     let categories = carried(plan);
     let ids: Vec<Id> = categories.iter().filter_map(|c| model.categories.id(c)).collect();
-    let corridor = moment.transfer.iter().filter(|r| {
-        r.from.contains(jurisdiction, moment.at)
-            && r.to.contains(to.jurisdiction, moment.at)
-            && r.recipients.as_ref().is_none_or(|s| s.contains(to.recipient))
-    });
+    let corridor = corridor(moment, jurisdiction, to);
     let names = |r: &TransferFacts, id: &Id| r.categories.as_ref().is_none_or(|c| c.contains(*id));
     let bans = corridor.clone().filter(|r| r.mechanism.is_none());
     let ban = bans.filter(|r| r.categories.is_none() || ids.iter().any(|id| names(r, id)));
@@ -219,7 +215,7 @@ fn transfer(
     let grounds = corridor.filter(|r| ids.iter().all(|id| names(r, id)));
     let grounds = grounds.filter_map(|r| Some((model.rules.name(r.rule), ground(moment, r, to)?)));
     let Some((rule, mechanism)) = grounds.min() else {
-        return Err(no_ground(model, jurisdiction, to, &categories));
+        return Err(no_ground(moment, jurisdiction, to, plan));
     };
     Ok(Transfer {
         rule,
@@ -229,6 +225,65 @@ fn transfer(
         mechanism,
         categories: categories.into(),
     })
+}
+
+/// The rules about a crossing.
+fn corridor<'m>(
+    moment: &Moment<'m>,
+    from: Id,
+    to: &RegionFacts,
+) -> impl Iterator<Item = &'m TransferFacts> + Clone {
+    moment.transfer.iter().copied().filter(move |r| {
+        r.from.contains(from, moment.at)
+            && r.to.contains(to.jurisdiction, moment.at)
+            && r.recipients.as_ref().is_none_or(|s| s.contains(to.recipient))
+    })
+}
+
+/// The rule that is no ground of a crossing for want of the fewest categories, and those.
+fn nearly(
+    moment: &Moment<'_>,
+    from: Id,
+    to: &RegionFacts,
+    plan: &Plan,
+) -> Option<(RuleName, Vec<Arc<str>>)> {
+    let model = moment.model;
+    let carried = carried(plan);
+    let lacks = |r: &TransferFacts| -> Vec<Arc<str>> {
+        let Some(named) = &r.categories else { return Vec::new() };
+        let lacks = |c: &&Arc<str>| !model.categories.id(c).is_some_and(|id| named.contains(id));
+        carried.iter().filter(lacks).cloned().collect()
+    };
+    let grounds = corridor(moment, from, to).filter(|r| ground(moment, r, to).is_some());
+    let near = grounds.map(|r| (lacks(r), model.rules.name(r.rule)));
+    let near = near.filter(|(lacks, _)| (1..carried.len()).contains(&lacks.len()));
+    near.min_by_key(|(lacks, name)| (lacks.len(), name.clone())).map(|(lacks, name)| (name, lacks))
+}
+
+/// What becomes of a case at a border.
+pub(crate) enum Crossing {
+    /// By this rule.
+    Crosses(RuleName),
+    /// This rule would be the ground, but for these categories.
+    Lacks(RuleName, Vec<Arc<str>>),
+    Otherwise,
+}
+
+pub(crate) fn crossing(planner: &mut Planner<'_>, case: Case, region: Id) -> Crossing {
+    match delivery(planner, case, region) {
+        Ok(Delivery { transfer: Some(transfer), .. }) => Crossing::Crosses(transfer.rule),
+        Err(Refusal { code: RefusalCode::TransferNotAllowed, rule: None, .. }) => {
+            let Case { dataset, purpose, jurisdiction } = case;
+            let to = planner.moment.model.region_facts.get(region);
+            let near = to.and_then(|to| {
+                let recipients = vec![to.recipient];
+                let made = planner.plan(Context { dataset, purpose, recipients, jurisdiction });
+                nearly(&planner.moment, jurisdiction, to, &made?.1)
+            });
+            near.map_or(Crossing::Otherwise, |(rule, lacks)| Crossing::Lacks(rule, lacks))
+        }
+        _ => Crossing::Otherwise,
+    }
 }
 
 /// The mechanism's text, if it holds at this time and for this destination.
@@ -262,11 +317,18 @@ fn banned(model: &Model, rule: &TransferFacts, from: Id, to: &RegionFacts) -> Re
     }
 }
 
-fn no_ground(model: &Model, from: Id, to: &RegionFacts, categories: &[Arc<str>]) -> Refusal {
+fn no_ground(moment: &Moment<'_>, from: Id, to: &RegionFacts, plan: &Plan) -> Refusal {
+    let model = moment.model;
+    let help = match nearly(moment, from, to, plan) {
+        Some((rule, lacks)) => format!("the rule `{rule}` would, but it lacks {}", quoted(&lacks)),
+        None => {
+            "one `TransferRule` has to cover all categories that the record still carries".into()
+        }
+    };
     let (from, code) = (model.jurisdictions.name(from), model.jurisdictions.name(to.jurisdiction));
     let recipient = model.recipients.name(to.recipient);
-    let what: Vec<_> = categories.iter().map(|c| format!("`{c}`")).collect();
-    let what = if what.is_empty() { "records".to_owned() } else { what.join(", ") };
+    let categories = carried(plan);
+    let what = if categories.is_empty() { "records".to_owned() } else { quoted(&categories) };
     Refusal {
         code: RefusalCode::TransferNotAllowed,
         rule: None,
@@ -274,8 +336,11 @@ fn no_ground(model: &Model, from: Id, to: &RegionFacts, categories: &[Arc<str>])
             "no transfer rule in force lets {what} of `{from}` go to `{recipient}` in `{code}`"
         )
         .into(),
-        help: Some(
-            "one `TransferRule` has to cover all categories that the record still carries".into(),
-        ),
+        help: Some(help.into()),
     }
+}
+
+pub(crate) fn quoted(names: &[Arc<str>]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
 }

@@ -13,7 +13,8 @@ use super::{
     stable_window,
 };
 use crate::{
-    model::{Access, DatasetFacts, Id, JurisdictionFacts, Model, Names},
+    document::Mode,
+    model::{Access, DatasetFacts, Head, Id, JurisdictionFacts, Model, Names},
     plan::{
         BundleDigest, Dataset, JurisdictionId, JurisdictionSource, Operation, Refusal, RefusalCode,
         Route, RuleName, Transform, UnixMillis,
@@ -405,7 +406,15 @@ pub(crate) fn releases(model: &Model, at: i64) -> Vec<Arc<ReleasePlan>> {
 }
 
 fn rules(model: &Model) -> BTreeMap<RuleName, RuleRow> {
-    let heads = model.heads.iter();
-    let row = |h: &crate::model::Head| RuleRow { because: h.because.clone() };
-    heads.map(|h| (h.name.clone(), row(h))).collect()
+    let mechanisms = model.transfer.iter().filter_map(|t| Some((t.rule, t.mechanism.as_ref()?)));
+    let mechanisms: HashMap<Id, i64> = mechanisms.map(|(rule, m)| (rule, m.expires)).collect();
+    // A draft ends nothing.
+    let heads = model.heads.iter().enumerate();
+    let end = |h: &Head, at: i64| if h.mode == Mode::Draft { i64::MAX } else { at };
+    let row = |id: Id, h: &Head| RuleRow {
+        because: h.because.clone(),
+        until: end(h, h.window.until),
+        mechanism_until: end(h, mechanisms.get(&id).copied().unwrap_or(i64::MAX)),
+    };
+    heads.map(|(id, h)| (h.name.clone(), row(id, h))).collect()
 }

@@ -16,6 +16,8 @@ const FILE_BYTES_MAX: usize = 4 << 20;
 const NODES_MAX: usize = 200_000;
 /// Lists and mappings inside each other.
 const DEPTH_MAX: usize = 32;
+/// What word processors make of quotation marks. To YAML they are text.
+const TYPOGRAPHIC_QUOTES: [char; 12] = ['“', '”', '„', '‟', '‘', '’', '‚', '‛', '«', '»', '‹', '›'];
 
 /// A YAML node and its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +146,11 @@ impl Builder<'_> {
         match event {
             Event::Scalar(text, style, ..) => {
                 let plain = style == ScalarStyle::Plain;
+                if plain && text.starts_with(TYPOGRAPHIC_QUOTES) {
+                    findings
+                        .error(span, "typographic quotes are part of the text: they quote nothing")
+                        .help("write straight ones: `\"` or `'`");
+                }
                 self.put(Node {
                     span,
                     content: Content::Scalar { text: text.into_owned(), plain },
@@ -212,14 +219,27 @@ impl Builder<'_> {
         let at = error.marker().byte_offset().unwrap_or(self.text.len()).min(self.text.len());
         let span = self.span(Some(at..at));
         let before = self.text.get(..at).unwrap_or_default();
-        let line = self.text.get(before.rfind('\n').map_or(0, |n| n + 1)..);
-        let line = line.and_then(|l| l.lines().next()).unwrap_or_default();
-        let indented_by_tab = line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
-        if indented_by_tab {
-            findings.error(span, "YAML cannot be indented with tabs").help("indent with spaces");
-        } else {
-            findings.error(span, format!("this is not YAML: {}", error.info()));
+        let lines = self.text.get(before.rfind('\n').map_or(0, |n| n + 1)..).unwrap_or_default();
+        let indented_by_tab =
+            |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
+        // A line may be continued by the next one, whose tab is then found at its own end.
+        if lines.lines().take(2).any(indented_by_tab) {
+            findings.error(span, "a tab cannot indent YAML").help("indent with spaces");
+            return;
         }
+        let what = error.info();
+        let note = findings.error(span, format!("this is not YAML: {what}"));
+        let line = lines.lines().next().unwrap_or_default().trim_start();
+        let help = if line.starts_with('*') {
+            "a path that starts with `*` stands in quotes"
+        } else if what.starts_with("mapping values") {
+            "keys of one mapping begin in one column, and a text with `: ` in it stands in quotes"
+        } else if what.contains("flow ") {
+            "a `{` or `[` before this place is not closed"
+        } else {
+            return;
+        };
+        note.help(help);
     }
 }
 

@@ -64,3 +64,11 @@ async fn a_private_broker_keeps_its_records_when_killed() {
     assert_eq!(read(&broker.plain(), "kept").await.len(), 10);
     broker.stop().await;
 }
+
+/// `kafka::permit` names one pattern type and means another. The gateway itself neither makes nor reads rights.
+#[test]
+fn the_clients_numbers_of_patterns_are_one_too_low() {
+    use krafka::admin::AclPatternType;
+    const LITERAL: i8 = 3;
+    assert_eq!(AclPatternType::Prefixed.to_i8(), LITERAL, "`permit` means Literal: say it");
+}

@@ -7,12 +7,12 @@ use std::{
 };
 
 use serde_json::Value;
-use sluicegate_tests::{gateway::run, require, setup::Setup};
+use sluicegate_tests::{gateway::run, jwt::SigningKey, require, setup::Setup};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 /// Alerts can ask for these before anything has happened.
-const FROM_THE_START: [&str; 17] = [
+const FROM_THE_START: [&str; 26] = [
     "sluicegate_build_info{version=\"",
     "sluicegate_ready 1",
     "sluicegate_records_total{dataset=\"bids\",fate=\"delivered\",code=\"\"} 0",
@@ -25,6 +25,16 @@ const FROM_THE_START: [&str; 17] = [
     "sluicegate_reloads_total{what=\"policy\",outcome=\"refused\"} 0",
     "sluicegate_ledger_append_duration_seconds_count 0",
     "sluicegate_requests_in_flight 0",
+    "sluicegate_login_failures_total{code=\"no-credential\"} 0",
+    "sluicegate_login_failures_total{code=\"token-unmapped\"} 0",
+    "sluicegate_ledger_queue_length ",
+    "sluicegate_ledger_size_bytes ",
+    "sluicegate_ledger_open_intents 0",
+    "sluicegate_certificate_expiry_timestamp_seconds{listener=\"data\",what=\"certificate\"} ",
+    "sluicegate_certificate_expiry_timestamp_seconds{listener=\"admin\",what=\"client-ca\"} ",
+    // 2027-11-01.
+    "sluicegate_policy_expiry_timestamp_seconds{rule=\"europe-to-virginia\",what=\"mechanism\"} 1825027200",
+    "sluicegate_key_set_usable{issuer=\"",
     "process_cpu_seconds_total ",
     "process_start_time_seconds ",
     "process_resident_memory_bytes ",
@@ -46,7 +56,8 @@ async fn scrape(setup: &Setup, url: String, accept: Option<&str>) -> (String, St
 #[tokio::test]
 async fn every_series_is_there_from_the_start_in_both_formats() {
     let promtool = require!(promtool);
-    let setup = Setup::quickstart();
+    let mut setup = Setup::quickstart();
+    setup.believe(&SigningKey::ed25519("k"));
     let gateway = setup.start().await;
     let url = || gateway.admin_url("/metrics");
     let (kind, plain) = scrape(&setup, url(), None).await;

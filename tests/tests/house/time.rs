@@ -28,14 +28,15 @@ async fn publish(setup: &Setup, gateway: &Gateway) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// A gateway in this folder, which must end by itself: its exit code and what it said.
-async fn refused(dir: &Path) -> (Option<i32>, String) {
+/// A gateway in this folder, which must end by itself and never listen: its exit code and what it said.
+async fn refused(dir: &Path, listened_before: usize) -> (Option<i32>, String) {
     match Gateway::start_unready(dir).await {
-        Err(why) => (why.status.and_then(|status| status.code()), why.stderr),
-        Ok(mut gateway) => {
-            let code = gateway.ends(WITHIN).await.and_then(|status| status.code());
-            (code, gateway.stderr())
+        Err(why) => {
+            let listened = why.stdout.matches("\"listening\"").count();
+            assert_eq!(listened, listened_before, "it listened: {}", why.stdout);
+            (why.status.and_then(|status| status.code()), why.stderr)
         }
+        Ok(gateway) => panic!("it listens: {}", gateway.stderr()),
     }
 }
 
@@ -118,7 +119,7 @@ async fn a_question_from_the_future_is_no_floor() {
 async fn a_second_gateway_on_a_sqlite_ledger_refuses_to_start() {
     let setup = Setup::quickstart();
     let gateway = setup.start().await;
-    let (code, said) = refused(setup.path()).await;
+    let (code, said) = refused(setup.path(), 1).await;
     assert!(code == Some(1) && said.contains("another gateway runs"), "{code:?}: {said}");
     assert_eq!(publish(&setup, &gateway).await.0, 200);
     gateway.kill();
@@ -139,7 +140,7 @@ async fn a_second_gateway_of_a_name_refuses_to_start_on_postgres() {
     };
     let first = on_postgres("twin");
     let gateway = first.start().await;
-    let (code, said) = refused(on_postgres("twin").path()).await;
+    let (code, said) = refused(on_postgres("twin").path(), 0).await;
     assert!(code == Some(1) && said.contains("runs as node `twin`"), "{code:?}: {said}");
     let other = on_postgres("sibling").start().await;
     assert_eq!(other.stop().await, Some(0));

@@ -24,6 +24,7 @@ use super::errors::{Call, judge};
 use crate::{
     config::{KafkaCluster, SaslMechanism},
     deliver::DeliverError,
+    files::{self, SMALL_FILE_BYTES_MAX},
 };
 
 const LINGER: Duration = Duration::from_millis(2);
@@ -309,9 +310,9 @@ fn secrets(digest: &Digest) -> Secrets {
 }
 
 async fn read(file: &Path, digest: &mut Context) -> krafka::Result<Vec<u8>> {
-    let failed =
-        |e: std::io::Error| KrafkaError::config(format!("`{}`: {}", file.display(), e.kind()));
-    let bytes = tokio::fs::read(file).await.map_err(failed)?;
+    let path = file.to_owned();
+    let bytes = files::blocking(move || files::read(&path, SMALL_FILE_BYTES_MAX)).await;
+    let bytes = bytes.map_err(|why| KrafkaError::config(format!("`{}`: {why}", file.display())))?;
     digest.update(&(bytes.len() as u64).to_be_bytes());
     digest.update(&bytes);
     Ok(bytes)

@@ -227,3 +227,19 @@ async fn keys_that_cannot_be_read_again_are_used_for_a_time() {
     assert!(set.trouble().is_none());
     assert_eq!(ask().await, Err(Failure::TokenKey));
 }
+
+/// A pipe would hold its thread for ever.
+#[tokio::test]
+async fn a_key_set_in_a_file_is_a_regular_one_within_its_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Provider::start().await.config();
+    let refused = async |name: &str| {
+        let set = KeySet::new(&config, Location::File(dir.path().join(name)));
+        set.refresh().await.unwrap_err().why
+    };
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(refused("pipe").await.ends_with("pipe`: not a regular file"));
+    std::fs::write(dir.path().join("large"), vec![b' '; JWKS_BYTES_MAX + 1]).unwrap();
+    assert!(refused("large").await.ends_with("large`: larger than 262144 bytes"));
+}

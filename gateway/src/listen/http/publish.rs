@@ -153,6 +153,12 @@ const EXPANSION: usize = 32;
 /// The shortest record: `{"value":0}` and a comma.
 const RECORD_BYTES_MIN: usize = 12;
 
+/// The bounds within which an encoded body is decoded, one after the other: the likely one first.
+fn attempts(bytes: usize, body_bytes: usize) -> impl Iterator<Item = usize> {
+    let likely = bytes.saturating_mul(EXPANSION);
+    (likely < body_bytes).then_some(likely).into_iter().chain([body_bytes])
+}
+
 /// What a body of so many bytes can cost at most.
 pub(super) fn worst(bytes: usize, records_max: usize) -> usize {
     cost(bytes, bytes.div_ceil(RECORD_BYTES_MIN).min(records_max))
@@ -211,8 +217,7 @@ impl Publish {
         admitted: &mut Admitted,
     ) -> Result<Bytes, Problem> {
         let limits = &self.state.limits;
-        let likely = bytes.len().saturating_mul(EXPANSION).min(limits.body_bytes);
-        for limit in [likely, limits.body_bytes] {
+        for limit in attempts(bytes.len(), limits.body_bytes) {
             let charge = bytes.len().saturating_add(worst(limit, limits.request_records));
             admitted.grow_to(charge).await.map_err(full)?;
             if let Some(decoded) = encoding.decoded(bytes.clone(), limit).await? {
@@ -261,5 +266,18 @@ impl Publish {
 
     pub(super) fn received(&self, first: u32, records: Vec<Record>) -> Received {
         Received { request: self.id, origin: self.origin, first, records }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::attempts;
+
+    #[test]
+    fn a_body_is_decoded_once_where_both_bounds_are_one() {
+        let of = |bytes| attempts(bytes, 3_200).collect::<Vec<_>>();
+        assert_eq!(of(99), [3_168, 3_200]);
+        assert_eq!(of(100), [3_200]);
+        assert_eq!(of(usize::MAX), [3_200]);
     }
 }

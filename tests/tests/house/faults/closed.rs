@@ -400,6 +400,11 @@ async fn disk_full(table: &Table, cause: &'static str, house: House, code: &str)
     case.closes(503, &[code]).await;
     disk.clear();
     case.recovers().await;
+    let log = case.gateway.stderr();
+    let lines = |event: &str| log.lines().filter(|line| line.contains(event)).count();
+    let (full, writable) = (lines("\"disk-full\""), lines("\"disk-writable\""));
+    let said = full == 1 && writable == 1;
+    case.row(said, "the log says full and writable once", if said { "it does" } else { &log });
     case.settled().await;
 }
 
