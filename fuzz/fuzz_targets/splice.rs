@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
     let record = RecordRef { key: Some(bytes), headers: &headers, value: bytes };
     let mut out = Protected::default();
     if program.apply(record, &mut out).is_err() {
-        assert!(out.value.is_empty() && out.key.is_none() && out.headers.is_empty());
+        assert!(out.value.is_empty() && out.key().is_none() && out.headers.is_empty());
         return;
     }
     if bytes.is_empty() {
@@ -68,7 +68,7 @@ fn plant(program: &Program, bytes: &[u8], keeps: bool) {
         return;
     }
     let shows = |bytes: &[u8]| bytes.windows(PLANTED.len()).any(|w| w == PLANTED.as_bytes());
-    assert!(!shows(&out.value) && !out.key.as_deref().is_some_and(shows));
+    assert!(!shows(&out.value) && !out.key().is_some_and(shows));
     assert!(out.headers.is_empty());
     assert!(json::validate(&out.value).is_ok());
 }

@@ -23,9 +23,8 @@ use sluicegate_gateway::{
     ambient::{Ambient, SystemClock},
     cli::install_crypto,
     config::{self, Config},
-    deliver::{Embedded, Outbound, Pipeline},
+    deliver::{Embedded, Entry, Pipeline, pack},
     listen::{accept::Accept, body, places, tls::Tls},
-    record::IsRecorded,
     service::Service,
 };
 use tokio::{net::TcpListener, sync::watch, time::Instant};
@@ -62,15 +61,13 @@ async fn plain(State(plain): State<Arc<Plain>>, body: Body) -> impl IntoResponse
         .split(|b| *b == b'\n')
         .filter_map(|line| body::line(&body.slice_ref(line)).map(Result::unwrap));
     let wseq = plain.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let outbound = records.zip(0_u32..).map(|(record, leaf)| Outbound {
+    let entries = records.zip(0_u32..).map(|(record, leaf)| Entry {
         position: Position { writer: WriterId([0; 16]), wseq, leaf },
-        topic: Arc::from("events"),
         key: record.key,
-        headers: record.headers,
+        headers: pack(&record.headers),
         value: record.value,
-        proof: IsRecorded::for_benchmark(),
     });
-    let placed = plain.pipeline.append(outbound.collect()).await;
+    let placed = plain.pipeline.write(Arc::from("events"), entries.collect()).await;
     let lines: String = placed
         .into_iter()
         .map(Result::unwrap)
@@ -188,7 +185,8 @@ async fn start(house: &Path) -> Service {
 
 /// How many records a topic has had.
 async fn records(house: &Path, topic: &str) -> i64 {
-    let pipeline = Embedded::open(&house.join("eu.db"), 4, Arc::new(SystemClock)).await.unwrap();
+    let pipeline =
+        Embedded::open(&house.join("data/eu.db"), 4, Arc::new(SystemClock)).await.unwrap();
     let mut all = 0;
     for partition in 0..4 {
         all += pipeline.read(topic, partition, i64::MAX, 0, 0).await.unwrap().end;

@@ -57,6 +57,8 @@ pub struct Moment {
 pub struct Counted {
     pub key: Bytes,
     pub value: Bytes,
+    /// Which of the fields that the release takes the record had, as a bitmap.
+    pub present: Vec<u8>,
     /// The sums to which the record adds nothing.
     pub without_number: Vec<Arc<str>>,
 }
@@ -136,7 +138,21 @@ impl Contributor {
         let key = Bytes::copy_from_slice(&contribution.subject.0);
         let sealed =
             self.seal.seal(moment.arrival_ms, &self.plan.digest, &contribution.encode())?;
-        Ok(Ok(Counted { key, value: Bytes::from(sealed), without_number }))
+        let present = self.present(&contribution);
+        Ok(Ok(Counted { key, value: Bytes::from(sealed), present, without_number }))
+    }
+
+    /// A bit for each of [`treatments::taken`](crate::treatments::taken), least significant first.
+    fn present(&self, contribution: &Contribution) -> Vec<u8> {
+        let subject = match &self.plan.unit {
+            Unit::Subject(_) => Some(contribution.subject.0 != self.digest(b"no subject", &[])),
+            Unit::Record => None,
+        };
+        let key = (!matches!(self.plan.keys, Keys::Whole)).then_some(true);
+        let sums = contribution.values.iter().map(Option::is_some);
+        let all: Vec<bool> = subject.into_iter().chain(key).chain(sums).collect();
+        let byte = |bits: &[bool]| (0..).zip(bits).map(|(i, bit)| u8::from(*bit) << i).sum();
+        all.chunks(8).map(byte).collect()
     }
 
     /// The sums to which a contribution adds nothing.
@@ -164,7 +180,7 @@ impl Contributor {
 
     /// The summed numbers with so many decimals more than the plan's, each rounded half up.
     pub fn amounts(&self, record: &Record, more: u32) -> Result<Vec<Option<i128>>, Malformed> {
-        let record = crate::flow::record_ref(record);
+        let record = record.as_ref();
         let value = |(path, scale, ..): (&FieldPath, u32, i64, i64)| {
             let text = protect::find(path, record)?;
             Ok(text.and_then(|text| amount(&text, scale.saturating_add(more))))
@@ -179,7 +195,7 @@ impl Contributor {
         moment: Moment,
     ) -> Result<Result<Contribution, Uncounted>, ContributeError> {
         let amounts = self.amounts(record, 0)?;
-        let record = crate::flow::record_ref(record);
+        let record = record.as_ref();
         let number = moment.seq.to_be_bytes();
         let id = self.digest(b"record", &[&moment.request.0, &number]);
         let subject = match &self.plan.unit {
@@ -244,7 +260,7 @@ impl Contributor {
         let (Keys::Public { path, .. } | Keys::Unknown { path, .. }) = &self.plan.keys else {
             return None;
         };
-        let found = protect::find(path, crate::flow::record_ref(record)).ok()?;
+        let found = protect::find(path, record.as_ref()).ok()?;
         found.map(Cow::into_owned)
     }
 

@@ -18,7 +18,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 use ring::rand::SecureRandom;
 use sluicegate_audit::CLOCK_TOLERANCE_US;
-use sluicegate_policies::{Bundle, BundleDigest, RefusalCode, Report, Source, Table, UnixMillis};
+use sluicegate_policies::{
+    Bundle, BundleDigest, Dataset, RefusalCode, Report, Source, Table, UnixMillis,
+};
 use sluicegate_protect::{
     Chance, Program,
     keys::{KeyError, Keyring, Masters},
@@ -27,11 +29,13 @@ use zeroize::Zeroizing;
 
 use crate::{
     ambient::Ambient,
+    classify::Classifier,
     contribute::Contributor,
     files::{self, SMALL_FILE_BYTES_MAX},
     keys::{self, KeyringError},
     record::Refused,
     telemetry::cut,
+    treatments::Treatments,
 };
 
 /// So much of a file that is no policy is looked at, to tell whether it was meant as one.
@@ -47,6 +51,9 @@ const BUNDLE_FILES_MAX: usize = 2_000;
 pub struct Snapshot {
     pub table: Arc<Table>,
     programs: Vec<Program>,
+    pub treatments: Treatments,
+    /// By dataset.
+    classifiers: HashMap<Arc<str>, Classifier>,
     /// By dataset, in the table's order of its releases.
     contributors: HashMap<Arc<str>, Vec<Contributor>>,
 }
@@ -70,7 +77,10 @@ impl Snapshot {
             let made = Contributor::new(plan.clone(), tenant, keyring, random.clone())?;
             contributors.entry(plan.dataset.clone()).or_default().push(made);
         }
-        Ok(Self { table, programs, contributors })
+        let classifier = |dataset: &Dataset| (dataset.name.clone(), Classifier::new(dataset));
+        let classifiers = table.datasets().iter().map(classifier).collect();
+        let treatments = Treatments::default();
+        Ok(Self { table, programs, treatments, classifiers, contributors })
     }
 
     /// The contributors of all datasets.
@@ -81,6 +91,11 @@ impl Snapshot {
     /// What makes contributions to the releases of a dataset.
     pub fn contributors(&self, dataset: &str) -> &[Contributor] {
         self.contributors.get(dataset).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is asked of each record of a dataset.
+    pub fn classifier(&self, dataset: &str) -> Option<&Classifier> {
+        self.classifiers.get(dataset)
     }
 
     /// The program of a plan of this snapshot's table.

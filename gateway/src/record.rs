@@ -1,37 +1,40 @@
-//! The types a record passes through. Each stage consumes the one before; the fields that prove
-//! a stage are private to whoever may make them.
+//! The words of a record's path. Each stage consumes what the one before made; what proves that a
+//! record was recorded is made by the ledger alone ([`sluicegate_audit::Recorded`]).
 //!
 //! INVARIANT: nothing in this file has `Debug`, `Display` or `Serialize` if it can hold a value
 //! of a record: what cannot be printed cannot leak into a log.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    fmt,
-    sync::Arc,
-};
+use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use sluicegate_audit::{Appended, Position, message_leaf};
-use sluicegate_policies::{JurisdictionId, RefusalCode, RuleName};
-use sluicegate_protect::Token;
-use sluicegate_releases::Message;
+use sluicegate_audit::{Position, Recorded, message_leaf};
+use sluicegate_policies::{RefusalCode, RuleName};
+use sluicegate_protect::RecordRef;
 
-use crate::deliver::{Landing, Outbound, Placed};
+use crate::treatments::Treatment;
 
 /// A request's id; with a record's number in it, it is the decision id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub [u8; 16]);
 
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hex = [0; 32];
+        for ([high, low], byte) in hex.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *high = b"0123456789abcdef".get(usize::from(byte >> 4)).copied().unwrap_or_default();
+            *low = b"0123456789abcdef".get(usize::from(byte & 15)).copied().unwrap_or_default();
+        }
+        f.write_str(std::str::from_utf8(&hex).unwrap_or_default())
     }
 }
 
-/// One record as a publisher gave it.
+/// A header's name and value.
+pub type Header = (String, Vec<u8>);
+
+/// One record as a publisher gave it. Its parts share the body that it came in.
 pub struct Record {
     pub key: Option<Bytes>,
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<Header>,
     /// JSON text; `None` is a tombstone.
     pub value: Option<Bytes>,
 }
@@ -44,46 +47,25 @@ impl Record {
             + self.value.as_ref().map_or(0, Bytes::len)
             + headers
     }
+
+    /// As the engine sees it; a tombstone has an empty value.
+    pub fn as_ref(&self) -> RecordRef<'_> {
+        RecordRef {
+            key: self.key.as_deref(),
+            headers: &self.headers,
+            value: self.value.as_deref().unwrap_or_default(),
+        }
+    }
 }
 
 /// Records of one request, or of one stretch of a streamed one.
-pub struct Received {
+pub struct Batch {
     pub request: RequestId,
     /// Keyed digest of the caller's address.
     pub origin: [u8; 16],
     /// The number of the first record within its request.
     pub first: u32,
     pub records: Vec<Record>,
-}
-
-/// A record whose subject's jurisdiction and declared source are known.
-pub struct Classified {
-    pub record: Record,
-    pub jurisdiction: JurisdictionId,
-    pub source: Vec<(Arc<str>, String)>,
-    /// When it happened, if the dataset says where that stands.
-    pub event_ms: Option<i64>,
-}
-
-/// Why a copy of a record exists: the number of a delivery in its route, or of a release among
-/// its dataset's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Via {
-    Delivery(usize),
-    Release(usize),
-}
-
-/// One copy of a record, protected for one region, or what it brings to a release there.
-pub struct Protected {
-    pub via: Via,
-    pub region: Arc<str>,
-    /// The topic it goes to; `None` is the topic that it was published to.
-    pub topic: Option<Arc<str>>,
-    pub key: Option<Bytes>,
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub value: Option<Bytes>,
-    /// Tokens in this copy, for the ledger's keyed search digests.
-    pub tokens: Vec<Token>,
 }
 
 /// Why a record was not let through: words of the policy, a place, never a value.
@@ -110,39 +92,350 @@ impl Refused {
 
 /// The one fate of a record.
 pub enum Fate {
-    /// One copy a delivery of the route for this jurisdiction, in the route's order.
-    /// Behind them, what it brings to releases.
-    Deliver {
-        jurisdiction: JurisdictionId,
-        copies: Vec<Protected>,
-    },
+    Deliver,
     /// For releases only; the copies are what it brings to them, perhaps nothing.
-    Aggregate {
-        jurisdiction: JurisdictionId,
-        copies: Vec<Protected>,
-    },
-    Refuse(Refused),
+    Aggregate,
+    Refuse(Box<Refused>),
 }
 
-impl Fate {
-    /// What goes out.
-    pub fn copies(&self) -> &[Protected] {
-        match self {
-            Self::Deliver { copies, .. } | Self::Aggregate { copies, .. } => copies,
-            Self::Refuse(_) => &[],
+/// A record with its fate. The ranges are places in its [`Verdict`].
+pub struct Judged {
+    pub fate: Fate,
+    copies: Range<usize>,
+    source: Range<usize>,
+    tokens: Range<usize>,
+}
+
+/// One copy of a record: where it goes, and how it was treated.
+#[derive(Clone)]
+pub struct Copy {
+    /// Its lot, and its number there.
+    pub lot: usize,
+    pub number: usize,
+    /// The number of its treatment in the verdict.
+    pub treatment: usize,
+    present: Range<usize>,
+}
+
+/// A batch judged: what becomes of each record, and all that may go out, in one buffer for each
+/// topic of a region.
+#[derive(Default)]
+pub struct Verdict {
+    records: Vec<Judged>,
+    copies: Vec<Copy>,
+    lots: Vec<Arc<Lot>>,
+    /// How copies were treated, in the order of their first use.
+    treatments: Vec<Arc<Treatment>>,
+    /// Keyed digests of declared sources and of tokens.
+    digests: Vec<[u8; 16]>,
+    present: Vec<u8>,
+    not_counted: Vec<(usize, NotCounted)>,
+}
+
+impl Verdict {
+    pub fn records(&self) -> &[Judged] {
+        &self.records
+    }
+
+    /// All that goes out.
+    pub fn lots(&self) -> &[Arc<Lot>] {
+        &self.lots
+    }
+
+    pub fn treatments(&self) -> &[Arc<Treatment>] {
+        &self.treatments
+    }
+
+    /// The copies of a record, in the order of its route; behind them, what it brings to releases.
+    pub fn copies(&self, judged: &Judged) -> &[Copy] {
+        self.copies.get(judged.copies.clone()).unwrap_or_default()
+    }
+
+    /// Which fields of its treatment a copy's record had, as a bitmap.
+    pub fn present(&self, copy: &Copy) -> &[u8] {
+        self.present.get(copy.present.clone()).unwrap_or_default()
+    }
+
+    /// Keyed digests of the source that a record declares.
+    pub fn source(&self, judged: &Judged) -> &[[u8; 16]] {
+        self.digests.get(judged.source.clone()).unwrap_or_default()
+    }
+
+    /// Keyed digests of the tokens in a record's copies.
+    pub fn tokens(&self, judged: &Judged) -> &[[u8; 16]] {
+        self.digests.get(judged.tokens.clone()).unwrap_or_default()
+    }
+
+    /// What of a record counts in no window of a release.
+    pub fn not_counted(&self, record: usize) -> impl Iterator<Item = &NotCounted> {
+        let start = self.not_counted.partition_point(|(n, _)| *n < record);
+        let rest = self.not_counted.get(start..).unwrap_or_default();
+        rest.iter().take_while(move |(n, _)| *n == record).map(|(_, why)| why)
+    }
+}
+
+/// Copies for one topic of one region, in the order of their records.
+pub struct Lot {
+    pub region: Arc<str>,
+    pub topic: Arc<str>,
+    bytes: Bytes,
+    records: Vec<Outgoing>,
+    /// They are messages of a release, whose positions are counted in another way.
+    of_release: bool,
+}
+
+/// One copy within a lot's bytes.
+struct Outgoing {
+    /// The number of its record in the batch, or of its message in the release.
+    record: u32,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Vec<Header>,
+}
+
+/// A copy as an engine sends it.
+pub struct Outbound<'l> {
+    pub position: Position,
+    pub key: Option<Bytes>,
+    pub headers: &'l [Header],
+    /// `None` is a tombstone.
+    pub value: Option<Bytes>,
+}
+
+impl Lot {
+    /// The messages of a release.
+    pub fn of_release<'m>(
+        region: Arc<str>,
+        topic: Arc<str>,
+        messages: impl Iterator<Item = (&'m [u8], &'m [u8])>,
+    ) -> Self {
+        let mut draft = LotDraft::new(region, topic);
+        for (n, (key, value)) in messages.enumerate() {
+            draft.push(n, Some(key), Vec::new(), Some(value));
+        }
+        Self { of_release: true, ..draft.finish() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The leaf of a copy, behind the first of its batch.
+    fn leaf(&self, first: u32, outgoing: &Outgoing) -> u32 {
+        match self.of_release {
+            true => message_leaf(first, outgoing.record),
+            false => first.saturating_add(outgoing.record),
         }
     }
 }
 
-/// A record with its fate, ready to be recorded.
-pub struct Judged {
-    pub fate: Fate,
-    pub source: Vec<(Arc<str>, String)>,
-    pub not_counted: Vec<NotCounted>,
+/// A lot that grows.
+pub(crate) struct LotDraft {
+    region: Arc<str>,
+    topic: Arc<str>,
+    bytes: Vec<u8>,
+    records: Vec<Outgoing>,
+}
+
+impl LotDraft {
+    pub(crate) fn new(region: Arc<str>, topic: Arc<str>) -> Self {
+        Self { region, topic, bytes: Vec::new(), records: Vec::new() }
+    }
+
+    fn is_for(&self, region: &str, topic: &str) -> bool {
+        *self.region == *region && *self.topic == *topic
+    }
+
+    fn push(
+        &mut self,
+        record: usize,
+        key: Option<&[u8]>,
+        headers: Vec<Header>,
+        value: Option<&[u8]>,
+    ) -> usize {
+        let mut put = |part: Option<&[u8]>| {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(part?);
+            Some(start..self.bytes.len())
+        };
+        let (key, value) = (put(key), put(value));
+        let record = u32::try_from(record).unwrap_or(u32::MAX);
+        self.records.push(Outgoing { record, key, value, headers });
+        self.records.len() - 1
+    }
+
+    fn finish(self) -> Lot {
+        let Self { region, topic, bytes, records } = self;
+        Lot { region, topic, bytes: Bytes::from(bytes), records, of_release: false }
+    }
+}
+
+/// A verdict that grows, record by record.
+#[derive(Default)]
+pub(crate) struct VerdictDraft {
+    verdict: Verdict,
+    lots: Vec<LotDraft>,
+}
+
+/// What a copy is made of.
+pub(crate) struct Parts<'p> {
+    pub key: Option<&'p [u8]>,
+    pub headers: Vec<Header>,
+    pub value: Option<&'p [u8]>,
+    pub present: &'p [u8],
+}
+
+impl VerdictDraft {
+    /// The number of the record that is being judged.
+    pub(crate) fn next(&self) -> usize {
+        self.verdict.records.len()
+    }
+
+    /// The number of the lot for a topic of a region.
+    pub(crate) fn lot(&mut self, region: &Arc<str>, topic: &Arc<str>) -> usize {
+        let known = self.lots.iter().position(|lot| lot.is_for(region, topic));
+        known.unwrap_or_else(|| {
+            self.lots.push(LotDraft::new(region.clone(), topic.clone()));
+            self.lots.len() - 1
+        })
+    }
+
+    /// The number of a treatment.
+    pub(crate) fn treatment(&mut self, treatment: Arc<Treatment>) -> usize {
+        let treatments = &mut self.verdict.treatments;
+        let known = treatments.iter().position(|known| Arc::ptr_eq(known, &treatment));
+        known.unwrap_or_else(|| {
+            treatments.push(treatment);
+            treatments.len() - 1
+        })
+    }
+
+    /// A copy of the record that is being judged.
+    pub(crate) fn copy(&mut self, lot: usize, treatment: usize, parts: Parts<'_>) {
+        let record = self.next();
+        let Some(draft) = self.lots.get_mut(lot) else { return };
+        let number = draft.push(record, parts.key, parts.headers, parts.value);
+        let verdict = &mut self.verdict;
+        let start = verdict.present.len();
+        verdict.present.extend_from_slice(parts.present);
+        let present = start..verdict.present.len();
+        verdict.copies.push(Copy { lot, number, treatment, present });
+    }
+
+    pub(crate) fn not_counted(&mut self, release: Arc<str>, why: Uncounted) {
+        let record = self.next();
+        self.verdict.not_counted.push((record, NotCounted { release, why }));
+    }
+
+    /// Ends the record. A refused one leaves no copies.
+    pub(crate) fn end(&mut self, fate: Fate, source: &[[u8; 16]], tokens: &[[u8; 16]]) {
+        let record = self.next();
+        let Verdict { records, copies, digests, not_counted, .. } = &mut self.verdict;
+        let first = records.last().map_or(0, |judged| judged.copies.end);
+        let refused = matches!(fate, Fate::Refuse(_));
+        if refused {
+            for copy in copies.drain(first..).rev() {
+                if let Some(lot) = self.lots.get_mut(copy.lot)
+                    && let Some(gone) = lot.records.pop()
+                {
+                    let start = gone.key.or(gone.value).map(|part| part.start);
+                    lot.bytes.truncate(start.unwrap_or(lot.bytes.len()));
+                }
+            }
+            not_counted.retain(|(n, _)| *n != record);
+        }
+        let start = digests.len();
+        digests.extend_from_slice(source);
+        let middle = digests.len();
+        digests.extend_from_slice(if refused { &[] } else { tokens });
+        let tokens = middle..digests.len();
+        records.push(Judged { fate, copies: first..copies.len(), source: start..middle, tokens });
+    }
+
+    pub(crate) fn finish(self) -> Verdict {
+        let lots = self.lots.into_iter().map(|lot| Arc::new(lot.finish()));
+        Verdict { lots: lots.collect(), ..self.verdict }
+    }
+}
+
+/// A lot that is recorded, or the part of it that is still to be sent.
+pub struct Sending {
+    lot: Recorded<Arc<Lot>>,
+    /// Numbers of copies, ascending.
+    only: Option<Vec<usize>>,
+}
+
+impl Sending {
+    pub fn new(lot: Recorded<Arc<Lot>>) -> Self {
+        Self { lot, only: None }
+    }
+
+    /// The copies of which this is true.
+    pub fn only(lot: Recorded<Arc<Lot>>, wanted: impl Fn(usize) -> bool) -> Self {
+        let only = (0..lot.get().len()).filter(|n| wanted(*n)).collect();
+        Self { lot, only: Some(only) }
+    }
+
+    pub fn region(&self) -> &Arc<str> {
+        &self.lot.get().region
+    }
+
+    pub fn topic(&self) -> &Arc<str> {
+        &self.lot.get().topic
+    }
+
+    pub fn len(&self) -> usize {
+        self.only.as_ref().map_or(self.lot.get().len(), Vec::len)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number in the lot of the n-th copy that is sent.
+    pub fn number(&self, n: usize) -> usize {
+        self.only.as_ref().map_or(n, |only| only.get(n).copied().unwrap_or(usize::MAX))
+    }
+
+    pub fn copies(&self) -> impl Iterator<Item = Outbound<'_>> {
+        (0..self.len()).filter_map(|n| self.get(n))
+    }
+
+    /// The n-th copy that is sent.
+    pub fn get(&self, n: usize) -> Option<Outbound<'_>> {
+        let lot = self.lot.get();
+        let outgoing = lot.records.get(self.number(n))?;
+        let part = |range: &Option<Range<usize>>| range.clone().map(|range| lot.bytes.slice(range));
+        Some(Outbound {
+            position: position(&self.lot, outgoing),
+            key: part(&outgoing.key),
+            headers: &outgoing.headers,
+            value: part(&outgoing.value),
+        })
+    }
+}
+
+/// A lot of a recorded verdict.
+pub fn lot(recorded: &Recorded<Verdict>, n: usize) -> Option<Recorded<Arc<Lot>>> {
+    recorded.project(|verdict| verdict.lots.get(n).cloned()).transpose()
+}
+
+/// The positions of a recorded lot's copies, in order.
+pub fn positions(lot: &Recorded<Arc<Lot>>) -> impl Iterator<Item = Position> {
+    lot.get().records.iter().map(|outgoing| position(lot, outgoing))
+}
+
+fn position(lot: &Recorded<Arc<Lot>>, outgoing: &Outgoing) -> Position {
+    let first = lot.first();
+    Position { leaf: lot.get().leaf(first.leaf, outgoing), ..first }
 }
 
 /// What of a record counts in no window of a release. Words of the plan, never a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NotCounted {
     pub release: Arc<str>,
     pub why: Uncounted,
@@ -196,169 +489,93 @@ impl fmt::Display for Uncounted {
     }
 }
 
-/// Records whose fate the ledger holds durably. Only an [`Appended`], which only the ledger
-/// makes, or the position of an earlier one, makes a `Recorded`.
-pub struct Recorded {
-    topic: Arc<str>,
-    first: Position,
-    judged: Vec<Judged>,
+/// Where a record stands in a region's topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub partition: u32,
+    pub offset: i64,
 }
 
-/// Proof that an outbound copy comes out of a [`Recorded`].
-#[derive(Clone, Copy)]
-pub struct IsRecorded(());
-
-impl IsRecorded {
-    /// For tests of an engine alone.
-    #[cfg(test)]
-    pub(crate) fn for_test() -> Self {
-        Self(())
-    }
-
-    /// For the benchmark of a pipeline without a ledger: `benches/publish.rs`. No code of the
-    /// gateway calls it; a test of the house looks for that.
-    #[doc(hidden)]
-    pub fn for_benchmark() -> Self {
-        Self(())
-    }
+/// Why a record was not delivered. What is shown is a fixed text for each code, for publishers;
+/// [`DeliverError::cause`] is for the log: our words and the engine's, never a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliverError {
+    /// Not written; try again later.
+    #[error("the region's pipeline is not available")]
+    Unavailable(String),
+    /// Perhaps written: only reconciliation can tell.
+    #[error("the region's pipeline did not answer in time")]
+    Unknown(String),
+    /// Until the operator creates it.
+    #[error("the topic does not exist in the region's pipeline")]
+    UnknownTopic,
+    /// Not written, until the operator changes rights, credentials or settings.
+    #[error("the region's pipeline denied the gateway access")]
+    Denied(String),
+    #[error("the record is too large for the topic")]
+    TooLarge,
+    /// The record is not what the topic takes.
+    #[error("the region's pipeline refuses the record as it is")]
+    Refused(String),
+    /// The request was interrupted, and what is left of it may no longer leave.
+    #[error("the policy changed after the request was interrupted; publish again under a new key")]
+    PolicyChanged,
 }
 
-/// The copies for one region, in order.
-pub struct ToRegion {
-    pub region: Arc<str>,
-    pub outbound: Vec<Outbound>,
-}
-
-impl Recorded {
-    pub(crate) fn new(topic: Arc<str>, appended: &Appended, judged: Vec<Judged>) -> Self {
-        Self { topic, first: appended.first(), judged }
-    }
-
-    /// Records of an intent that is in the ledger already: a retried request resumes under the
-    /// positions that it had.
-    pub(crate) fn resumed(topic: Arc<str>, first: Position, judged: Vec<Judged>) -> Self {
-        Self { topic, first, judged }
-    }
-
-    /// What is left to deliver when these copies have landed.
-    pub fn outbound_without(&self, landed: &[Landing]) -> Vec<ToRegion> {
-        let landed: HashSet<(u32, &Arc<str>, &Arc<str>)> =
-            landed.iter().map(|l| (l.leaf, &l.region, &l.topic)).collect();
-        let mut batches = self.by_region();
-        for ToRegion { region, outbound } in &mut batches {
-            outbound.retain(|o| !landed.contains(&(o.position.leaf, region, &o.topic)));
+impl DeliverError {
+    /// A stable word for ledger, answers and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "pipeline-unavailable",
+            Self::Unknown(_) => "pipeline-unknown",
+            Self::UnknownTopic => "pipeline-unknown-topic",
+            Self::Denied(_) => "pipeline-denied",
+            Self::TooLarge => "pipeline-too-large",
+            Self::Refused(_) => "pipeline-refused",
+            Self::PolicyChanged => "policy-changed",
         }
-        batches
     }
 
-    pub fn first(&self) -> Position {
-        self.first
+    /// Whether the same record may succeed later, perhaps after an operator's work. What is final
+    /// is named here; everything else is not.
+    pub fn is_retriable(&self) -> bool {
+        !matches!(self, Self::TooLarge | Self::Refused(_) | Self::PolicyChanged)
     }
 
-    /// The position of the n-th record.
-    pub fn position(&self, n: usize) -> Position {
-        let n = u32::try_from(n).unwrap_or(u32::MAX);
-        Position { leaf: self.first.leaf.saturating_add(n), ..self.first }
-    }
-
-    pub fn judged(&self) -> &[Judged] {
-        &self.judged
-    }
-
-    pub fn topic(&self) -> &Arc<str> {
-        &self.topic
-    }
-
-    /// The outbound copies, grouped by region, in record order. Cheap: bytes are shared.
-    pub fn by_region(&self) -> Vec<ToRegion> {
-        let mut regions: BTreeMap<&Arc<str>, Vec<Outbound>> = BTreeMap::new();
-        for (n, judged) in self.judged.iter().enumerate() {
-            for copy in judged.fate.copies() {
-                regions.entry(&copy.region).or_default().push(Outbound {
-                    position: self.position(n),
-                    topic: copy.topic.as_ref().unwrap_or(&self.topic).clone(),
-                    key: copy.key.clone(),
-                    headers: copy.headers.clone(),
-                    value: copy.value.clone(),
-                    proof: IsRecorded(()),
-                });
-            }
+    /// What the engine said, for the log.
+    pub fn cause(&self) -> &str {
+        match self {
+            Self::Unavailable(why)
+            | Self::Unknown(why)
+            | Self::Denied(why)
+            | Self::Refused(why) => why,
+            Self::UnknownTopic => "the topic does not exist",
+            Self::TooLarge => "the record is too large",
+            Self::PolicyChanged => "the policy changed",
         }
-        let batch =
-            |(region, outbound): (&Arc<str>, _)| ToRegion { region: region.clone(), outbound };
-        regions.into_iter().map(batch).collect()
     }
 }
 
-/// A release whose bytes the ledger holds durably: each message has a position of its own in the
-/// release's row, whenever it goes out. Only the account makes one, of what the ledger has.
-pub struct Released {
-    topic: Arc<str>,
-    region: Arc<str>,
-    at: Position,
-    messages: Vec<Message>,
+/// A record read back.
+pub struct Stored {
+    pub offset: i64,
+    pub timestamp_ms: i64,
+    pub key: Option<Bytes>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub value: Option<Bytes>,
 }
 
-impl Released {
-    pub(crate) fn new(
-        topic: Arc<str>,
-        region: Arc<str>,
-        at: Position,
-        messages: Vec<Message>,
-    ) -> Self {
-        Self { topic, region, at, messages }
-    }
-
-    pub fn at(&self) -> Position {
-        self.at
-    }
-
-    pub fn positions(&self) -> BTreeSet<Position> {
-        (0_u32..).zip(&self.messages).map(|(n, _)| self.position(n)).collect()
-    }
-
-    fn position(&self, n: u32) -> Position {
-        Position { leaf: message_leaf(self.at.leaf, n), ..self.at }
-    }
-
-    /// The messages that do not stand in the topic yet.
-    pub fn without(&self, placed: &BTreeMap<Position, Placed>) -> ToRegion {
-        let outbound = (0_u32..).zip(&self.messages).map(|(n, message)| Outbound {
-            position: self.position(n),
-            topic: self.topic.clone(),
-            key: Some(Bytes::copy_from_slice(&message.key)),
-            headers: Vec::new(),
-            value: Some(Bytes::copy_from_slice(&message.value)),
-            proof: IsRecorded(()),
-        });
-        let outbound = outbound.filter(|o| !placed.contains_key(&o.position)).collect();
-        ToRegion { region: self.region.clone(), outbound }
+impl Stored {
+    pub fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        length(&self.key) + length(&self.value) + headers
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    /// The door for the benchmark stays shut for the gateway's own code.
-    #[test]
-    fn no_code_of_the_gateway_forges_the_proof() {
-        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-        let (mut files, mut users) = (0, Vec::new());
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
-                files += 1;
-                if std::fs::read_to_string(&path).unwrap().contains("for_benchmark()") {
-                    users.push(path);
-                }
-            }
-        }
-        assert!(files > 30);
-        assert_eq!(users, [Path::new(env!("CARGO_MANIFEST_DIR")).join("src/record.rs")]);
-    }
+/// One stretch of a partition.
+pub struct Page {
+    pub records: Vec<Stored>,
+    /// The offset that the next record of the partition will get.
+    pub end: i64,
 }

@@ -30,9 +30,9 @@ use self::reasons::Reasons;
 use crate::{
     contribute::{Contributor, Moment},
     decide::Snapshot,
-    flow::{Judge, NotAccepted},
+    flow::Gate,
     listen::body,
-    record::{Record, RequestId, Uncounted},
+    record::{Record, Refused, RequestId, Uncounted},
     release::spill::SpillFolder,
 };
 
@@ -46,6 +46,8 @@ pub enum SimulateError {
     NoTime(Arc<str>),
     #[error("the input has no records")]
     Empty,
+    #[error("the policy cannot be applied: {}", .0.detail)]
+    Policy(Refused),
     #[error("line {line} could not be read: {why}")]
     Read { line: usize, why: String },
     #[error("line {line}: {why}")]
@@ -178,7 +180,7 @@ pub fn simulate(
     let plan = &through.contributor.plan;
     let mut reading = Reading {
         through,
-        judge: Judge::new(&through.grant, through.snapshot, 0, RequestId([0; 16]), 0),
+        gate: Gate::new(&through.grant, through.snapshot).map_err(SimulateError::Policy)?,
         task: new_task(through.contributor, spill),
         truths: BTreeMap::new(),
         closed: BTreeMap::new(),
@@ -218,7 +220,7 @@ pub fn simulate(
 /// A stream on its way in.
 struct Reading<'a> {
     through: &'a Through<'a>,
-    judge: Judge<'a>,
+    gate: Gate<'a>,
     task: Task,
     truths: BTreeMap<i64, Truth>,
     closed: BTreeMap<PaneId, Totals>,
@@ -240,9 +242,9 @@ impl Reading<'_> {
                 return Ok(());
             }
         };
-        let accepted = match self.judge.accept(record) {
+        let accepted = match self.gate.accept(&record, |_, _, _| ()) {
             Ok(accepted) => accepted,
-            Err(NotAccepted { refused, .. }) => {
+            Err(refused) => {
                 let (code, pointer) = (refused.code.as_str(), refused.pointer.as_deref());
                 self.reasons.refused(code, line, pointer, &refused.detail);
                 return Ok(());
@@ -256,7 +258,7 @@ impl Reading<'_> {
             return Ok(());
         };
         let held = accepted.may_be_held_in(&self.through.contributor.plan.region);
-        self.counted(line, told, event_ms, &accepted.classified.record, held)
+        self.counted(line, told, event_ms, &record, held)
     }
 
     fn counted(

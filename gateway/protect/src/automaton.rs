@@ -211,6 +211,19 @@ impl Automaton {
         self.last(sets, level, &self.accepts_name)
     }
 
+    /// Every entry that matches the place of this level.
+    #[inline]
+    pub(super) fn each_match(&self, sets: &[u64], level: usize, mut each: impl FnMut(usize)) {
+        let hits = self.set_of(sets, level).iter().zip(&self.accepts).map(|(s, a)| s & a);
+        for (word, mut hits) in hits.enumerate() {
+            while hits != 0 {
+                let bit = word * 64 + hits.trailing_zeros() as usize;
+                self.field_of_bit.get(bit).into_iter().for_each(|field| each(*field));
+                hits &= hits - 1;
+            }
+        }
+    }
+
     #[inline]
     fn last(&self, sets: &[u64], level: usize, accepts: &[u64]) -> Option<usize> {
         let set = self.set_of(sets, level);

@@ -40,7 +40,10 @@ pub use actions::{
     randomize::{Chance, RANDOMIZED_HEADER},
     token::{TOKEN_BYTES_MAX, Token, Tokenizer, tokenizer},
 };
-pub use json::find::find;
+pub use json::{
+    find::find,
+    probe::{Found, Misread, Probe},
+};
 pub use program::Program;
 
 /// A record as it came in. Protocol headers are the caller's business: it keeps them apart.
@@ -55,21 +58,32 @@ pub struct RecordRef<'a> {
 /// A record as it may go out, and the scratch it was made with. Keep it between records.
 #[derive(Default)]
 pub struct Protected {
-    pub key: Option<Vec<u8>>,
+    key: Vec<u8>,
+    has_key: bool,
     pub headers: Vec<(String, Vec<u8>)>,
     pub value: Vec<u8>,
     /// The tokens made or recognized in this record, in the order of the output.
     pub tokens: Vec<Token>,
+    /// Which fields of the plan the record had, with a value other than null: bit `i % 8` of byte
+    /// `i / 8`, least significant first, for the plan's field `i`.
+    pub present: Vec<u8>,
     scratch: Scratch,
 }
 
 impl Protected {
+    /// The key that may go out.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.has_key.then_some(&*self.key)
+    }
+
     /// Forgets the record, keeps the memory.
     pub fn clear(&mut self) {
-        self.key = None;
+        self.key.clear();
+        self.has_key = false;
         self.headers.clear();
         self.value.clear();
         self.tokens.clear();
+        self.present.clear();
     }
 }
 

@@ -116,6 +116,7 @@ impl Program {
     /// than one.
     pub fn apply_copy(&self, record: RecordRef<'_>, out: &mut Protected) -> Result<(), Refused> {
         out.clear();
+        out.present.resize(self.fields.len().div_ceil(8), 0);
         self.read_once(record)?;
         self.begin(record, &mut out.scratch.occasion);
         let done = self
@@ -154,9 +155,10 @@ impl Program {
         if value.is_empty() {
             return Ok(());
         }
-        let Protected { value: to, tokens, scratch, .. } = out;
+        let Protected { value: to, tokens, present, scratch, .. } = out;
         scratch.occasion.part = 0;
-        let fate = splice::run(self, &self.value, self.unlisted, value, to, tokens, scratch)
+        let made = Made { to, tokens, present };
+        let fate = splice::run(self, &self.value, self.unlisted, value, made, scratch)
             .map_err(|fault| fault.refused(""))?;
         if let Fate::Dropped = fate {
             to.clear();
@@ -166,25 +168,16 @@ impl Program {
     }
 
     fn apply_key(&self, key: &[u8], out: &mut Protected) -> Result<(), Refused> {
-        let Protected { key: to, tokens, scratch, .. } = out;
+        let Protected { key: to, has_key, tokens, present, scratch, .. } = out;
         scratch.occasion.part = 1;
-        let mut bytes = Vec::with_capacity(key.len());
+        let made = Made { to, tokens, present };
         let fate = if is_json(key).map_err(|m| Fault::from(m).refused("key"))? {
-            splice::run(
-                self,
-                &self.key,
-                text_unlisted(self.unlisted),
-                key,
-                &mut bytes,
-                tokens,
-                scratch,
-            )
-            .map_err(|fault| fault.refused("key"))?
+            let unlisted = text_unlisted(self.unlisted);
+            splice::run(self, &self.key, unlisted, key, made, scratch)
         } else {
-            self.apply_text(self.key_text, key, &mut bytes, tokens, scratch)
-                .map_err(|fault| fault.refused("key"))?
+            self.apply_text(self.key_text, key, made, scratch)
         };
-        *to = matches!(fate, Fate::Kept).then_some(bytes);
+        *has_key = matches!(fate.map_err(|fault| fault.refused("key"))?, Fate::Kept);
         Ok(())
     }
 
@@ -199,15 +192,14 @@ impl Program {
             self.apply_label(header, out);
             return Ok(());
         }
-        let Protected { headers, tokens, scratch, .. } = out;
+        let Protected { headers, tokens, present, scratch, .. } = out;
         scratch.occasion.part = part;
         let known = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         let mut bytes = Vec::with_capacity(value.len());
-        let fate = self
-            .apply_text(known.map(|(_, field)| *field), value, &mut bytes, tokens, scratch)
-            .map_err(|fault| {
-                fault.refused(&format!("header:{}", known.map_or("", |(name, _)| name)))
-            })?;
+        let made = Made { to: &mut bytes, tokens, present };
+        let fate = self.apply_text(known.map(|(_, field)| *field), value, made, scratch).map_err(
+            |fault| fault.refused(&format!("header:{}", known.map_or("", |(name, _)| name))),
+        )?;
         if let Fate::Kept = fate {
             headers.push((name.clone(), bytes));
         }
@@ -229,8 +221,7 @@ impl Program {
         &self,
         field: Option<usize>,
         bytes: &[u8],
-        to: &mut Vec<u8>,
-        tokens: &mut Vec<Token>,
+        Made { to, tokens, present }: Made<'_>,
         scratch: &mut Scratch,
     ) -> Result<Fate, Fault> {
         let Some((index, field)) = field.and_then(|i| Some((i, self.fields.get(i)?))) else {
@@ -242,6 +233,7 @@ impl Program {
                 Unlisted::Drop | Unlisted::Refuse => Fate::Dropped,
             });
         };
+        mark(present, index);
         let Scratch { draft, normal, occasion, .. } = scratch;
         let place = Place { occasion, offset: 0 };
         let form = match &field.action {
@@ -279,6 +271,20 @@ impl Field {
             OnInvalid::Drop => Ok(Fate::Dropped),
             OnInvalid::Refuse => Err(Fault::new(RefusalCode::InvalidValue, self.rule.clone())),
         }
+    }
+}
+
+/// What a pass over one part of a record makes.
+pub(super) struct Made<'o> {
+    pub to: &'o mut Vec<u8>,
+    pub tokens: &'o mut Vec<Token>,
+    pub present: &'o mut Vec<u8>,
+}
+
+/// The record has this field of the plan.
+pub(super) fn mark(present: &mut [u8], field: usize) {
+    if let Some(byte) = present.get_mut(field / 8) {
+        *byte |= 1 << (field % 8);
     }
 }
 

@@ -6,10 +6,17 @@ use std::{
 };
 
 use sluicegate_audit as audit;
-use sluicegate_audit::Position;
+use sluicegate_audit::{Appended, Position};
 
-use super::{Account, AccountError, Head, entries::admin};
-use crate::{flow::Target, identify::Principal, record::RequestId};
+use super::{
+    Account, AccountError,
+    entries::{actor, admin},
+};
+use crate::{
+    identify::Principal,
+    record::RequestId,
+    request::{Permitted, Target},
+};
 
 /// A claim of another node that is younger than this may still be running there.
 const LEASE_US: i64 = 180_000_000;
@@ -155,23 +162,27 @@ impl Account {
 
     /// A retried request goes on where it was interrupted: what its intent allows under the
     /// policy that is in force now.
-    pub async fn intended(&self, head: &Head, claimed: &Claimed) -> Result<Intended, AccountError> {
+    pub async fn intended(
+        &self,
+        permitted: &Permitted,
+        claimed: &Claimed,
+    ) -> Result<(Appended, Intended), AccountError> {
         let ledger = self.ledger()?;
         let about = claimed.first.to_string();
         // Open again: a crash from here on leaves it to the next start.
-        let entry = admin(head.actor.clone(), "resume", "ok", about);
-        ledger.reopen(claimed.first, entry).await?;
+        let entry = admin(actor(permitted.who()), "resume", "ok", about);
+        let appended = ledger.reopen(claimed.first, entry).await?;
         let intent = ledger.intent(claimed.first).await?;
-        let Some(intent) = intent else { return Ok(Intended::default()) };
+        let Some(intent) = intent else { return Ok((appended, Intended::default())) };
         let request = Some(RequestId(intent.intent.request));
-        let same = intent.intent.policy == head.policy;
+        let same = intent.intent.policy == permitted.policy().0;
         let copies = intent.events.into_iter().filter(|_| same);
         let topic = intent.intent.topic;
         let named =
             |copy: audit::Destination| (copy.region, copy.topic.unwrap_or_else(|| topic.clone()));
         let copies =
             copies.map(|(position, to)| (position, to.into_iter().map(named).collect())).collect();
-        Ok(Intended { copies, request })
+        Ok((appended, Intended { copies, request }))
     }
 }
 

@@ -1,50 +1,40 @@
-//! Policy words as ledger words: treatments, crossings, outcomes. Pure.
+//! Decisions and what landed, as entries of the ledger. Pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::collections::BTreeMap;
 
 use sluicegate_audit as audit;
-use sluicegate_audit::{Digest32, Entry, Position};
-use sluicegate_policies::{
-    Delivery, FieldPath, JurisdictionId, Plan, RefusalCode, Route, Spending, Transform,
-    release::{Keys, Unit, What},
-};
+use sluicegate_audit::{Entry, Position, Recorded};
 
-use super::RECONCILE_EVENTS;
 use crate::{
-    contribute::Contributor,
-    deliver::{DeliverError, Landing},
+    deliver::Landed,
     identify::Principal,
-    record::Via,
+    record::{DeliverError, Placed, Verdict},
 };
 
-/// What an intent has used so far.
-#[derive(Default)]
-pub(super) struct Used {
-    pub digests: Vec<Digest32>,
-    pub details: Vec<([u8; 32], Vec<u8>)>,
-    pub numbers: HashMap<(JurisdictionId, Via), u32>,
-    pub transfers: Vec<(Digest32, audit::Crossing, u32)>,
-    transfer_of: HashMap<u32, usize>,
+/// Events that one reconciliation asks a pipeline about at a time.
+const RECONCILE_EVENTS: usize = 10_000;
+
+/// What became of one copy of one record.
+pub(super) struct Landing<'a> {
+    pub leaf: u32,
+    pub region: &'a str,
+    pub topic: &'a str,
+    pub result: Result<Placed, &'a DeliverError>,
 }
 
-impl Used {
-    pub(super) fn count_transfer(
-        &mut self,
-        number: u32,
-        crossing: impl FnOnce() -> audit::Crossing,
-    ) {
-        let Some(digest) = self.digests.get(number as usize).copied() else { return };
-        let at = *self.transfer_of.entry(number).or_insert_with(|| {
-            self.transfers.push((digest, crossing(), 0));
-            self.transfers.len() - 1
-        });
-        if let Some((_, _, events)) = self.transfers.get_mut(at) {
-            *events += 1;
-        }
-    }
+/// What became of each copy that was sent.
+pub(super) fn landings<'a>(
+    recorded: &'a Recorded<Verdict>,
+    landed: &'a Landed,
+) -> impl Iterator<Item = Landing<'a>> {
+    let (verdict, first) = (recorded.get(), recorded.first().leaf);
+    (first..).zip(verdict.records()).flat_map(move |(leaf, judged)| {
+        verdict.copies(judged).iter().filter_map(move |copy| {
+            let (lot, result) = (verdict.lots().get(copy.lot)?, landed.of(copy)?.as_ref());
+            let result = result.copied();
+            Some(Landing { leaf, region: &lot.region, topic: &lot.topic, result })
+        })
+    })
 }
 
 pub(super) fn actor(who: &Principal) -> audit::Actor {
@@ -60,163 +50,24 @@ pub(super) fn admin(actor: audit::Actor, action: &str, result: &str, about: Stri
     })
 }
 
-pub(super) fn texts(names: &[Arc<str>]) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
-}
-
-pub(super) fn crossing(transfer: &sluicegate_policies::Transfer) -> audit::Crossing {
-    audit::Crossing {
-        rule: transfer.rule.to_string(),
-        from: transfer.from.to_string(),
-        to: transfer.to.to_string(),
-        recipient: transfer.recipient.to_string(),
-        mechanism: transfer.mechanism.to_string(),
-        categories: texts(&transfer.categories),
-    }
-}
-
-pub(super) fn treatment(
-    route: &Route,
-    delivery: &Delivery,
-    jurisdiction: &str,
-) -> audit::Treatment {
-    let plan = &delivery.plan;
-    let mut rules: BTreeSet<String> = plan.rules.iter().map(ToString::to_string).collect();
-    rules.extend(delivery.transfer.iter().map(|t| t.rule.to_string()));
-    rules.extend(route.shadow.iter().map(|rule| format!("shadow:{rule}")));
-    let withheld = |w: &sluicegate_policies::Withheld| audit::Withheld {
-        region: w.region.to_string(),
-        code: w.why.code.as_str().to_owned(),
-        rule: w.why.rule.as_deref().unwrap_or_default().to_owned(),
-    };
-    audit::Treatment {
-        region: delivery.region.to_string(),
-        jurisdiction: jurisdiction.to_owned(),
-        rules: rules.into_iter().collect(),
-        transforms: transforms(plan),
-        keys: keys(plan),
-        transfer: delivery.transfer.iter().map(crossing).collect(),
-        withheld: route.withheld.iter().map(withheld).collect(),
-        topic: None,
-    }
-}
-
-/// What is done to a record on its way into a release. `held` is the delivery that allows it to be
-/// in the release's region: a contribution crosses the same border as a copy.
-pub(super) fn contributes(
-    contributor: &Contributor,
-    held: Option<&Delivery>,
-    jurisdiction: &str,
-) -> audit::Treatment {
-    let plan = &contributor.plan;
-    let mut transforms = Vec::new();
-    let mut keys = Vec::new();
-    let mut taken = |field: &FieldPath, how: &str| {
-        transforms.push(audit::FieldTransform {
-            field: field.written.to_string(),
-            category: String::new(),
-            transform: format!("{how} (release {})", plan.name),
-            rules: vec![plan.name.to_string()],
-        });
-    };
-    if let Unit::Subject(unit) = &plan.unit {
-        taken(&unit.path, "subject digest");
-        keys.push(audit::KeyUse {
-            key: unit.key.to_string(),
-            domain: unit.domain.to_string(),
-            scope: format!("release={}", plan.name),
-            epoch: 0,
-        });
-    }
-    if let Keys::Public { path, .. } | Keys::Unknown { path, .. } = &plan.keys {
-        taken(path, "group");
-    }
-    for output in &plan.outputs {
-        if let What::Sum { path, .. } = &output.what {
-            taken(path, "clamp and sum");
-        }
-    }
-    let transfer = held.and_then(|delivery| delivery.transfer.as_ref());
-    let rules = transfer.iter().map(|t| t.rule.to_string()).chain([plan.name.to_string()]);
-    audit::Treatment {
-        region: plan.region.to_string(),
-        jurisdiction: jurisdiction.to_owned(),
-        rules: rules.collect::<BTreeSet<_>>().into_iter().collect(),
-        transforms,
-        keys,
-        transfer: transfer.into_iter().map(crossing).collect(),
-        withheld: vec![],
-        topic: Some(contributor.topic.to_string()),
-    }
-}
-
-fn transforms(plan: &Plan) -> Vec<audit::FieldTransform> {
-    plan.fields
-        .iter()
-        .map(|field| audit::FieldTransform {
-            field: field.path.written.to_string(),
-            category: field.category.to_string(),
-            transform: field.transform.to_string(),
-            rules: texts(&field.rules),
-        })
-        .collect()
-}
-
-fn keys(plan: &Plan) -> Vec<audit::KeyUse> {
-    let mut keys: Vec<audit::KeyUse> = Vec::new();
-    for field in &plan.fields {
-        let used = match &field.transform {
-            Transform::Tokenize(token) => audit::KeyUse {
-                key: token.key.to_string(),
-                domain: token.domain.to_string(),
-                scope: token.scope.to_string(),
-                epoch: token.epoch,
-            },
-            Transform::Randomize(randomize) => {
-                // Fresh noise has no key.
-                let Spending::Memoized { key, .. } = &randomize.spending else { continue };
-                audit::KeyUse {
-                    key: key.to_string(),
-                    domain: String::new(),
-                    scope: format!("permanent answers={}", field.path.written),
-                    epoch: 0,
-                }
-            }
-            _ => continue,
-        };
-        if !keys.contains(&used) {
-            keys.push(used);
-        }
-    }
-    keys
-}
-
-pub(super) fn empty_treatment() -> audit::Treatment {
-    audit::Treatment {
-        region: String::new(),
-        jurisdiction: String::new(),
-        rules: vec![RefusalCode::NoRegion.as_str().to_owned()],
-        transforms: vec![],
-        keys: vec![],
-        transfer: vec![],
-        withheld: vec![],
-        topic: None,
-    }
+/// Anyone who has a shell on the machine and the keyring.
+pub(super) fn by_shell() -> audit::Actor {
+    audit::Actor { id: "operator".to_owned(), by: "shell".to_owned() }
 }
 
 /// Landings as the ledger says them. An intent with an unknown landing stays open.
 pub(super) fn outcome<'a>(
     first: Position,
-    landings: impl Iterator<Item = &'a Landing>,
+    landings: impl Iterator<Item = Landing<'a>>,
 ) -> audit::Outcome {
-    let mut placed: BTreeMap<(Arc<str>, Arc<str>, u32), Vec<audit::At>> = BTreeMap::new();
-    let mut failed: BTreeMap<(Arc<str>, &'static str), Vec<u32>> = BTreeMap::new();
+    let mut placed: BTreeMap<(&str, &str, u32), Vec<audit::At>> = BTreeMap::new();
+    let mut failed: BTreeMap<(&str, &'static str), Vec<u32>> = BTreeMap::new();
     let mut complete = true;
     for landing in landings {
-        let region = landing.region.clone();
-        match &landing.result {
+        let Landing { region, topic, .. } = landing;
+        match landing.result {
             Ok(at) => placed
-                .entry((region, landing.topic.clone(), at.partition))
+                .entry((region, topic, at.partition))
                 .or_default()
                 .push(audit::At { offset: at.offset, leaf: landing.leaf }),
             Err(error) => {

@@ -1,15 +1,20 @@
 //! Releases in the ledger: what a pane costs, its bytes, where they stand, what was refused.
 
+use std::sync::Arc;
+
 use sluicegate_audit as audit;
-use sluicegate_audit::{Entry, Position};
+use sluicegate_audit::{Entry, Recorded};
 use sluicegate_policies::{
     BundleDigest,
     release::{Accounting, Cost, Noise, PaneId, ReleasePlan},
 };
 use sluicegate_releases::{Message, store};
 
-use super::{Account, AccountError, entries::outcome};
-use crate::{deliver::Landing, record::Released};
+use super::{
+    Account, AccountError,
+    entries::{Landing, outcome},
+};
+use crate::record::{DeliverError, Lot, Placed, positions};
 
 /// No period of a policy is longer.
 const PERIOD_LONGEST_MS: i64 = 3_700 * 86_400_000;
@@ -51,7 +56,7 @@ pub struct Durable {
     pub id: [u8; 16],
     /// When it became durable, microseconds; a time before its messages were in the topic.
     pub since_us: i64,
-    pub released: Released,
+    pub lot: Recorded<Arc<Lot>>,
 }
 
 /// Why a pane's release was not recorded.
@@ -159,7 +164,7 @@ impl Account {
         Ok(Durable {
             id,
             since_us: self.ambient.clock.now_us(),
-            released: released(plan, appended.first(), drawn.messages),
+            lot: appended.cover(lot(plan, &drawn.messages)),
         })
     }
 
@@ -173,9 +178,19 @@ impl Account {
         }
     }
 
-    /// Where a release's messages ended.
-    pub fn settle_release(&self, released: &Released, landings: &[Landing]) {
-        let outcome = outcome(released.at(), landings.iter());
+    /// Where messages of a release ended, by their number.
+    pub fn settle_release(
+        &self,
+        lot: &Recorded<Arc<Lot>>,
+        landed: &[(usize, Result<Placed, DeliverError>)],
+    ) {
+        let leaves: Vec<u32> = positions(lot).map(|position| position.leaf).collect();
+        let landings = landed.iter().filter_map(|(n, result)| {
+            let (region, topic) = (&*lot.get().region, &*lot.get().topic);
+            let result = result.as_ref().copied();
+            Some(Landing { leaf: *leaves.get(*n)?, region, topic, result })
+        });
+        let outcome = outcome(lot.first(), landings);
         let settled = self.ledger().and_then(|ledger| Ok(ledger.settle(outcome, None)?));
         if let Err(error) = settled {
             tracing::warn!(event = "outcome-not-recorded", %error);
@@ -184,7 +199,7 @@ impl Account {
 
     /// Everything of a release is in its topic.
     pub async fn release_published(&self, durable: &Durable) -> Result<(), AccountError> {
-        let published = self.ledger()?.published(durable.id, durable.released.at()).await;
+        let published = self.ledger()?.published(durable.id, durable.lot.first()).await;
         published.map_err(|error| AccountError::Release(error.to_string()))?;
         Ok(())
     }
@@ -192,7 +207,8 @@ impl Account {
     /// Somebody ran a release over raw data, on this machine.
     pub async fn simulated(&self, release: &str) -> Result<(), AccountError> {
         let about = release.to_owned();
-        let entry = super::entries::admin(super::by_shell(), "release.simulate", "ok", about);
+        let entry =
+            super::entries::admin(super::entries::by_shell(), "release.simulate", "ok", about);
         self.ledger()?.append(entry).await?;
         Ok(())
     }
@@ -220,11 +236,11 @@ impl Account {
     pub async fn unpublished(&self, plan: &ReleasePlan) -> Result<Vec<Durable>, AccountError> {
         let stored = self.ledger()?.unpublished(&plan.name).await?;
         let durable = |stored: audit::StoredRelease| {
-            let messages = store::messages(&stored.blobs);
+            let messages = store::messages(stored.blobs.get());
             let lost = || AccountError::Release("a release's stored bytes are damaged".to_owned());
             let messages = messages.ok_or_else(lost)?;
             let (id, since_us) = (stored.entry.id, stored.entry.window_start_us);
-            Ok(Durable { id, since_us, released: released(plan, stored.at, messages) })
+            Ok(Durable { id, since_us, lot: stored.blobs.project(|_| lot(plan, &messages)) })
         };
         stored.into_iter().map(durable).collect()
     }
@@ -373,7 +389,7 @@ impl Account {
         let ledger = self.ledger()?;
         let period = audit::utc(period_us);
         let about = format!("{dataset} {period}: {because}");
-        let entry = super::entries::admin(super::by_shell(), "budget.block", "ok", about);
+        let entry = super::entries::admin(super::entries::by_shell(), "budget.block", "ok", about);
         ledger.append(entry).await?;
         let (account, why) = (dataset.to_owned(), "operator".to_owned());
         ledger.block(audit::BudgetBlocked { account, period_us, why }).await?;
@@ -470,8 +486,9 @@ fn pane_of(entry: &audit::Release) -> PaneId {
     }
 }
 
-fn released(plan: &ReleasePlan, at: Position, messages: Vec<Message>) -> Released {
-    Released::new(plan.topic.clone(), plan.region.clone(), at, messages)
+fn lot(plan: &ReleasePlan, messages: &[Message]) -> Arc<Lot> {
+    let messages = messages.iter().map(|message| (&*message.key, &*message.value));
+    Arc::new(Lot::of_release(plan.region.clone(), plan.topic.clone(), messages))
 }
 
 #[cfg(test)]

@@ -24,10 +24,11 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{Answer, DeliverError, Outbound, Page, Pipeline, Placed, Stored, Tail, partition};
+use super::{Answer, Pipeline, Tail, partition};
 use crate::{
     ambient::Clock,
     files::{self, Disk},
+    record::{DeliverError, Header, Page, Placed, Sending, Stored},
 };
 
 /// Batches that may wait for the writer; a fuller queue makes publishers wait.
@@ -80,11 +81,22 @@ enum Job {
 }
 
 struct Append {
-    batch: Vec<Outbound>,
+    topic: Arc<str>,
+    entries: Vec<Entry>,
     answer: oneshot::Sender<Vec<Result<Placed, DeliverError>>>,
 }
 
-/// A handle; clones share the writer.
+/// A record of the log, as it is written.
+pub struct Entry {
+    pub position: Position,
+    pub key: Option<Bytes>,
+    /// As [`pack`] makes them.
+    pub headers: Vec<u8>,
+    pub value: Option<Bytes>,
+}
+
+/// The log behind the pipeline. Nothing of the gateway appends to it but [`Pipeline::append`],
+/// which asks for proof that what it sends is recorded.
 pub struct Embedded {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -133,6 +145,26 @@ impl Embedded {
         self.jobs.lock().await.clone()
     }
 
+    /// Appends to a topic, and answers for each entry when it is durable. With none, writes a
+    /// probe.
+    pub async fn write(
+        &self,
+        topic: Arc<str>,
+        entries: Vec<Entry>,
+    ) -> Vec<Result<Placed, DeliverError>> {
+        let count = entries.len();
+        let closed =
+            || vec![Err(DeliverError::Unavailable("the pipeline is closed".to_owned())); count];
+        let Some(jobs) = self.sender().await else { return closed() };
+        let (answer, answered) = oneshot::channel();
+        if jobs.send(Job::Append(Append { topic, entries, answer })).await.is_err() {
+            return closed();
+        }
+        answered.await.unwrap_or_else(|_| {
+            vec![Err(DeliverError::Unknown("the writer stopped".to_owned())); count]
+        })
+    }
+
     /// Has the writer do something between two transactions.
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, DeliverError> {
         let closed = || DeliverError::Unavailable("the pipeline is closed".to_owned());
@@ -144,20 +176,14 @@ impl Embedded {
 }
 
 impl Pipeline for Embedded {
-    fn append(&self, batch: Vec<Outbound>) -> Answer<'_, Vec<Result<Placed, DeliverError>>> {
-        Box::pin(async move {
-            let count = batch.len();
-            let closed =
-                || vec![Err(DeliverError::Unavailable("the pipeline is closed".to_owned())); count];
-            let Some(jobs) = self.sender().await else { return closed() };
-            let (answer, answered) = oneshot::channel();
-            if jobs.send(Job::Append(Append { batch, answer })).await.is_err() {
-                return closed();
-            }
-            answered.await.unwrap_or_else(|_| {
-                vec![Err(DeliverError::Unknown("the writer stopped".to_owned())); count]
-            })
-        })
+    fn append(&self, sending: Sending) -> Answer<'_, Vec<Result<Placed, DeliverError>>> {
+        let entries = sending.copies().map(|copy| Entry {
+            position: copy.position,
+            key: copy.key,
+            headers: pack(copy.headers),
+            value: copy.value,
+        });
+        Box::pin(self.write(sending.topic().clone(), entries.collect()))
     }
 
     fn read<'a>(
@@ -257,7 +283,7 @@ impl Pipeline for Embedded {
         Box::pin(async move {
             if self.failing.load(Ordering::Relaxed) {
                 // Reading would work on a full disk: an empty batch writes a probe.
-                self.append(Vec::new()).await;
+                self.write(Arc::from(""), Vec::new()).await;
                 if self.failing.load(Ordering::Relaxed) {
                     return Err(DeliverError::Unavailable("the last write failed".to_owned()));
                 }
@@ -467,7 +493,7 @@ impl Writer {
                         continue;
                     }
                 };
-                records += job.batch.len();
+                records += job.entries.len();
                 group.push(job);
                 if records >= TRANSACTION_RECORDS {
                     self.commit(std::mem::take(&mut group)).await;
@@ -510,7 +536,7 @@ impl Writer {
                 self.disk.is(false);
                 let mut placed = placed.into_iter();
                 for job in group {
-                    let mine = placed.by_ref().take(job.batch.len()).map(Ok).collect();
+                    let mine = placed.by_ref().take(job.entries.len()).map(Ok).collect();
                     // A publisher that went away is not told; its records are in the log.
                     let _told = job.answer.send(mine);
                 }
@@ -523,7 +549,7 @@ impl Writer {
                 self.disk.is(files::says_full(&error.to_string()));
                 let error = unavailable(error);
                 for job in group {
-                    let _told = job.answer.send(vec![Err(error.clone()); job.batch.len()]);
+                    let _told = job.answer.send(vec![Err(error.clone()); job.entries.len()]);
                 }
             }
         }
@@ -551,24 +577,26 @@ impl Writer {
         let now_ms = self.clock.now_ms().0;
         let mut rows = Vec::new();
         let mut placed = Vec::new();
-        for outbound in group.iter().flat_map(|job| &job.batch) {
-            let (topic, at) = self.place(&mut transaction, outbound).await?;
-            placed.push(at);
-            rows.push((topic, at, outbound));
+        for Append { topic, entries, .. } in group {
+            for entry in entries {
+                let (topic, at) = self.place(&mut transaction, topic, entry).await?;
+                placed.push(at);
+                rows.push((topic, at, entry));
+            }
         }
         for some in rows.chunks(INSERT_ROWS) {
             let mut insert = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
                 "INSERT INTO record (topic, part, pos, ledger, t_ms, key, headers, value) ",
             );
-            insert.push_values(some, |mut row, (topic, at, outbound)| {
+            insert.push_values(some, |mut row, (topic, at, entry)| {
                 row.push_bind(*topic)
                     .push_bind(at.partition)
                     .push_bind(at.offset)
-                    .push_bind(outbound.position.to_bytes().to_vec())
+                    .push_bind(entry.position.to_bytes().to_vec())
                     .push_bind(now_ms)
-                    .push_bind(outbound.key.as_ref().map(|key| key.to_vec()))
-                    .push_bind(pack(&outbound.headers))
-                    .push_bind(outbound.value.as_ref().map(|value| value.to_vec()));
+                    .push_bind(entry.key.as_ref().map(|key| key.to_vec()))
+                    .push_bind(entry.headers.clone())
+                    .push_bind(entry.value.as_ref().map(|value| value.to_vec()));
             });
             insert.build().execute(&mut *transaction).await?;
         }
@@ -585,14 +613,15 @@ impl Writer {
     async fn place(
         &mut self,
         connection: &mut SqliteConnection,
-        outbound: &Outbound,
+        name: &Arc<str>,
+        entry: &Entry,
     ) -> Result<(i64, Placed), sqlx::Error> {
-        if !self.topics.contains_key(&outbound.topic) {
-            let topic = load(connection, &outbound.topic, self.partitions).await?;
-            self.topics.insert(outbound.topic.clone(), topic);
+        if !self.topics.contains_key(name) {
+            let topic = load(connection, name, self.partitions).await?;
+            self.topics.insert(name.clone(), topic);
         }
-        let topic = self.topics.get_mut(&outbound.topic).ok_or(sqlx::Error::RowNotFound)?;
-        let partition = match &outbound.key {
+        let topic = self.topics.get_mut(name).ok_or(sqlx::Error::RowNotFound)?;
+        let partition = match &entry.key {
             Some(key) => partition::of_key(key, topic.partitions),
             None => {
                 self.round_robin = self.round_robin.wrapping_add(1);
@@ -638,7 +667,7 @@ async fn load(
 }
 
 /// Headers as `name length (u32 BE), name, value length (u32 BE), value` each.
-fn pack(headers: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn pack(headers: &[Header]) -> Vec<u8> {
     let mut packed = Vec::new();
     for (name, value) in headers {
         for bytes in [name.as_bytes(), value] {
@@ -649,7 +678,7 @@ fn pack(headers: &[(String, Vec<u8>)]) -> Vec<u8> {
     packed
 }
 
-fn unpack(mut packed: &[u8]) -> Vec<(String, Vec<u8>)> {
+fn unpack(mut packed: &[u8]) -> Vec<Header> {
     let mut take = || -> Option<Vec<u8>> {
         let (length, rest) = packed.split_first_chunk::<4>()?;
         let (bytes, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;

@@ -33,10 +33,11 @@ use self::{
     errors::Call,
     topics::Topics,
 };
-use super::{
-    Answer, DeliverError, Outbound, POSITION_HEADER, Page, Pipeline, Placed, Stored, Tail,
+use super::{Answer, POSITION_HEADER, Pipeline, Tail};
+use crate::{
+    config::KafkaCluster,
+    record::{DeliverError, Outbound, Page, Placed, Sending, Stored},
 };
-use crate::config::KafkaCluster;
 
 /// How long reconciliation or a read may wait for a partition's records.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
@@ -204,8 +205,8 @@ fn number(partition: u32) -> Result<i32, DeliverError> {
 }
 
 impl Pipeline for Kafka {
-    fn append(&self, batch: Vec<Outbound>) -> Answer<'_, Vec<Result<Placed, DeliverError>>> {
-        Box::pin(self.append_all(batch))
+    fn append(&self, sending: Sending) -> Answer<'_, Vec<Result<Placed, DeliverError>>> {
+        Box::pin(self.append_all(sending))
     }
 
     fn read<'a>(
@@ -325,13 +326,13 @@ impl Pipeline for Kafka {
     }
 }
 
-fn record(outbound: &Outbound) -> Record {
+fn record(topic: &str, outbound: Outbound<'_>) -> Record {
     let bytes = bytes::Bytes::copy_from_slice;
-    let mut record = match &outbound.value {
-        Some(value) => Record::new(&*outbound.topic, value.clone()),
-        None => Record::new(&*outbound.topic, bytes::Bytes::new()).without_value(),
+    let mut record = match outbound.value {
+        Some(value) => Record::new(topic, value),
+        None => Record::new(topic, bytes::Bytes::new()).without_value(),
     };
-    record.key = outbound.key.clone();
+    record.key = outbound.key;
     let headers = outbound.headers.iter();
     record.headers = headers.map(|(name, value)| (name.clone(), Some(bytes(value)))).collect();
     let position = bytes(&outbound.position.to_bytes());

@@ -1,8 +1,8 @@
 //! The way out. One trait, two engines; [`deliver`] accepts only what the ledger has recorded.
 //!
-//! INVARIANT: an [`Outbound`] is made from a [`crate::record::Recorded`] and from nothing else
-//! (its field `proof` has no other maker), so a record that was not decided, protected and
-//! recorded cannot leave.
+//! INVARIANT: what an engine sends is a [`Sending`], which is made of a lot that the ledger has
+//! covered and of nothing else, so that a record that was not decided, protected and recorded
+//! cannot leave.
 
 mod embedded;
 mod kafka;
@@ -18,14 +18,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use sluicegate_audit::Position;
+use sluicegate_audit::{Position, Recorded};
 
-pub use embedded::Embedded;
+pub use embedded::{Embedded, Entry, pack};
 pub use kafka::Kafka;
 use troubles::Troubles;
 
-use crate::record::ToRegion;
+use crate::record::{Copy, DeliverError, Page, Placed, Sending, Stored, Verdict, lot};
 
 /// The header that ties a delivered record to its ledger entry: a [`Position`] in 28 bytes.
 pub const POSITION_HEADER: &str = "sluicegate-position";
@@ -34,110 +33,6 @@ pub const RESERVED_HEADER_PREFIX: &str = "sluicegate-";
 
 /// What a trait method of an engine returns.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// A protected, recorded record on its way into one region.
-#[derive(Clone)]
-pub struct Outbound {
-    pub position: Position,
-    pub topic: Arc<str>,
-    pub key: Option<Bytes>,
-    pub headers: Vec<(String, Vec<u8>)>,
-    /// `None` is a tombstone.
-    pub value: Option<Bytes>,
-    /// Made by [`crate::record::Recorded`] alone.
-    pub proof: crate::record::IsRecorded,
-}
-
-/// A record's place in a region's topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
-    pub partition: u32,
-    pub offset: i64,
-}
-
-/// Why a record was not delivered. What is shown is a fixed text for each code, for publishers;
-/// [`DeliverError::cause`] is for the log: our words and the engine's, never a value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeliverError {
-    /// Not written; try again later.
-    #[error("the region's pipeline is not available")]
-    Unavailable(String),
-    /// Perhaps written: only reconciliation can tell.
-    #[error("the region's pipeline did not answer in time")]
-    Unknown(String),
-    /// Until the operator creates it.
-    #[error("the topic does not exist in the region's pipeline")]
-    UnknownTopic,
-    /// Not written, until the operator changes rights, credentials or settings.
-    #[error("the region's pipeline denied the gateway access")]
-    Denied(String),
-    #[error("the record is too large for the topic")]
-    TooLarge,
-    /// The record is not what the topic takes.
-    #[error("the region's pipeline refuses the record as it is")]
-    Refused(String),
-    /// The request was interrupted, and what is left of it may no longer leave.
-    #[error("the policy changed after the request was interrupted; publish again under a new key")]
-    PolicyChanged,
-}
-
-impl DeliverError {
-    /// A stable word for ledger, answers and metrics.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Unavailable(_) => "pipeline-unavailable",
-            Self::Unknown(_) => "pipeline-unknown",
-            Self::UnknownTopic => "pipeline-unknown-topic",
-            Self::Denied(_) => "pipeline-denied",
-            Self::TooLarge => "pipeline-too-large",
-            Self::Refused(_) => "pipeline-refused",
-            Self::PolicyChanged => "policy-changed",
-        }
-    }
-
-    /// Whether the same record may succeed later, perhaps after an operator's work. What is final
-    /// is named here; everything else is not.
-    pub fn is_retriable(&self) -> bool {
-        !matches!(self, Self::TooLarge | Self::Refused(_) | Self::PolicyChanged)
-    }
-
-    /// What the engine said, for the log.
-    pub fn cause(&self) -> &str {
-        match self {
-            Self::Unavailable(why)
-            | Self::Unknown(why)
-            | Self::Denied(why)
-            | Self::Refused(why) => why,
-            Self::UnknownTopic => "the topic does not exist",
-            Self::TooLarge => "the record is too large",
-            Self::PolicyChanged => "the policy changed",
-        }
-    }
-}
-
-/// A record read back.
-pub struct Stored {
-    pub offset: i64,
-    pub timestamp_ms: i64,
-    pub key: Option<Bytes>,
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub value: Option<Bytes>,
-}
-
-impl Stored {
-    pub fn bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
-        let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-        length(&self.key) + length(&self.value) + headers
-    }
-}
-
-/// One stretch of a partition.
-pub struct Page {
-    pub records: Vec<Stored>,
-    /// The offset that the next record of the partition will get.
-    pub end: i64,
-}
 
 /// Follows the partitions of one topic. Used by one task at a time.
 pub trait Tail: Send + Sync {
@@ -165,9 +60,9 @@ pub trait Tail: Send + Sync {
 
 /// One region's pipeline.
 pub trait Pipeline: Send + Sync {
-    /// Appends in order and answers for each record, in order, when it is durable. A record
-    /// whose key equals an earlier one's comes after it in the same partition.
-    fn append(&self, batch: Vec<Outbound>) -> Answer<'_, Vec<Result<Placed, DeliverError>>>;
+    /// Appends copies to their topic in order and answers for each, in order, when it is durable.
+    /// A record whose key equals an earlier one's follows it in the same partition.
+    fn append(&self, sending: Sending) -> Answer<'_, Vec<Result<Placed, DeliverError>>>;
 
     /// Reads at most `max` records of a partition from an offset on, and no more once they have
     /// `bytes` bytes.
@@ -286,42 +181,80 @@ impl Regions {
     }
 }
 
-/// What became of one copy of one record.
-#[derive(Clone)]
-pub struct Landing {
-    pub leaf: u32,
-    pub region: Arc<str>,
-    pub topic: Arc<str>,
-    pub result: Result<Placed, DeliverError>,
+/// What became of each copy of a verdict, by lot and number; none of a copy that is not sent yet.
+pub struct Landed(Vec<Vec<Option<Result<Placed, DeliverError>>>>);
+
+impl Landed {
+    pub fn nothing(verdict: &Verdict) -> Self {
+        Self(verdict.lots().iter().map(|lot| vec![None; lot.len()]).collect())
+    }
+
+    pub fn put(&mut self, lot: usize, number: usize, result: Result<Placed, DeliverError>) {
+        if let Some(landed) = self.0.get_mut(lot).and_then(|lot| lot.get_mut(number)) {
+            *landed = Some(result);
+        }
+    }
+
+    pub fn of(&self, copy: &Copy) -> Option<&Result<Placed, DeliverError>> {
+        self.0.get(copy.lot)?.get(copy.number)?.as_ref()
+    }
+
+    /// The first error after which the same copy may still succeed, and the region it is about.
+    pub fn retriable<'v>(
+        &'v self,
+        verdict: &'v Verdict,
+    ) -> Option<(&'v Arc<str>, &'v DeliverError)> {
+        verdict.lots().iter().zip(&self.0).find_map(|(lot, landed)| {
+            let mut errors = landed.iter().flatten().filter_map(|result| result.as_ref().err());
+            Some((&lot.region, errors.find(|error| error.is_retriable())?))
+        })
+    }
 }
 
-/// Sends each copy of each recorded record to its region, regions side by side, and waits for
-/// all of them. Only copies whose ledger intent is durable exist here.
-pub async fn deliver(batches: Vec<ToRegion>, regions: &Regions) -> Vec<Landing> {
-    let per_region = batches.into_iter().map(|batch| one_region(batch, regions));
-    futures_util::future::join_all(per_region).await.into_iter().flatten().collect()
+/// Sends each copy that is not sent yet to its region, topics and regions side by side, and waits
+/// for all of them.
+pub async fn deliver(
+    recorded: &Recorded<Verdict>,
+    mut landed: Landed,
+    regions: &Regions,
+) -> Landed {
+    let to_send = landed.0.iter().enumerate().filter_map(|(n, before)| {
+        let lot = lot(recorded, n)?;
+        let sending = match before.iter().all(Option::is_none) {
+            true => Sending::new(lot),
+            false => Sending::only(lot, |number| before.get(number).is_some_and(Option::is_none)),
+        };
+        (!sending.is_empty()).then_some((n, sending))
+    });
+    let sent = to_send.map(|(n, sending)| async move {
+        let numbers: Vec<usize> = (0..sending.len()).map(|i| sending.number(i)).collect();
+        (n, numbers, send(sending, regions).await)
+    });
+    for (n, numbers, results) in futures_util::future::join_all(sent).await {
+        for (number, result) in numbers.into_iter().zip(results) {
+            landed.put(n, number, result);
+        }
+    }
+    landed
 }
 
-async fn one_region(batch: ToRegion, regions: &Regions) -> Vec<Landing> {
-    let ToRegion { region, outbound } = batch;
-    let leaves: Vec<(u32, Arc<str>)> =
-        outbound.iter().map(|o| (o.position.leaf, o.topic.clone())).collect();
+/// Sends copies to their region.
+pub async fn send(sending: Sending, regions: &Regions) -> Vec<Result<Placed, DeliverError>> {
+    let (region, topic, count) = (sending.region().clone(), sending.topic().clone(), sending.len());
     let results = match regions.get(&region) {
-        Some(pipeline) => pipeline.append(outbound).await,
+        Some(pipeline) => pipeline.append(sending).await,
         None => {
             let error = DeliverError::Unavailable(format!("region `{region}` has no pipeline"));
-            vec![Err(error); leaves.len()]
+            vec![Err(error); count]
         }
     };
-    let landing = |((leaf, topic), result)| Landing { leaf, region: region.clone(), topic, result };
-    let landings: Vec<Landing> = leaves.into_iter().zip(results).map(landing).collect();
-    regions.0.troubles.note_landings(&region, &landings);
-    landings
+    regions.0.troubles.note_results(&region, &topic, &results);
+    results
 }
 
 #[cfg(test)]
 mod tests {
-    use super::DeliverError;
+    use crate::record::DeliverError;
 
     #[test]
     fn a_publisher_is_not_told_what_the_engine_said() {

@@ -9,8 +9,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{DeliverError, Landing};
-use crate::telemetry::{CAUSE_BYTES_MAX, cut};
+use crate::{
+    record::{DeliverError, Placed},
+    telemetry::{CAUSE_BYTES_MAX, cut},
+};
 
 /// Troubles that are remembered; more are not logged one by one.
 const TROUBLES_MAX: usize = 1_000;
@@ -76,22 +78,16 @@ impl Troubles {
         }
     }
 
-    /// Notes what deliveries say of their topics. A record that is refused for itself says nothing.
-    pub(super) fn note_landings(&self, region: &Arc<str>, landings: &[Landing]) {
-        let mut topics: BTreeMap<&Arc<str>, Option<&DeliverError>> = BTreeMap::new();
-        for landing in landings {
-            match &landing.result {
-                Ok(_) => {
-                    topics.entry(&landing.topic).or_default();
-                }
-                Err(error) if error.is_retriable() => {
-                    topics.entry(&landing.topic).or_default().get_or_insert(error);
-                }
-                Err(_) => {}
-            }
-        }
-        for (topic, found) in topics {
-            self.note(region, Some(topic), found);
+    /// Notes what deliveries say of their topic. A record that is refused for itself says nothing.
+    pub(super) fn note_results(
+        &self,
+        region: &Arc<str>,
+        topic: &Arc<str>,
+        results: &[Result<Placed, DeliverError>],
+    ) {
+        let error = results.iter().find_map(|r| r.as_ref().err().filter(|e| e.is_retriable()));
+        if error.is_some() || results.iter().any(Result::is_ok) {
+            self.note(region, Some(topic), error);
         }
     }
 }
@@ -103,7 +99,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::{QUIET, Troubles};
-    use crate::deliver::DeliverError;
+    use crate::record::DeliverError;
 
     impl Troubles {
         fn now(&self) -> Vec<(Option<Arc<str>>, &'static str)> {

@@ -1,47 +1,70 @@
 //! Decides over one record after the other. Whether a record is acceptable is decided in one
-//! place, [`Judge::accept`], whatever becomes of it then: delivered, only counted into releases, or
-//! read from a file by a simulation.
+//! place, [`Gate`], whatever becomes of it then: delivered, only counted into releases, or read
+//! from a file by a simulation.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use sluicegate_policies::{Delivery, Grant, Records, RefusalCode, Route};
-use sluicegate_protect as protect;
-
-use super::record_ref;
-use crate::{
-    classify,
-    contribute::{ContributeError, Contributor, Moment},
-    decide::Snapshot,
-    record::{
-        Classified, Fate, Judged, NotCounted, Protected, Record, Refused, RequestId, Uncounted, Via,
-    },
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
 };
 
-/// Holds one scratch buffer for all records of a request.
-pub(crate) struct Judge<'a> {
-    grant: &'a Grant<'a>,
-    snapshot: &'a Snapshot,
-    scratch: protect::Protected,
-    arrival_ms: i64,
-    request: RequestId,
-    /// The number of the next record within its request.
-    seq: u32,
+use sluicegate_policies::{Grant, Records, RefusalCode, Route};
+use sluicegate_protect::{Found, Protected};
+
+use crate::{
+    account::Digests,
+    classify::{Classified, Classifier},
+    contribute::{ContributeError, Contributor, Moment},
+    decide::Snapshot,
+    record::{Fate, Parts, Record, Refused, RequestId, Uncounted, Verdict, VerdictDraft},
+    request::Permitted,
+};
+
+/// When records arrived, and what they are known by to those who must know them again.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrived {
+    pub request: RequestId,
+    /// The number of the first record.
+    pub first: u32,
+    pub ms: i64,
 }
 
-/// A record that the policy lets in.
+/// Judges the records of a batch under one policy.
+pub(super) fn judge(
+    permitted: &Permitted,
+    digests: &Digests,
+    records: &[Record],
+    arrived: Arrived,
+) -> Result<Verdict, Refused> {
+    let (snapshot, grant) = (permitted.snapshot(), permitted.grant()?);
+    let topic = Arc::from(permitted.target().topic.as_str());
+    let mut judge = Judge {
+        gate: Gate::new(&grant, snapshot)?,
+        contributors: snapshot.contributors(&grant.dataset().name),
+        topic,
+        arrived,
+        digests,
+        draft: VerdictDraft::default(),
+        planned: BTreeMap::new(),
+        source: Vec::new(),
+        tokens: Vec::new(),
+    };
+    records.iter().for_each(|record| judge.record(record));
+    Ok(judge.draft.finish())
+}
+
+/// Lets records in, or not. Holds what is reused from record to record.
+pub(crate) struct Gate<'a> {
+    grant: &'a Grant<'a>,
+    snapshot: &'a Snapshot,
+    classifier: &'a Classifier,
+    found: Found,
+    scratch: Protected,
+}
+
+/// A record that the policy lets in, if each delivery's program takes it.
 pub(crate) struct Accepted<'a> {
     pub(crate) classified: Classified,
     pub(crate) route: &'a Route,
-    /// One for each delivery of the route.
-    copies: Vec<Protected>,
-}
-
-/// One that it does not.
-pub(crate) struct NotAccepted {
-    pub(crate) refused: Refused,
-    /// The source that it declares, as far as it was read.
-    source: Vec<(Arc<str>, String)>,
 }
 
 impl Accepted<'_> {
@@ -51,143 +74,161 @@ impl Accepted<'_> {
     }
 }
 
-impl<'a> Judge<'a> {
-    pub(crate) fn new(
-        grant: &'a Grant<'a>,
-        snapshot: &'a Snapshot,
-        arrival_ms: i64,
-        request: RequestId,
-        seq: u32,
-    ) -> Self {
-        let scratch = protect::Protected::default();
-        Self { grant, snapshot, scratch, arrival_ms, request, seq }
-    }
-
-    pub(super) fn fate(&mut self, record: Record) -> Judged {
-        let judged = self.judged(record);
-        self.seq = self.seq.saturating_add(1);
-        judged
-    }
-
-    fn judged(&mut self, record: Record) -> Judged {
-        let refused =
-            |refused, source| Judged { fate: Fate::Refuse(refused), source, not_counted: vec![] };
-        let accepted = match self.accept(record) {
-            Ok(accepted) => accepted,
-            Err(NotAccepted { refused: why, source }) => return refused(why, source),
-        };
-        let (mut brought, mut not_counted) = (Vec::new(), Vec::new());
-        if let Err(why) = self.contribute(&accepted, &mut brought, &mut not_counted) {
-            return refused(why, accepted.classified.source);
-        }
-        let Accepted { classified: Classified { jurisdiction, source, .. }, mut copies, .. } =
-            accepted;
-        let fate = match self.grant.dataset().records {
-            Records::Deliver => {
-                copies.append(&mut brought);
-                Fate::Deliver { jurisdiction, copies }
-            }
-            Records::ReleasesOnly => Fate::Aggregate { jurisdiction, copies: brought },
-        };
-        Judged { fate, source, not_counted }
+impl<'a> Gate<'a> {
+    pub(crate) fn new(grant: &'a Grant<'a>, snapshot: &'a Snapshot) -> Result<Self, Refused> {
+        let classifier = snapshot.classifier(&grant.dataset().name).ok_or_else(lost_plan)?;
+        let (found, scratch) = Default::default();
+        Ok(Self { grant, snapshot, classifier, found, scratch })
     }
 
     /// Whether a record may come in: it is classified, has a route, and each delivery's program
-    /// takes it. The copies of a dataset that is kept for releases only are thrown away by the
-    /// caller: they were made to know that they can be made.
-    pub(crate) fn accept(&mut self, record: Record) -> Result<Accepted<'a>, NotAccepted> {
-        let classified = classify::classify(record, self.grant, &self.snapshot.table)
-            .map_err(|refused| NotAccepted { refused, source: Vec::new() })?;
-        match self.copies(&classified) {
-            Ok((route, copies)) => Ok(Accepted { classified, route, copies }),
-            Err(refused) => Err(NotAccepted { refused, source: classified.source }),
-        }
-    }
-
-    fn copies(&mut self, classified: &Classified) -> Result<(&'a Route, Vec<Protected>), Refused> {
-        let route = self.grant.route(classified.jurisdiction);
-        let route = route.map_err(|r| Refused::at(None, r))?;
-        let mut copies = Vec::with_capacity(route.deliveries.len());
-        for (n, delivery) in route.deliveries.iter().enumerate() {
-            copies.push(self.protect(&classified.record, delivery, Via::Delivery(n), n > 0)?);
-        }
-        Ok((route, copies))
-    }
-
-    /// What the record brings to releases, and why it brings nothing to others.
-    fn contribute(
-        &self,
-        accepted: &Accepted<'_>,
-        brought: &mut Vec<Protected>,
-        not_counted: &mut Vec<NotCounted>,
-    ) -> Result<(), Refused> {
-        let contributors = self.snapshot.contributors(&self.grant.dataset().name);
-        for (n, contributor) in contributors.iter().enumerate() {
-            let plan = &contributor.plan;
-            let mut because =
-                |why| not_counted.push(NotCounted { release: plan.name.clone(), why });
-            if !accepted.may_be_held_in(&plan.region) {
-                because(Uncounted::Elsewhere);
-                continue;
-            }
-            let moment = Moment {
-                event_ms: accepted.classified.event_ms.unwrap_or(self.arrival_ms),
-                arrival_ms: self.arrival_ms,
-                request: self.request,
-                seq: self.seq,
-            };
-            let counted = contributor.contribute(&accepted.classified.record, moment);
-            let counted = match counted.map_err(|e| refused_by_release(contributor, &e))? {
-                Ok(counted) => counted,
-                Err(why) => {
-                    because(why);
-                    continue;
-                }
-            };
-            counted.without_number.into_iter().map(Uncounted::NoNumber).for_each(because);
-            brought.push(Protected {
-                via: Via::Release(n),
-                region: plan.region.clone(),
-                topic: Some(contributor.topic.clone()),
-                key: Some(counted.key),
-                headers: Vec::new(),
-                value: Some(counted.value),
-                tokens: Vec::new(),
-            });
-        }
-        Ok(())
-    }
-
-    /// `again`: another copy of the same record went before it.
-    fn protect(
+    /// takes it. `each` is shown what every delivery lets through.
+    pub(crate) fn accept(
         &mut self,
         record: &Record,
-        delivery: &Delivery,
-        via: Via,
-        again: bool,
-    ) -> Result<Protected, Refused> {
-        let program = self.snapshot.program(delivery.plan_id).ok_or_else(refuse_lost_plan)?;
-        let (record_ref, scratch) = (record_ref(record), &mut self.scratch);
-        let done = match again {
-            false => program.apply(record_ref, scratch),
-            true => program.apply_copy(record_ref, scratch),
-        };
-        done.map_err(refused_by_plan)?;
-        let out = &mut self.scratch;
-        Ok(Protected {
-            via,
-            region: delivery.region.clone(),
-            topic: None,
-            key: out.key.take().map(Bytes::from),
-            headers: std::mem::take(&mut out.headers),
-            value: record.value.is_some().then(|| Bytes::copy_from_slice(&out.value)),
-            tokens: out.tokens.clone(),
-        })
+        mut each: impl FnMut(&Accepted<'a>, usize, &mut Protected),
+    ) -> Result<Accepted<'a>, Refused> {
+        let table = &self.snapshot.table;
+        let classified = self.classifier.classify(record, self.grant, table, &mut self.found)?;
+        let route = self.grant.route(classified.jurisdiction);
+        let accepted = Accepted { classified, route: route.map_err(|r| Refused::at(None, r))? };
+        for (n, delivery) in accepted.route.deliveries.iter().enumerate() {
+            let program = self.snapshot.program(delivery.plan_id).ok_or_else(lost_plan)?;
+            let done = match n {
+                0 => program.apply(record.as_ref(), &mut self.scratch),
+                _ => program.apply_copy(record.as_ref(), &mut self.scratch),
+            };
+            done.map_err(refused_by_plan)?;
+            each(&accepted, n, &mut self.scratch);
+        }
+        Ok(accepted)
     }
 }
 
-/// INVARIANT: a snapshot has a program for each plan of its table. Where it is broken, refuse.
-pub(super) fn refuse_lost_plan() -> Refused {
+struct Judge<'a> {
+    gate: Gate<'a>,
+    contributors: &'a [Contributor],
+    topic: Arc<str>,
+    arrived: Arrived,
+    digests: &'a Digests,
+    draft: VerdictDraft,
+    planned: BTreeMap<u16, Planned>,
+    /// Of the record that is being judged.
+    source: Vec<[u8; 16]>,
+    tokens: Vec<[u8; 16]>,
+}
+
+/// The lot and the treatment of each copy of records of one jurisdiction.
+struct Planned {
+    deliveries: Vec<(usize, usize)>,
+    /// None where the record may not be held in the release's region.
+    releases: Vec<Option<(usize, usize)>>,
+}
+
+impl<'a> Judge<'a> {
+    fn record(&mut self, record: &Record) {
+        self.source.clear();
+        self.tokens.clear();
+        let fate = self.fate(record);
+        let source = self.gate.classifier.source(&self.gate.found);
+        self.source.extend(source.map(|(name, value)| self.digests.source(name, value)));
+        let fate = fate.unwrap_or_else(|refused| Fate::Refuse(Box::new(refused)));
+        self.draft.end(fate, &self.source, &self.tokens);
+    }
+
+    fn fate(&mut self, record: &Record) -> Result<Fate, Refused> {
+        // The copies of a dataset that is kept for releases only are made to know that they can
+        // be made.
+        let delivers = self.gate.grant.dataset().records == Records::Deliver;
+        let Self { gate, draft, planned, contributors, topic, digests, tokens, .. } = self;
+        let snapshot = gate.snapshot;
+        let accepted = gate.accept(record, |accepted, n, out| {
+            let planned = plan(planned, draft, snapshot, accepted, contributors, topic);
+            if let (true, Some((lot, treatment))) = (delivers, planned.deliveries.get(n)) {
+                let parts = Parts {
+                    headers: std::mem::take(&mut out.headers),
+                    key: out.key(),
+                    value: record.value.is_some().then_some(&*out.value),
+                    present: &out.present,
+                };
+                draft.copy(*lot, *treatment, parts);
+                for token in &out.tokens {
+                    let digest = digests.token(token.as_str());
+                    if !tokens.contains(&digest) {
+                        tokens.push(digest);
+                    }
+                }
+            }
+        })?;
+        self.contribute(record, &accepted)?;
+        Ok(if delivers { Fate::Deliver } else { Fate::Aggregate })
+    }
+
+    /// What the record brings to releases, and why it brings nothing to others.
+    fn contribute(&mut self, record: &Record, accepted: &Accepted<'a>) -> Result<(), Refused> {
+        let Arrived { request, first, ms: arrival_ms } = self.arrived;
+        let seq = first.saturating_add(u32::try_from(self.draft.next()).unwrap_or(u32::MAX));
+        let event_ms = accepted.classified.event_ms.unwrap_or(arrival_ms);
+        let moment = Moment { event_ms, arrival_ms, request, seq };
+        for (n, contributor) in self.contributors.iter().enumerate() {
+            let planned = self.planned.get(&accepted.classified.jurisdiction.0);
+            let release = contributor.plan.name.clone();
+            let Some((lot, treatment)) = planned.and_then(|p| *p.releases.get(n)?) else {
+                self.draft.not_counted(release, Uncounted::Elsewhere);
+                continue;
+            };
+            let counted = contributor.contribute(record, moment);
+            let counted = match counted.map_err(|e| refused_by_release(contributor, &e))? {
+                Ok(counted) => counted,
+                Err(why) => {
+                    self.draft.not_counted(release, why);
+                    continue;
+                }
+            };
+            for sum in counted.without_number {
+                self.draft.not_counted(release.clone(), Uncounted::NoNumber(sum));
+            }
+            let (key, value) = (Some(&*counted.key), Some(&*counted.value));
+            let parts = Parts { key, headers: Vec::new(), value, present: &counted.present };
+            self.draft.copy(lot, treatment, parts);
+        }
+        Ok(())
+    }
+}
+
+/// Where the copies of an accepted record go; found once for each jurisdiction of a batch.
+fn plan<'p>(
+    planned: &'p mut BTreeMap<u16, Planned>,
+    draft: &mut VerdictDraft,
+    snapshot: &Snapshot,
+    accepted: &Accepted<'_>,
+    contributors: &[Contributor],
+    topic: &Arc<str>,
+) -> &'p Planned {
+    let Accepted { classified, route } = accepted;
+    let vacant = match planned.entry(classified.jurisdiction.0) {
+        btree_map::Entry::Occupied(known) => return known.into_mut(),
+        btree_map::Entry::Vacant(vacant) => vacant,
+    };
+    let code = snapshot.table.jurisdiction_code(classified.jurisdiction);
+    let deliveries = route.deliveries.iter().enumerate().map(|(n, delivery)| {
+        let treatment = snapshot.treatments.delivery(code, route, (n, delivery));
+        (draft.lot(&delivery.region, topic), draft.treatment(treatment))
+    });
+    let deliveries = deliveries.collect();
+    let releases = contributors.iter().map(|contributor| {
+        let (plan, topic) = (&contributor.plan, &contributor.topic);
+        let held = route.deliveries.iter().find(|d| d.region == plan.region)?;
+        let treatment = snapshot.treatments.release(code, route, held, (plan, topic));
+        Some((draft.lot(&plan.region, topic), draft.treatment(treatment)))
+    });
+    let releases = releases.collect();
+    vacant.insert(Planned { deliveries, releases })
+}
+
+/// INVARIANT: a snapshot has a program for each plan and a classifier for each dataset of its
+/// table. Where it is broken, refuse.
+pub(super) fn lost_plan() -> Refused {
     Refused {
         code: RefusalCode::PolicyNotInForce,
         rule: None,
@@ -207,7 +248,7 @@ fn refused_by_release(contributor: &Contributor, error: &ContributeError) -> Ref
     }
 }
 
-fn refused_by_plan(refused: protect::Refused) -> Refused {
+fn refused_by_plan(refused: sluicegate_protect::Refused) -> Refused {
     let detail = match (&refused.malformed, &refused.rule) {
         (Some(malformed), _) => malformed.to_string(),
         (None, Some(_)) => "the value does not fit what the rule does with it".to_owned(),

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use sluicegate_audit::Refusal;
+use sluicegate_audit::{Position, Refusal};
 use sluicegate_policies::release::{PaneId, ReleasePlan};
 use sluicegate_releases::{
     Message,
@@ -42,7 +42,8 @@ use crate::{
     ambient::Clock,
     contribute::contributions_topic,
     decide::Policy,
-    deliver::{self, DeliverError, Pipeline, Regions, Tail},
+    deliver::{self, Pipeline, Regions, Tail},
+    record::{DeliverError, Sending, Stored, positions},
     telemetry::{Metrics, ReleaseLabel, ReleaseOutcomeLabel},
 };
 
@@ -313,7 +314,7 @@ impl<'r> Run<'r> {
         Ok(part)
     }
 
-    fn accept(&mut self, records: Vec<(u32, deliver::Stored)>) -> Result<(), RunError> {
+    fn accept(&mut self, records: Vec<(u32, Stored)>) -> Result<(), RunError> {
         for (partition, record) in records {
             if let Some(part) = self.parts.get_mut(&partition)
                 && record.offset >= part.next
@@ -576,16 +577,21 @@ impl<'r> Run<'r> {
     /// Puts into the topic what is not there yet, under the positions that it has in any case.
     async fn publish(&self, durable: Durable) -> Result<(), RunError> {
         let plan = &self.of.plan;
-        let released = &durable.released;
         let since_ms = durable.since_us.div_euclid(1_000);
-        let placed = match self.pipeline.find(&plan.topic, &released.positions(), since_ms).await {
+        let positions: Vec<Position> = positions(&durable.lot).collect();
+        let wanted = positions.iter().copied().collect();
+        let placed = match self.pipeline.find(&plan.topic, &wanted, since_ms).await {
             Err(DeliverError::UnknownTopic) => BTreeMap::new(),
             placed => placed?,
         };
-        let landings = deliver::deliver(vec![released.without(&placed)], &self.of.regions).await;
-        let failed = landings.iter().find_map(|landing| landing.result.as_ref().err()).cloned();
+        let missing = |n: usize| positions.get(n).is_some_and(|p| !placed.contains_key(p));
+        let sending = Sending::only(durable.lot.project(Arc::clone), missing);
+        let numbers = (0..positions.len()).filter(|n| missing(*n));
+        let landed = numbers.zip(deliver::send(sending, &self.of.regions).await);
+        let landed: Vec<_> = landed.collect();
+        let failed = landed.iter().find_map(|(_, result)| result.as_ref().err()).cloned();
         crash_point("after-produce");
-        self.of.account.settle_release(released, &landings);
+        self.of.account.settle_release(&durable.lot, &landed);
         if let Some(error) = failed {
             return Err(error.into());
         }

@@ -42,7 +42,7 @@ pub(crate) fn is_repeated(name: &str, headers: &[(String, Vec<u8>)]) -> bool {
     headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).nth(1).is_some()
 }
 
-fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Malformed> {
+pub(super) fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Malformed> {
     std::str::from_utf8(bytes)
         .map(Cow::Borrowed)
         .map_err(|e| Malformed { offset: e.valid_up_to(), what: What::Utf8 })

@@ -7,6 +7,7 @@
 
 pub(crate) mod find;
 mod names;
+pub(crate) mod probe;
 pub(crate) mod splice;
 mod text;
 

@@ -22,7 +22,7 @@ use crate::{
         value::{Form, Input},
     },
     automaton::{Automaton, ROW_EACH},
-    program::{Field, Program},
+    program::{Field, Made, Program, mark},
 };
 
 /// What became of a value. INVARIANT: the caller takes back what was written of a dropped one.
@@ -85,8 +85,7 @@ pub(crate) fn run(
     automaton: &Automaton,
     unlisted: Unlisted,
     text: &[u8],
-    out: &mut Vec<u8>,
-    tokens: &mut Vec<Token>,
+    Made { to: out, tokens, present }: Made<'_>,
     scratch: &mut Scratch,
 ) -> Result<Fate, Fault> {
     let Scratch { names, sets, text: unescaped, draft, normal, occasion } = scratch;
@@ -106,6 +105,7 @@ pub(crate) fn run(
         copied: 0,
         out,
         tokens,
+        present,
         unescaped,
         draft,
         normal,
@@ -129,6 +129,7 @@ struct Splice<'p, 'a, 's> {
     copied: usize,
     out: &'s mut Vec<u8>,
     tokens: &'s mut Vec<Token>,
+    present: &'s mut Vec<u8>,
     unescaped: &'s mut String,
     draft: &'s mut String,
     normal: &'s mut String,
@@ -187,11 +188,11 @@ impl<'p> Splice<'p, '_, '_> {
         match self.scan.peek() {
             Some(b'{') => {
                 let enters = self.automaton.enters_object(self.sets, level);
-                self.container(field.map(|(_, f)| f), enters, level, |s| s.object(level))
+                self.container(field, enters, level, |s| s.object(level))
             }
             Some(b'[') => {
                 let enters = self.automaton.enters_array(self.sets, level);
-                self.container(field.map(|(_, f)| f), enters, level, |s| s.array(level))
+                self.container(field, enters, level, |s| s.array(level))
             }
             _ => self.scalar(field),
         }
@@ -200,7 +201,7 @@ impl<'p> Splice<'p, '_, '_> {
     /// A container of which nothing is kept goes, except for the whole text, which has no name.
     fn container(
         &mut self,
-        field: Option<&'p Field>,
+        field: Option<(usize, &'p Field)>,
         enters: bool,
         level: usize,
         enter: impl FnOnce(&mut Self) -> Result<Content, Fault>,
@@ -212,7 +213,7 @@ impl<'p> Splice<'p, '_, '_> {
             Content::Empty | Content::Gone if level == 0 => Fate::Kept,
             Content::Empty | Content::Gone => Fate::Dropped,
         };
-        let Some(field) = field else {
+        let Some((index, field)) = field else {
             if enters {
                 let keeps_empty = self.unlisted == Unlisted::Keep;
                 return enter(self).map(|content| left(content, keeps_empty));
@@ -220,6 +221,11 @@ impl<'p> Splice<'p, '_, '_> {
             self.scan.skip()?;
             return self.unlisted();
         };
+        // Where an entry covers what is below, each scalar there is asked for itself.
+        let whole = matches!(field.action, Action::Drop | Action::Redact | Action::Constant { .. });
+        if whole || !field.covers_below {
+            mark(self.present, index);
+        }
         match &field.action {
             Action::Drop => {
                 self.scan.skip()?;
@@ -287,6 +293,7 @@ impl<'p> Splice<'p, '_, '_> {
         let Some((index, field)) = matched.and_then(|i| Some((i, program.fields.get(i)?))) else {
             return self.unlisted().map(Naming::of);
         };
+        mark(self.present, index);
         match &field.action {
             Action::Keep => Ok(Naming::Stays),
             Action::Token(tokenizer) => {
@@ -339,6 +346,9 @@ impl<'p> Splice<'p, '_, '_> {
     fn scalar(&mut self, field: Option<(usize, &'p Field)>) -> Result<Fate, Fault> {
         let scalar = self.scan.scalar()?;
         let Some((index, field)) = field else { return self.unlisted() };
+        if scalar.kind != Kind::Null {
+            mark(self.present, index);
+        }
         match &field.action {
             Action::Drop => return Ok(Fate::Dropped),
             Action::Keep => return Ok(Fate::Kept),

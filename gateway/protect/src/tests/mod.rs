@@ -22,7 +22,7 @@ fn keyring() -> Masters {
 }
 
 /// `customer.email`, `items[].sku`, `key:id`, `header:x`, `name:a.*`, `**`.
-fn path(written: &str) -> FieldPath {
+pub(super) fn path(written: &str) -> FieldPath {
     let (part, steps) = match written.split_once(':') {
         Some(("key", steps)) => (Part::Key, steps),
         Some(("header", name)) => (Part::Header(name.into()), ""),

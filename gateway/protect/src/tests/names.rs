@@ -117,7 +117,7 @@ fn names_in_a_key_are_values_too() {
         let mut out = Protected::default();
         let record = RecordRef { key: Some(key.as_bytes()), headers: &[], value: b"" };
         compile(&plan).apply(record, &mut out).unwrap();
-        String::from_utf8(out.key.unwrap()).unwrap()
+        String::from_utf8(out.key().unwrap().to_vec()).unwrap()
     };
     assert_eq!(keys(&[]), r#"{"id":2}"#);
     assert_eq!(keys(&[MAIL]), format!(r#"{{"{MAIL}":{{"id":1}},"id":2}}"#));

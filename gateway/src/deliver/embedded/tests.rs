@@ -1,20 +1,28 @@
 use sluicegate_audit::WriterId;
 
 use super::*;
-use crate::{ambient::ManualClock, record::IsRecorded};
+use crate::ambient::ManualClock;
 
 fn position(leaf: u32) -> Position {
     Position { writer: WriterId([1; 16]), wseq: 0, leaf }
 }
 
-fn outbound(leaf: u32, key: Option<&str>) -> Outbound {
-    Outbound {
+fn headers() -> Vec<Header> {
+    vec![("a".into(), b"1".to_vec()), ("a".into(), vec![])]
+}
+
+fn entry(leaf: u32, key: Option<&str>) -> Entry {
+    Entry {
         position: position(leaf),
-        topic: Arc::from("orders"),
         key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())),
-        headers: vec![("a".into(), b"1".to_vec()), ("a".into(), vec![])],
+        headers: pack(&headers()),
         value: (leaf % 5 != 4).then(|| Bytes::from(format!("{{\"n\":{leaf}}}"))),
-        proof: IsRecorded::for_test(),
+    }
+}
+
+impl Embedded {
+    async fn append_all(&self, entries: Vec<Entry>) -> Vec<Result<Placed, DeliverError>> {
+        self.write(Arc::from("orders"), entries).await
     }
 }
 
@@ -27,8 +35,8 @@ async fn what_was_appended_is_read_back_in_order_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("eu.db");
     let log = open(&file).await;
-    let batch = (0..40).map(|n| outbound(n, Some(["x", "y", "z"][n as usize % 3]))).collect();
-    let placed: Vec<Placed> = log.append(batch).await.into_iter().map(Result::unwrap).collect();
+    let batch = (0..40).map(|n| entry(n, Some(["x", "y", "z"][n as usize % 3]))).collect();
+    let placed: Vec<Placed> = log.append_all(batch).await.into_iter().map(Result::unwrap).collect();
     log.close().await;
 
     let log = open(&file).await;
@@ -42,7 +50,7 @@ async fn what_was_appended_is_read_back_in_order_also_after_a_restart() {
     }
     assert_eq!(read, 40);
     let first = log.read("orders", placed[0].partition, 0, 1, usize::MAX).await.unwrap();
-    assert_eq!(first.records[0].headers, outbound(0, None).headers);
+    assert_eq!(first.records[0].headers, headers());
     assert_eq!(first.records[0].timestamp_ms, 1_000);
     // A key stays in its partition, in order, and a tombstone stays one.
     let of_x = (0..40).filter(|n| n % 3 == 0).map(|n| placed[n]);
@@ -57,15 +65,15 @@ async fn what_was_appended_is_read_back_in_order_also_after_a_restart() {
 async fn positions_are_found_and_cannot_be_written_twice() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir.path().join("eu.db")).await;
-    let placed = log.append((0..1_200).map(|n| outbound(n, None)).collect()).await;
+    let placed = log.append_all((0..1_200).map(|n| entry(n, None)).collect()).await;
     let wanted = [position(7), position(1_199), position(5_000)].into();
     let found = log.find("orders", &wanted, 0).await.unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!(Ok(found[&position(7)]), placed[7]);
-    let again = log.append(vec![outbound(7, None)]).await;
+    let again = log.append_all(vec![entry(7, None)]).await;
     assert!(matches!(again[..], [Err(DeliverError::Unavailable(_))]));
     // The failed transaction left no hole, and the log continues.
-    let next = log.append(vec![outbound(2_000, None)]).await;
+    let next = log.append_all(vec![entry(2_000, None)]).await;
     assert!(next[0].is_ok());
     assert!(log.ready().await.is_ok());
 }
@@ -74,7 +82,7 @@ async fn positions_are_found_and_cannot_be_written_twice() {
 async fn unknown_topics_and_partitions_are_said() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir.path().join("eu.db")).await;
-    log.append(vec![outbound(0, None)]).await;
+    log.append_all(vec![entry(0, None)]).await;
     assert_eq!(
         log.read("other", 0, 0, 1, usize::MAX).await.err(),
         Some(DeliverError::UnknownTopic)

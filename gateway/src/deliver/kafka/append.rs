@@ -1,12 +1,12 @@
 //! Records on their way into a cluster: in order within a topic, topics side by side, and in
 //! smaller batches where a topic refuses larger ones.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use krafka::producer::{DeliveryConfirmation, RecordMetadata};
 
 use super::{Kafka, client::Session, errors::Call, record, topics::Topic};
-use crate::deliver::{DeliverError, Outbound, Placed};
+use crate::record::{DeliverError, Outbound, Placed, Sending};
 
 /// A batch that was refused for its size goes out again in batches of this share.
 const SHRINK: usize = 4;
@@ -16,45 +16,29 @@ const BATCH_BYTES_MIN: usize = 2_048;
 type Result<T> = std::result::Result<T, DeliverError>;
 
 impl Kafka {
-    pub(super) async fn append_all(&self, batch: Vec<Outbound>) -> Vec<Result<Placed>> {
+    pub(super) async fn append_all(&self, sending: Sending) -> Vec<Result<Placed>> {
         let session = match self.client.session().await {
             Ok(session) => session,
-            Err(error) => return vec![Err(error); batch.len()],
+            Err(error) => return vec![Err(error); sending.len()],
         };
-        let mut numbers: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
-        for (n, outbound) in batch.iter().enumerate() {
-            numbers.entry(outbound.topic.clone()).or_default().push(n);
-        }
-        let (session, batch) = (&session, &batch);
-        let topics = numbers.into_iter().map(|(name, numbers)| async move {
-            let records: Vec<&Outbound> = numbers.iter().filter_map(|n| batch.get(*n)).collect();
-            let topic = self.topics.get(&name, self.client.batch_bytes());
-            let results = append(session, &topic, &records).await;
-            numbers.into_iter().zip(results)
-        });
-        let topics = futures_util::future::join_all(topics).await;
-        let mut results: Vec<_> = topics.into_iter().flatten().collect();
-        results.sort_unstable_by_key(|(n, _)| *n);
-        results.into_iter().map(|(_, result)| result).collect()
+        let topic = self.topics.get(sending.topic(), self.client.batch_bytes());
+        append(&session, &topic, &sending).await
     }
 }
 
-/// Appends records of one topic. Those that were refused for the size of their batch go out again
+/// Appends copies to their topic. Those that were refused for the size of their batch go out again
 /// in smaller ones, until only records that are too large alone are left.
-async fn append(
-    session: &Session,
-    topic: &Arc<Topic>,
-    records: &[&Outbound],
-) -> Vec<Result<Placed>> {
+async fn append(session: &Session, topic: &Arc<Topic>, sending: &Sending) -> Vec<Result<Placed>> {
     if let Err(error) = topic.exists(session).await {
-        return vec![Err(error); records.len()];
+        return vec![Err(error); sending.len()];
     }
     let mut batch_bytes = topic.batch_bytes();
-    let mut results = round(session, topic, records, batch_bytes).await;
+    let all: Vec<usize> = (0..sending.len()).collect();
+    let mut results = round(session, topic, sending, &all, batch_bytes).await;
     let mut shrunk = false;
     loop {
         let in_company = |(n, result): (usize, &Result<Placed>)| {
-            let alone = records.get(n).is_none_or(|record| size(record) >= batch_bytes);
+            let alone = sending.get(n).is_none_or(|record| size(&record) >= batch_bytes);
             (*result == Err(DeliverError::TooLarge) && !alone && batch_bytes > 1).then_some(n)
         };
         let again: Vec<usize> = results.iter().enumerate().filter_map(in_company).collect();
@@ -66,8 +50,7 @@ async fn append(
             smaller @ BATCH_BYTES_MIN.. => smaller,
             _ => 1,
         };
-        let some: Vec<&Outbound> = again.iter().filter_map(|n| records.get(*n)).copied().collect();
-        let landed = round(session, topic, &some, batch_bytes).await;
+        let landed = round(session, topic, sending, &again, batch_bytes).await;
         for (n, result) in again.into_iter().zip(landed) {
             if let Some(at) = results.get_mut(n) {
                 *at = result;
@@ -82,28 +65,30 @@ async fn append(
     results
 }
 
+/// Sends some of the copies, by their number.
 async fn round(
     session: &Session,
     topic: &Topic,
-    records: &[&Outbound],
+    sending: &Sending,
+    numbers: &[usize],
     batch_bytes: usize,
 ) -> Vec<Result<Placed>> {
     let producer = session.producer_of(batch_bytes).await;
     let producer = match session.judged(Call::Ask, producer) {
         Ok(producer) => producer,
-        Err(error) => return vec![Err(error); records.len()],
+        Err(error) => return vec![Err(error); numbers.len()],
     };
-    let mut pending = Vec::with_capacity(records.len());
+    let mut pending = Vec::with_capacity(numbers.len());
     {
         let _order = topic.order.lock().await;
         let mut blocked: Option<DeliverError> = None;
-        for outbound in records {
+        for outbound in numbers.iter().filter_map(|n| sending.get(*n)) {
             // Behind a record that could not be queued nothing else may be: it would pass it.
             if let Some(error) = &blocked {
                 pending.push(Err(error.clone()));
                 continue;
             }
-            let queued = producer.enqueue(record(outbound)).await;
+            let queued = producer.enqueue(record(sending.topic(), outbound)).await;
             let queued = session.judged(Call::Enqueue, queued);
             blocked = queued.as_ref().err().filter(|error| error.is_retriable()).cloned();
             pending.push(queued);
@@ -120,7 +105,7 @@ async fn round(
 }
 
 /// At least what the client counts of it is more: a record of a batch's size has a batch alone.
-fn size(outbound: &Outbound) -> usize {
+fn size(outbound: &Outbound<'_>) -> usize {
     let bytes = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len());
     let headers = outbound.headers.iter().map(|(name, value)| name.len() + value.len());
     bytes(&outbound.key) + bytes(&outbound.value) + headers.sum::<usize>()

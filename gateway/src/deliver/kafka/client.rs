@@ -23,8 +23,8 @@ use tokio::time::Instant;
 use super::errors::{Call, judge};
 use crate::{
     config::{KafkaCluster, SaslMechanism},
-    deliver::DeliverError,
     files::{self, SMALL_FILE_BYTES_MAX},
+    record::DeliverError,
 };
 
 const LINGER: Duration = Duration::from_millis(2);

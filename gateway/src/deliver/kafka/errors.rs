@@ -6,7 +6,7 @@ use krafka::{
     error::{ErrorCode, ProtocolErrorKind},
 };
 
-use crate::deliver::DeliverError;
+use crate::record::DeliverError;
 
 /// What was asked when an error came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,10 @@ use std::{collections::BTreeSet, time::Duration};
 use krafka::consumer::{Consumer, OffsetAndMetadata, TopicPartition};
 
 use super::{client::Session, errors::Call, number, stored};
-use crate::deliver::{Answer, DeliverError, Stored, Tail};
+use crate::{
+    deliver::{Answer, Tail},
+    record::{DeliverError, Stored},
+};
 
 pub(super) struct KafkaTail {
     pub(super) session: Session,

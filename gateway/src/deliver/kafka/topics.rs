@@ -14,7 +14,7 @@ use krafka::admin::{ConfigResource, DescribeConfigsOptions};
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::{client::Session, errors::Call};
-use crate::deliver::DeliverError;
+use crate::record::DeliverError;
 
 /// Topics that are remembered; those in use always are.
 const TOPICS_MAX: usize = 10_000;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use crate::{
-    deliver::DeliverError,
-    flow::Stopped,
     listen::{admission::Full, body::Unreadable, problem::Problem},
+    record::DeliverError,
+    request::Stopped,
 };
 
 pub(super) fn failed(region: &str, error: &DeliverError) -> Problem {

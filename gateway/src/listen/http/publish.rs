@@ -22,7 +22,7 @@ use super::{
     stream::{self, Frames},
 };
 use crate::{
-    flow::{Keyed, Once, Permitted, Target, heavy},
+    flow::{Keyed, Once, Permitted, heavy},
     identify::Principal,
     listen::{
         accept::Peer,
@@ -30,7 +30,8 @@ use crate::{
         body::{self, Format, Parsed},
         problem::Problem,
     },
-    record::{Received, Record, RequestId},
+    record::{Batch, Record, RequestId},
+    request::Target,
 };
 
 /// Publish records
@@ -250,7 +251,7 @@ impl Publish {
     async fn once(
         &self,
         permitted: &Permitted,
-        received: Received,
+        received: Batch,
         keyed: Keyed,
         format: Format,
         single: bool,
@@ -264,8 +265,8 @@ impl Publish {
         Ok(response)
     }
 
-    pub(super) fn received(&self, first: u32, records: Vec<Record>) -> Received {
-        Received { request: self.id, origin: self.origin, first, records }
+    pub(super) fn received(&self, first: u32, records: Vec<Record>) -> Batch {
+        Batch { request: self.id, origin: self.origin, first, records }
     }
 }
 

@@ -13,6 +13,7 @@ use axum::{
 };
 use serde::Deserialize;
 use sluicegate_policies::Operation;
+use sluicegate_protect::{Protected, json};
 
 use super::{
     HttpState,
@@ -20,9 +21,10 @@ use super::{
     problems::{full, stopped},
 };
 use crate::{
-    flow::{Target, Wanted},
     identify::Principal,
     listen::{accept::Peer, problem::Problem},
+    record::Stored,
+    request::{Target, Wanted},
 };
 
 /// Records of one read.
@@ -112,7 +114,39 @@ pub(super) async fn read(
     // A page has at least one record, however large.
     let page = state.limits.read_bytes.saturating_add(state.limits.record_bytes);
     admitted.grow_to(page.saturating_mul(READ_COPIES)).await.map_err(full)?;
-    let lines = state.flow.read(&permitted, wanted).await.map_err(stopped)?;
+    let render = |lines: &mut Vec<u8>, stored: &Stored, shown: &Protected| {
+        line(lines, partition, stored, shown);
+    };
+    let lines = state.flow.read(&permitted, wanted, render).await.map_err(stopped)?;
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok(admitted.carry((StatusCode::OK, kind, lines).into_response()))
+}
+
+/// One line of a read: value and key as JSON where they are JSON, as text else.
+fn line(lines: &mut Vec<u8>, partition: u32, stored: &Stored, shown: &Protected) {
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        serde_json::to_string(&text).unwrap_or_default()
+    };
+    let json = |bytes: &[u8]| match json::validate(bytes) {
+        Ok(()) => String::from_utf8_lossy(bytes).into_owned(),
+        Err(_) => text(bytes),
+    };
+    let key = shown.key().map_or_else(|| "null".to_owned(), json);
+    let value = match stored.value {
+        Some(_) => json(&shown.value),
+        None => "null".to_owned(),
+    };
+    let headers: Vec<String> = shown
+        .headers
+        .iter()
+        .map(|(name, value)| format!("[{},{}]", text(name.as_bytes()), text(value)))
+        .collect();
+    let line = format!(
+        "{{\"partition\":{partition},\"offset\":{},\"timestamp_ms\":{},\"key\":{key},\"headers\":[{}],\"value\":{value}}}\n",
+        stored.offset,
+        stored.timestamp_ms,
+        headers.join(",")
+    );
+    lines.extend_from_slice(line.as_bytes());
 }

@@ -1,21 +1,21 @@
 //! What a publisher is told of its records, and how a batch's reports become an answer.
 
-use std::sync::Arc;
+use std::{borrow::Cow, fmt};
 
 use axum::{
     body::Body,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use sluicegate_audit::Position;
 use utoipa::ToSchema;
 
 use super::problems::failed;
 use crate::{
-    deliver::Placed,
-    flow::{Outcome, Report},
+    flow::{Answer, Outcome, Report},
     listen::{body::Format, problem::Problem},
-    record::{NotCounted, RequestId},
+    record::{DeliverError, NotCounted, Placed, Refused, RequestId},
 };
 
 /// One record of a request, as `application/json` or `application/x-ndjson` carries it.
@@ -35,15 +35,18 @@ pub(super) struct RecordIn {
 
 /// What became of one record.
 #[derive(Serialize, ToSchema)]
-pub(super) struct RecordReport {
+#[schema(as = RecordReport)]
+pub(super) struct RecordReport<'a> {
     /// The record's number within the request.
     index: u32,
     /// `delivered`, `aggregated` (for releases only), `refused` or `failed`.
     status: &'static str,
     /// Identifies this decision in logs and in the ledger.
-    decision_id: String,
+    #[schema(value_type = String)]
+    decision_id: Shown<DecisionId>,
     /// Where the ledger holds the decision: writer, row and leaf.
-    ledger: Option<String>,
+    #[schema(value_type = Option<String>)]
+    ledger: Shown<Position>,
     /// The partition in the first region.
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<u32>,
@@ -51,20 +54,40 @@ pub(super) struct RecordReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<i64>,
     /// Each region that has the record.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    deliveries: Vec<DeliveryReport>,
-    /// The releases that do not count the record, or leave it out of one of their sums. Depends only on this
-    /// record, the release and the time of arrival.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    not_counted: Vec<NotCountedReport>,
+    #[serde(skip_serializing_if = "Deliveries::is_empty")]
+    #[schema(value_type = Vec<DeliveryReport>)]
+    deliveries: Deliveries<'a>,
+    /// The releases that do not count the record, or leave it out of one of their sums. Depends only
+    /// on this record, the release and the time of arrival.
+    #[serde(skip_serializing_if = "Uncounted::is_empty")]
+    #[schema(value_type = Vec<NotCountedReport>)]
+    not_counted: Uncounted<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ReportError>,
+    error: Option<ReportError<'a>>,
+}
+
+/// What is written as it is shown to people.
+struct Shown<T>(T);
+
+impl<T: fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+/// A request's id and the number of a record in it.
+struct DecisionId(RequestId, u32);
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
 }
 
 /// Why a record does not count in any window of a release.
 #[derive(Serialize, ToSchema)]
-pub(super) struct NotCountedReport {
-    release: String,
+pub(super) struct NotCountedReport<'a> {
+    release: &'a str,
     /// `late`, `no-subject`, `no-key`, `key-not-listed`, `key-too-long`, `not-in-region`, or
     /// `not-a-number`, with which it counts except in one sum.
     code: &'static str,
@@ -73,120 +96,160 @@ pub(super) struct NotCountedReport {
 
 /// Where one copy of a record is stored.
 #[derive(Serialize, ToSchema)]
-pub(super) struct DeliveryReport {
-    region: String,
+pub(super) struct DeliveryReport<'a> {
+    region: &'a str,
     partition: u32,
     offset: i64,
 }
 
-/// Why a record was not delivered.
-#[derive(Serialize, ToSchema)]
-pub(super) struct ReportError {
-    /// A stable, machine-readable code.
-    code: String,
-    /// Whether the same record may succeed later.
-    retriable: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<String>,
-    /// A JSON pointer to the field, or `key`, or `header:NAME`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pointer: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    help: Option<String>,
-}
+struct Deliveries<'a>(&'a Report<'a>);
 
-impl RecordReport {
-    pub(super) fn of(request: RequestId, report: &Report) -> Self {
-        let mut out = Self {
-            index: report.seq,
-            status: "delivered",
-            decision_id: format!("{request}-{}", report.seq),
-            ledger: report.position.map(|position| position.to_string()),
-            partition: None,
-            offset: None,
-            deliveries: Vec::new(),
-            not_counted: report.not_counted.iter().map(NotCountedReport::of).collect(),
-            error: None,
-        };
-        let deliveries = |placed: &[(Arc<str>, Placed)]| {
-            let one = |(region, at): &(Arc<str>, Placed)| DeliveryReport {
-                region: region.to_string(),
-                partition: at.partition,
-                offset: at.offset,
-            };
-            placed.iter().map(one).collect::<Vec<_>>()
-        };
-        match &report.outcome {
-            Outcome::Delivered(placed) => out.deliveries = deliveries(placed),
-            Outcome::Aggregated => out.status = "aggregated",
-            Outcome::Failed { region, error, placed } => {
-                out.status = "failed";
-                out.deliveries = deliveries(placed);
-                out.error = Some(ReportError {
-                    code: error.code().to_owned(),
-                    retriable: error.is_retriable(),
-                    rule: None,
-                    pointer: None,
-                    detail: Some(format!("region `{region}`: {error}")),
-                    help: None,
-                });
-            }
-            Outcome::Refused(refused) => {
-                out.status = "refused";
-                out.error = Some(ReportError {
-                    code: refused.code.as_str().to_owned(),
-                    retriable: false,
-                    rule: refused.rule.as_deref().map(str::to_owned),
-                    pointer: refused.pointer.clone(),
-                    detail: Some(refused.detail.to_string()),
-                    help: refused.help.as_deref().map(str::to_owned),
-                });
-            }
-        }
-        out.partition = out.deliveries.first().map(|d| d.partition);
-        out.offset = out.deliveries.first().map(|d| d.offset);
-        out
+impl Deliveries<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.placed().next().is_none()
     }
 }
 
-impl NotCountedReport {
-    fn of(NotCounted { release, why }: &NotCounted) -> Self {
-        Self { release: release.to_string(), code: why.code(), detail: why.to_string() }
+impl Serialize for Deliveries<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.placed().map(|(region, Placed { partition, offset })| {
+            DeliveryReport { region, partition, offset }
+        }))
+    }
+}
+
+struct Uncounted<'a>(&'a Report<'a>);
+
+impl Uncounted<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.not_counted().next().is_none()
+    }
+}
+
+impl Serialize for Uncounted<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.not_counted().map(|NotCounted { release, why }| NotCountedReport {
+            release,
+            code: why.code(),
+            detail: why.to_string(),
+        }))
+    }
+}
+
+/// Why a record was not delivered.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ReportError<'a> {
+    /// A stable, machine-readable code.
+    code: &'a str,
+    /// Whether the same record may succeed later.
+    retriable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    /// A JSON pointer to the field, or `key`, or `header:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+}
+
+impl<'a> RecordReport<'a> {
+    pub(super) fn of(request: RequestId, report: &'a Report<'a>) -> Self {
+        let (status, error) = match &report.outcome {
+            Outcome::Delivered => ("delivered", None),
+            Outcome::Aggregated => ("aggregated", None),
+            Outcome::Failed { region, error } => {
+                ("failed", Some(ReportError::failed(region, error)))
+            }
+            Outcome::Refused(refused) => ("refused", Some(ReportError::refused(refused))),
+        };
+        let first = report.placed().next().map(|(_, placed)| placed);
+        Self {
+            index: report.seq,
+            status,
+            decision_id: Shown(DecisionId(request, report.seq)),
+            ledger: Shown(report.position),
+            partition: first.map(|placed| placed.partition),
+            offset: first.map(|placed| placed.offset),
+            deliveries: Deliveries(report),
+            not_counted: Uncounted(report),
+            error,
+        }
+    }
+}
+
+impl<'a> ReportError<'a> {
+    fn failed(region: &str, error: &'a DeliverError) -> Self {
+        Self {
+            code: error.code(),
+            retriable: error.is_retriable(),
+            rule: None,
+            pointer: None,
+            detail: Some(format!("region `{region}`: {error}").into()),
+            help: None,
+        }
+    }
+
+    fn refused(refused: &'a Refused) -> Self {
+        Self {
+            code: refused.code.as_str(),
+            retriable: false,
+            rule: refused.rule.as_deref(),
+            pointer: refused.pointer.as_deref(),
+            detail: Some((*refused.detail).into()),
+            help: refused.help.as_deref(),
+        }
     }
 }
 
 /// The answer to a batch.
-pub(super) fn answer(id: RequestId, reports: &[Report], format: Format, single: bool) -> Response {
-    if let ([report], true) = (reports, single) {
+pub(super) fn answer(id: RequestId, answer: &Answer, format: Format, single: bool) -> Response {
+    let mut reports = answer.reports();
+    if let (Some(report), true) = (reports.next(), single) {
         match &report.outcome {
             Outcome::Refused(refused) => {
                 let mut problem = Problem::refused(refused);
-                problem.decision_id = Some(format!("{id}-{}", report.seq));
+                problem.decision_id = Some(DecisionId(id, report.seq).to_string());
                 return problem.into_response();
             }
-            Outcome::Failed { region, error, .. } => return failed(region, error).into_response(),
-            Outcome::Delivered(_) | Outcome::Aggregated => {}
+            Outcome::Failed { region, error } => return failed(region, error).into_response(),
+            Outcome::Delivered | Outcome::Aggregated => {}
         }
     }
-    rendered(&render(id, reports), format, single)
+    rendered(&render(id, answer), format, single)
 }
 
+/// What a report takes, about.
+const REPORT_BYTES: usize = 256;
+
 /// Reports as the bytes that an idempotency key remembers: a JSON array.
-pub(super) fn render(id: RequestId, reports: &[Report]) -> Vec<u8> {
-    let reports: Vec<RecordReport> = reports.iter().map(|r| RecordReport::of(id, r)).collect();
-    serde_json::to_vec(&reports).unwrap_or_default()
+pub(super) fn render(id: RequestId, answer: &Answer) -> Vec<u8> {
+    let mut array = Vec::with_capacity(answer.reports().len() * REPORT_BYTES);
+    array.push(b'[');
+    for report in answer.reports() {
+        if array.len() > 1 {
+            array.push(b',');
+        }
+        write(&mut array, id, &report);
+    }
+    array.push(b']');
+    array
 }
 
 /// Reports, one per line.
-pub(super) fn lines(id: RequestId, reports: &[Report]) -> Vec<u8> {
-    let mut lines = Vec::new();
-    for report in reports {
-        lines.extend(serde_json::to_vec(&RecordReport::of(id, report)).unwrap_or_default());
+pub(super) fn lines(id: RequestId, answer: &Answer) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(answer.reports().len() * REPORT_BYTES);
+    for report in answer.reports() {
+        write(&mut lines, id, &report);
         lines.push(b'\n');
     }
     lines
+}
+
+fn write(to: &mut Vec<u8>, id: RequestId, report: &Report<'_>) {
+    // Writing to memory, and names that are text: it cannot fail.
+    let _written = serde_json::to_writer(to, &RecordReport::of(id, report));
 }
 
 /// An answer from its rendered reports: the same for the first request and its repetition.

@@ -6,7 +6,7 @@ use krafka::{
 };
 
 use super::{Call, Fault, judge, named};
-use crate::deliver::DeliverError;
+use crate::record::DeliverError;
 
 /// All codes that the client crate knows by name.
 fn codes() -> Vec<ErrorCode> {

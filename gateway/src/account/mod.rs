@@ -1,0 +1,214 @@
+//! The ledger side of the flow: it turns decisions into entries and hands out the proof that they
+//! are durable. A value of a record goes in here as a keyed digest or not at all.
+//!
+//! [`open`] opens the ledger and settles what former runs left open, [`intent`] records what is
+//! about to leave and where it ended, [`claims`] keeps idempotency keys, and [`notes`] records all
+//! that nothing waits for.
+
+mod claims;
+mod digests;
+mod entries;
+mod intent;
+mod notes;
+mod open;
+pub mod releases;
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use sluicegate_audit as audit;
+use sluicegate_audit::Entry;
+
+use claims::Given;
+pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
+pub use digests::{Digests, SEARCH_KEY};
+pub use intent::Head;
+
+use crate::{
+    ambient::Ambient,
+    config::Config,
+    deliver::Regions,
+    files::{self, SMALL_FILE_BYTES_MAX},
+    telemetry::Metrics,
+};
+
+/// The store's size and open intents are measured at most this often, and for this long.
+const MEASURE_PAUSE: Duration = Duration::from_secs(15);
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why something could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error(transparent)]
+    Append(#[from] audit::AppendError),
+    #[error(transparent)]
+    Store(#[from] audit::StoreError),
+    #[error("the ledger is not open yet")]
+    NotOpen,
+    #[error("{0}")]
+    Release(String),
+}
+
+/// Why the ledger is not open, or what former runs left open is not settled.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReconciled {
+    /// Another gateway has our name, or the file: there is nothing to wait for.
+    #[error("{0}")]
+    Held(String),
+    #[error("{0}")]
+    Waits(String),
+}
+
+/// Why the account could not be set up: mistakes of the set-up, not outages.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("couldn't read the ledger's `store-file` `{file}`: {why}")]
+    StoreFile { file: String, why: String },
+    #[error(transparent)]
+    Url(audit::StoreError),
+    #[error(transparent)]
+    Keyring(#[from] crate::decide::ReloadError),
+    #[error(transparent)]
+    Keys(#[from] crate::keys::KeyringError),
+    #[error(transparent)]
+    Key(#[from] sluicegate_protect::keys::KeyError),
+}
+
+/// The account.
+pub struct Account {
+    url: audit::Url,
+    origin: String,
+    node: String,
+    /// Whether this is a verb of the command line, beside the node's gateway.
+    beside: bool,
+    ambient: Ambient,
+    digests: Digests,
+    claim_us: i64,
+    ledger: ArcSwapOption<audit::Ledger>,
+    /// Opened, and what former runs left open is not settled yet.
+    opened: tokio::sync::Mutex<Option<Arc<audit::Ledger>>>,
+    /// Entries of before the ledger was open.
+    early: Mutex<Vec<Entry>>,
+    running: Arc<Mutex<HashSet<[u8; 32]>>>,
+    given: Mutex<Given>,
+    /// Principals that the configuration names.
+    named: BTreeSet<String>,
+    metrics: Arc<Metrics>,
+    /// When the store was last looked at for metrics.
+    measured: tokio::sync::Mutex<Option<tokio::time::Instant>>,
+}
+
+impl Account {
+    /// Reads what is needed; the store itself is opened by [`Account::reconcile`], which is tried
+    /// until it works.
+    pub fn new(
+        config: &Config,
+        ambient: &Ambient,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            url: store_url(config)?,
+            origin: config.ledger.origin.clone(),
+            node: config.node.clone(),
+            beside: false,
+            ambient: ambient.clone(),
+            digests: Digests::of(config)?,
+            claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
+            ledger: ArcSwapOption::empty(),
+            opened: tokio::sync::Mutex::default(),
+            early: Mutex::default(),
+            running: Arc::default(),
+            given: Mutex::default(),
+            named: named(config),
+            metrics,
+            measured: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// For a verb of the command line: a short-lived writer under a name of its own, which is not
+    /// taken for the gateway and whose clock counts for nobody.
+    pub async fn beside(config: &Config, ambient: &Ambient) -> Result<Self, String> {
+        let account = Self::new(config, ambient, Arc::default()).map_err(|e| e.to_string())?;
+        let account = Self { node: format!("{}-cli", config.node), beside: true, ..account };
+        account.reconcile(&Regions::new([])).await.map_err(|e| e.to_string())?;
+        Ok(account)
+    }
+
+    fn ledger(&self) -> Result<Arc<audit::Ledger>, AccountError> {
+        self.ledger.load_full().ok_or_else(|| {
+            self.metrics.count_fail_closed("ledger-unavailable");
+            AccountError::NotOpen
+        })
+    }
+
+    /// Why nothing can be recorded now, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        match &*self.ledger.load() {
+            None => Some("not open".to_owned()),
+            Some(ledger) if ledger.is_healthy() => None,
+            Some(ledger) => {
+                let why = ledger.trouble().borrow().as_ref().map(ToString::to_string);
+                Some(why.unwrap_or_else(|| "closed".to_owned()))
+            }
+        }
+    }
+
+    pub fn is_healthy(&self) -> bool {
+        self.trouble().is_none()
+    }
+
+    /// Measures queue and store for metrics; the store only now and then.
+    pub async fn measure(&self) {
+        let Some(ledger) = self.ledger.load_full() else { return };
+        self.metrics.ledger_queue.set(i64::try_from(ledger.queued()).unwrap_or(i64::MAX));
+        let Ok(mut measured) = self.measured.try_lock() else { return };
+        if measured.is_some_and(|at| at.elapsed() < MEASURE_PAUSE) {
+            return;
+        }
+        *measured = Some(tokio::time::Instant::now());
+        // What takes longer leaves the figures as they are.
+        if let Ok(Ok(sizes)) = tokio::time::timeout(MEASURE_TIMEOUT, ledger.sizes()).await {
+            let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            self.metrics.ledger_bytes.set(gauge(sizes.bytes));
+            self.metrics.open_intents.set(gauge(sizes.open_intents));
+        }
+    }
+
+    pub fn digests(&self) -> &Digests {
+        &self.digests
+    }
+
+    /// Flushes, and ends the chain in order.
+    pub async fn close(&self) {
+        // One that was opened and not reconciled has begun its chain, too.
+        let opened = self.opened.try_lock().ok().and_then(|mut opened| opened.take());
+        if let Some(ledger) = self.ledger.swap(None).or(opened)
+            && let Err(error) = ledger.close().await
+        {
+            tracing::warn!(event = "ledger-not-closed", %error);
+        }
+    }
+}
+
+fn named(config: &Config) -> BTreeSet<String> {
+    let identify = &config.identify;
+    let certificates = identify.certificates.iter().map(|rule| &rule.principal);
+    let tokens = identify.tokens.iter().flat_map(|issuer| issuer.principals.values());
+    let roles = config.roles.auditor.iter().chain(&config.roles.operator);
+    certificates.chain(tokens).chain(roles).chain(&identify.anonymous).cloned().collect()
+}
+
+/// The ledger's store as configured; a URL with a password stands in a file of its own.
+pub fn store_url(config: &Config) -> Result<audit::Url, OpenError> {
+    let text = match (&config.ledger.store, &config.ledger.store_file) {
+        (Some(store), _) => store.clone(),
+        (None, Some(file)) => files::read_text(file, SMALL_FILE_BYTES_MAX)
+            .map_err(|why| OpenError::StoreFile { file: file.display().to_string(), why })?,
+        (None, None) => String::new(),
+    };
+    text.trim().parse().map_err(OpenError::Url)
+}

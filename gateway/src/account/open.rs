@@ -1,0 +1,179 @@
+//! Opens the ledger, once, and settles what former runs left open before anything new is recorded.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use sluicegate_audit as audit;
+use sluicegate_audit::{Position, Standing};
+use tokio::sync::watch;
+
+use super::{
+    Account, NotReconciled,
+    entries::{Landing, admin, by_shell, in_groups, outcome},
+};
+use crate::{
+    ambient::Clock,
+    deliver::Regions,
+    files::{self, Disk},
+    record::{DeliverError, Placed},
+    telemetry::{CAUSE_BYTES_MAX, cut},
+};
+
+/// How far our clock may be from the store's when the ledger is opened, and another writer's from
+/// ours before a warning.
+const CLOCK_SKEW_US: i64 = 60_000_000;
+
+impl Account {
+    /// Opens the store if it is not open, and settles what former runs left open: their intents
+    /// are looked up in the pipelines. Returns the time of the node's last row.
+    pub async fn reconcile(&self, regions: &Regions) -> Result<(usize, i64), NotReconciled> {
+        let ledger = self.opened().await?;
+        self.settle_all(&ledger, regions).await.map_err(NotReconciled::Waits)
+    }
+
+    async fn settle_all(
+        &self,
+        ledger: &Arc<audit::Ledger>,
+        regions: &Regions,
+    ) -> Result<(usize, i64), String> {
+        // Not before this: a retry must not race the look-up of what it retries.
+        let open = ledger.open_intents().await.map_err(|e| e.to_string())?;
+        let settled = open.len();
+        for some in in_groups(open) {
+            self.settle_group(ledger, &some, regions).await?;
+        }
+        self.ledger.store(Some(ledger.clone()));
+        self.note_early(ledger)?;
+        Ok((settled, ledger.floor_us()))
+    }
+
+    /// Opens the ledger if it is not open: from then on its name or file is held.
+    pub async fn hold(&self) -> Result<(), NotReconciled> {
+        self.opened().await.map(|_| ())
+    }
+
+    /// The ledger, opened once: a region that is unavailable must not begin a chain per attempt, and
+    /// two who open it at the same time would find each other holding it.
+    async fn opened(&self) -> Result<Arc<audit::Ledger>, NotReconciled> {
+        let mut opened = self.opened.lock().await;
+        if let Some(ledger) = &*opened {
+            return Ok(ledger.clone());
+        }
+        let ledger = Arc::new(self.open().await?);
+        *opened = Some(ledger.clone());
+        Ok(ledger)
+    }
+
+    async fn open(&self) -> Result<audit::Ledger, NotReconciled> {
+        let standing = if self.beside { Standing::Beside } else { Standing::Node };
+        let ledger = self.open_as(standing).await?;
+        let ahead_us = ledger.newest_us().saturating_sub(self.ambient.clock.now_us());
+        if ahead_us > CLOCK_SKEW_US && !self.beside {
+            let ahead_s = ahead_us / 1_000_000;
+            tracing::warn!(event = "another-writers-clock-was-ahead", ahead_s);
+        }
+        Ok(ledger)
+    }
+
+    async fn open_as(&self, standing: Standing) -> Result<audit::Ledger, NotReconciled> {
+        let waits = |e: crate::ambient::RngUnavailable| NotReconciled::Waits(e.to_string());
+        let options = audit::Options {
+            origin: self.origin.clone(),
+            writer: audit::WriterId(self.ambient.id().map_err(waits)?),
+            node: self.node.clone(),
+            software: concat!("sluicegate ", env!("CARGO_PKG_VERSION")).to_owned(),
+            clock: Arc::new(LedgerClock(self.ambient.clock.clone())),
+            standing,
+            skew_max_us: CLOCK_SKEW_US,
+        };
+        let ledger = audit::Ledger::open(&self.url, options).await;
+        let ledger = ledger.map_err(|error| match error {
+            audit::OpenError::Store(audit::StoreError::Held(why)) => NotReconciled::Held(why),
+            error => NotReconciled::Waits(error.to_string()),
+        })?;
+        tokio::spawn(log_trouble(ledger.trouble()));
+        Ok(ledger)
+    }
+
+    /// Leaves a false time of the node's own behind: a new chain that names the old head, and says
+    /// who began it and why.
+    pub async fn restart_time(&self, because: String) -> Result<(), String> {
+        let entry = admin(by_shell(), "time.restart", "ok", because);
+        let ledger = self.open_as(Standing::Restarted(Box::new(entry))).await;
+        let ledger = ledger.map_err(|e| e.to_string())?;
+        ledger.close().await.map_err(|e| e.to_string())
+    }
+
+    /// One look-up a region and topic for many intents.
+    async fn settle_group(
+        &self,
+        ledger: &audit::Ledger,
+        open: &[audit::OpenIntent],
+        regions: &Regions,
+    ) -> Result<(), String> {
+        let mut wanted: BTreeMap<(&str, &str), BTreeSet<Position>> = BTreeMap::new();
+        let mut since_us = i64::MAX;
+        for intent in open {
+            since_us = since_us.min(intent.t_us);
+            for (position, to) in &intent.events {
+                for copy in to {
+                    let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
+                    wanted.entry((&copy.region, topic)).or_default().insert(*position);
+                }
+            }
+        }
+        let mut found: BTreeMap<(&str, &str, Position), Placed> = BTreeMap::new();
+        for ((region, topic), positions) in &wanted {
+            let Some(pipeline) = regions.get(region) else { continue };
+            let some = pipeline.find(topic, positions, since_us.div_euclid(1_000)).await;
+            let some = match some {
+                Err(DeliverError::UnknownTopic) => BTreeMap::new(),
+                other => other.map_err(|e| format!("region `{region}`: {}", e.cause()))?,
+            };
+            found.extend(some.into_iter().map(|(p, placed)| ((*region, *topic, p), placed)));
+        }
+        let never = DeliverError::Unavailable("not sent before a restart".to_owned());
+        for intent in open {
+            let landings = intent.events.iter().flat_map(|(position, to)| {
+                to.iter().map(|copy| {
+                    let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
+                    let placed = found.get(&(&*copy.region, topic, *position)).copied();
+                    let result = placed.ok_or(&never);
+                    Landing { leaf: position.leaf, region: &copy.region, topic, result }
+                })
+            });
+            let outcome = outcome(intent.first, landings);
+            ledger.settle_now(outcome).await.map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// One line when the ledger cannot be written any more, and one when it can again; and the same for
+/// its disk.
+async fn log_trouble(mut trouble: watch::Receiver<Option<audit::AppendError>>) {
+    let mut disk = Disk::new("ledger".to_owned());
+    while trouble.changed().await.is_ok() {
+        let why = trouble.borrow_and_update().as_ref().map(ToString::to_string);
+        disk.is(why.as_ref().is_some_and(|why| files::says_full(why)));
+        match why {
+            Some(why) => {
+                let why = cut(why, CAUSE_BYTES_MAX);
+                tracing::error!(event = "ledger-unavailable", why);
+            }
+            None => tracing::info!(event = "ledger-available"),
+        }
+    }
+}
+
+struct LedgerClock(Arc<dyn Clock>);
+
+impl audit::Clock for LedgerClock {
+    /// While the wall clock has leapt, the time that it should be.
+    fn now(&self) -> audit::Time {
+        let source = if self.0.leapt_us().is_some() { "monotonic" } else { "system" };
+        audit::Time { us: self.0.now_us(), err_us: 0, source }
+    }
+}

@@ -1,0 +1,120 @@
+//! A record's path: judged, recorded, delivered, settled. Start reading here.
+//!
+//! ```text
+//! Batch ─ permit ─ judge (classify, decide, transform) ─▶ Verdict ─ account ─▶ Recorded ─ deliver ─▶ Landed
+//!                                                                                 └────── settle ◀────┘
+//! ```
+//!
+//! Who may ask is decided in [`permit`], what becomes of a record in [`judge`], what a request
+//! continues that was interrupted in [`once`], and what a reader is shown in [`read`]; the stages
+//! are leaves that do not know each other. INVARIANT: every record gets exactly one fate, and the
+//! fate is durable in the ledger before a copy leaves. Any error while deciding or transforming
+//! refuses.
+
+mod answer;
+mod judge;
+mod once;
+mod permit;
+mod read;
+
+use std::{net::IpAddr, sync::Arc};
+
+pub use self::{
+    answer::{Answer, Outcome, Report},
+    once::Once,
+};
+pub use crate::{account::Keyed, request::Permitted};
+pub(crate) use judge::Gate;
+
+use self::judge::Arrived;
+use crate::{
+    account::{Account, AccountError, Head},
+    decide::{Policy, Snapshot},
+    deliver::{self, Landed, Regions},
+    identify::{Failure, Principal},
+    record::{Batch, Record, Verdict},
+    request::{Stopped, Target},
+    telemetry::{CodeLabel, Metrics},
+};
+
+/// The stages, wired.
+pub struct Flow {
+    pub policy: Arc<Policy>,
+    pub account: Arc<Account>,
+    pub regions: Regions,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Flow {
+    /// A batch's path.
+    pub async fn publish(&self, permitted: &Permitted, batch: Batch) -> Result<Answer, Stopped> {
+        let (head, records) = Head::of(batch);
+        let arrived =
+            Arrived { request: head.request, first: head.first, ms: self.policy.clock_ms() };
+        let verdict = self.judge(permitted, records, arrived)?;
+        let grant = permitted.grant()?;
+        let recorded = self.account.record(permitted, &grant, &head, verdict, None).await?;
+        let landed = Landed::nothing(recorded.get());
+        let landed = deliver::deliver(&recorded, landed, &self.regions).await;
+        self.account.settle(&recorded, &landed, None);
+        Ok(Answer::new(permitted, &head, recorded, landed, &self.metrics))
+    }
+
+    fn judge(
+        &self,
+        permitted: &Permitted,
+        records: Vec<Record>,
+        arrived: Arrived,
+    ) -> Result<Verdict, Stopped> {
+        let judge = || judge::judge(permitted, self.account.digests(), &records, arrived);
+        Ok(heavy(records.len(), judge)?)
+    }
+
+    /// A failed login is in the ledger; if the ledger is away, the login has failed all the same.
+    pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
+        let code = failure.code().to_owned();
+        self.metrics.login_failures.get_or_create(&CodeLabel { code }).inc();
+        tracing::info!(event = "login-failed", reason = failure.code());
+        self.account.login_failed(failure, address).await;
+    }
+
+    /// The keyed digest of a caller's address, as the ledger holds it.
+    pub fn origin(&self, address: IpAddr) -> [u8; 16] {
+        self.account.origin(address)
+    }
+
+    /// An idempotency key and its request's fingerprint, as keyed digests.
+    pub fn keyed(&self, who: &Principal, target: &Target, key: &str, body: &[&[u8]]) -> Keyed {
+        self.account.keyed(who, target, key, body)
+    }
+
+    fn snapshot(&self) -> Result<Arc<Snapshot>, Stopped> {
+        self.policy.now().map_err(|refused| {
+            self.metrics.count_fail_closed("policy-not-in-force");
+            Stopped::Refused(refused)
+        })
+    }
+}
+
+impl From<AccountError> for Stopped {
+    fn from(error: AccountError) -> Self {
+        if let AccountError::Append(sluicegate_audit::AppendError::TooLarge) = error {
+            return Self::TooVaried;
+        }
+        Self::Ledger
+    }
+}
+
+/// Records whose parsing or judging may hold up other tasks of its thread.
+const HEAVY_RECORDS: usize = 500;
+
+/// Does work over so many records; while it is much, other tasks go on elsewhere.
+pub(crate) fn heavy<T>(records: usize, work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let elsewhere =
+        Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+    match records > HEAVY_RECORDS && elsewhere {
+        true => tokio::task::block_in_place(work),
+        false => work(),
+    }
+}
