@@ -4,12 +4,14 @@
 //! crash leaves intents without outcome, which the next start finds with [`Ledger::open_intents`].
 
 mod committer;
+mod proof;
 mod releases;
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::proof::{Appended, Recorded};
 pub use self::releases::{
     ListedRelease, RELEASE_BYTES_MAX, RELEASES_MAX, Reader, ReleaseError, ReserveError, Reserved,
     StoredRelease, UNPUBLISHED_MAX,
@@ -138,19 +140,6 @@ pub struct ClaimState {
     pub answer: Option<Vec<u8>>,
 }
 
-/// Proof that an intent is durable. Only the ledger makes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    first: Position,
-}
-
-impl Appended {
-    /// The position of the intent's first event.
-    pub fn first(&self) -> Position {
-        self.first
-    }
-}
-
 /// An intent of a former run that has no end yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenIntent {
@@ -181,7 +170,7 @@ struct Append {
     reopens: Option<Position>,
     /// A release's published bytes, by digest. An entry of a release has no other way in.
     blobs: Option<Vec<([u8; 32], Vec<u8>)>>,
-    answer: Option<oneshot::Sender<Result<Appended, AppendError>>>,
+    answer: Option<oneshot::Sender<Result<Position, AppendError>>>,
 }
 
 impl Append {
@@ -310,8 +299,9 @@ impl Ledger {
         self.trouble.clone()
     }
 
-    /// Appends an entry and returns when it is durable.
-    pub async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
+    /// Appends an entry and returns when it is durable. What it says covers nothing that could be
+    /// sent: there is no proof in the answer.
+    pub async fn append(&self, entry: Entry) -> Result<Position, AppendError> {
         self.send(Append { entries: vec![entry], ..Append::default() }).await
     }
 
@@ -323,8 +313,10 @@ impl Ledger {
 
     /// Appends an entry that says why an intent is taken up again, and returns when it is durable:
     /// from then on the intent is open until its next complete outcome, also for the next start.
+    /// The proof is the intent's: its records keep their positions.
     pub async fn reopen(&self, first: Position, entry: Entry) -> Result<Appended, AppendError> {
-        self.send(Append { reopens: Some(first), ..Append::of(entry) }).await
+        self.send(Append { reopens: Some(first), ..Append::of(entry) }).await?;
+        Ok(Appended::at(first))
     }
 
     /// Appends an intent with its events, which must be as many as it says, and what belongs to
@@ -341,7 +333,8 @@ impl Ledger {
     ) -> Result<Appended, AppendError> {
         let mut entries = vec![Entry::Intent(intent)];
         entries.extend(more);
-        self.send(Append { entries, events, details, claim, ..Append::default() }).await
+        let append = Append { entries, events, details, claim, ..Append::default() };
+        self.send(append).await.map(Appended::at)
     }
 
     /// Queues an outcome, and with it the answer of an at-most-once key. A long outcome is several
@@ -369,7 +362,7 @@ impl Ledger {
         Ok(())
     }
 
-    async fn send(&self, mut append: Append) -> Result<Appended, AppendError> {
+    async fn send(&self, mut append: Append) -> Result<Position, AppendError> {
         if append.smuggles() {
             return Err(AppendError::NotReserved);
         }

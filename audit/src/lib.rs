@@ -41,7 +41,7 @@ mod store;
 pub use ledger::{
     AppendError, Appended, CLOCK_TOLERANCE_US, Claim, ClaimState, Clock, Destination, Ledger,
     ListedRelease, OpenError, OpenIntent, Options, RELEASE_BYTES_MAX, RELEASES_MAX, Reader,
-    ReleaseError, ReserveError, Reserved, Standing, StoredRelease, Time, UNPUBLISHED_MAX,
+    Recorded, ReleaseError, ReserveError, Reserved, Standing, StoredRelease, Time, UNPUBLISHED_MAX,
 };
 #[cfg(feature = "store")]
 pub use store::{Cut, StoreError, Url, verify_store};

@@ -267,10 +267,10 @@ async fn what_was_not_seen_to_leave_comes_back_byte_for_byte() {
         let expected = [(1, at[1]), (2, at[0])];
         assert_eq!(left.len(), 2);
         for (found, (hour, at)) in left.iter().zip(expected) {
-            assert_eq!((found.at, &found.blobs), (at, &blobs(hour)));
+            assert_eq!((found.blobs.first(), found.blobs.get()), (at, &blobs(hour)));
             let digests = found.entry.blobs.clone();
             assert_eq!(found.entry, Release { blobs: digests, ..release(hour) });
-            second.published(found.entry.id, found.at).await.unwrap();
+            second.published(found.entry.id, found.blobs.first()).await.unwrap();
         }
         assert!(second.unpublished("orders-per-hour").await.unwrap().is_empty());
         assert!(second.unpublished("another").await.unwrap().is_empty());
@@ -354,7 +354,7 @@ async fn the_release_that_lost_is_void_though_nobody_waits_for_it() {
         let found = ledgers[0].unpublished("orders-per-hour").await.unwrap();
         assert_eq!(found.len(), 1);
         let winner = ledgers.iter().position(|l| l.writer() == found[0].at.writer).unwrap();
-        assert_eq!(found[0].blobs, [vec![winner as u8]]);
+        assert_eq!(*found[0].blobs.get(), [vec![winner as u8]]);
         // Whoever tries again is told that one stands.
         for ledger in &ledgers {
             let error = ledger.release(release(1), blobs(7)).await.unwrap_err();
@@ -377,7 +377,7 @@ async fn a_crash_before_the_void_is_made_good_at_the_next_start() {
         unseat(&bench).await;
         let second = bench.open_as(2, "node-b").await;
         second.release(release(1), blobs(2)).await.unwrap();
-        assert_eq!(second.unpublished("orders-per-hour").await.unwrap()[0].blobs, blobs(2));
+        assert_eq!(second.unpublished("orders-per-hour").await.unwrap()[0].blobs.get(), &blobs(2));
         let verdict = verified(&bench).await;
         assert_eq!((verdict.releases.stand, verdict.releases.unsettled), (1, 1));
         // The first node starts again.

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Append, AppendError, Appended, Options, QUEUE, Status, Time};
+use super::{Append, AppendError, Options, QUEUE, Status, Time};
 use crate::{
     BudgetBlocked, Entry, Failed, Filter, Link, Outcome, Position, Release, ReleasePublished,
     ReleaseVoid, Row, SearchDigest,
@@ -57,7 +57,7 @@ pub(super) struct Committer {
     purged_us: i64,
 }
 
-type Waiting = (oneshot::Sender<Result<Appended, AppendError>>, Appended, Option<Key>);
+type Waiting = (oneshot::Sender<Result<Position, AppendError>>, Position, Option<Key>);
 
 /// What an append has that there may be once only, by its number in the commit.
 #[derive(Clone, Copy)]
@@ -290,7 +290,7 @@ impl Committer {
             });
         }
         if let Some(sender) = append.answer {
-            flush.waiting.push((sender, Appended { first }, key));
+            flush.waiting.push((sender, first, key));
         }
     }
 
@@ -325,15 +325,15 @@ impl Committer {
                 (self.next, self.head) = (head.0 + 1, head.1);
                 // Intents whose callers were told that nothing happens, though the row is there.
                 let mut disowned = std::mem::take(&mut flush.intents);
-                for (sender, appended, key) in flush.waiting {
+                for (sender, first, key) in flush.waiting {
                     let lost = key.is_some_and(|key| match key {
                         Key::Claim(n) => taken.claims.contains(&n),
                         Key::Release(n) => taken.releases.contains(&n),
                     });
                     if !lost {
-                        disowned.retain(|intent| *intent != appended.first);
+                        disowned.retain(|intent| *intent != first);
                     }
-                    let result = if lost { Err(AppendError::ClaimTaken) } else { Ok(appended) };
+                    let result = if lost { Err(AppendError::ClaimTaken) } else { Ok(first) };
                     answer(Some(sender), result);
                 }
                 self.kept.extend(disowned.into_iter().map(disown));
@@ -462,8 +462,8 @@ fn project(flush: &mut Flush, outcome: &Outcome, wseq: u64) {
 }
 
 fn answer(
-    to: Option<oneshot::Sender<Result<Appended, AppendError>>>,
-    result: Result<Appended, AppendError>,
+    to: Option<oneshot::Sender<Result<Position, AppendError>>>,
+    result: Result<Position, AppendError>,
 ) {
     if let Some(sender) = to {
         // Whoever asked may have gone away; the row stands all the same.

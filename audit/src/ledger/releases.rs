@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::{Append, AppendError, Appended, Ledger};
+use super::{Append, AppendError, Appended, Ledger, Recorded};
 use crate::{
     BudgetBlocked, BudgetLine, Charge, Digest32, Entry, Position, Refusal, Release,
     ReleasePublished, Row, blob_digest, budget,
@@ -79,13 +79,12 @@ pub struct ListedRelease {
 }
 
 /// A release that stands, with the bytes to publish.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct StoredRelease {
     pub entry: Release,
-    pub at: Position,
     pub published: bool,
-    /// As they were given to [`Ledger::release`], in that order.
-    pub blobs: Vec<Vec<u8>>,
+    /// As they were given to [`Ledger::release`], in that order, at the release's position.
+    pub blobs: Recorded<Vec<Vec<u8>>>,
 }
 
 impl Ledger {
@@ -98,7 +97,7 @@ impl Ledger {
 
     /// Marks a period of an account as exhausted, for good: nothing more is charged to it, and
     /// nothing that was reserved in it is released any more. Returns when it is durable.
-    pub async fn block(&self, blocked: BudgetBlocked) -> Result<Appended, AppendError> {
+    pub async fn block(&self, blocked: BudgetBlocked) -> Result<Position, AppendError> {
         self.append(Entry::BudgetBlocked(blocked)).await
     }
 
@@ -131,7 +130,7 @@ impl Ledger {
         entry.cap = charge.cap;
         entry.blobs = blobs.iter().map(|(digest, _)| Digest32(*digest)).collect();
         let append = Append { blobs: Some(blobs), ..Append::of(Entry::Release(Box::new(entry))) };
-        self.send(append).await.map_err(|error| match error {
+        self.send(append).await.map(Appended::at).map_err(|error| match error {
             AppendError::ClaimTaken => ReleaseError::Taken,
             other => ReleaseError::Append(other),
         })
@@ -139,7 +138,7 @@ impl Ledger {
 
     /// Records that the release that stands at a position has left, and returns when that is
     /// durable. A release that is published again is recorded again.
-    pub async fn published(&self, id: [u8; 16], of: Position) -> Result<Appended, ReleaseError> {
+    pub async fn published(&self, id: [u8; 16], of: Position) -> Result<Position, ReleaseError> {
         let stands = self.store.release(&id).await?;
         if stands.is_none_or(|release| release.at != of) {
             return Err(ReleaseError::Unknown);
@@ -154,8 +153,8 @@ impl Ledger {
         let mut stored = Vec::new();
         for at in self.store.unpublished(name, limit(UNPUBLISHED_MAX)).await? {
             let ListedRelease { entry, at, published } = listed(&*self.store, at).await?;
-            let blobs = blobs(&*self.store, &entry).await?;
-            stored.push(StoredRelease { entry, at, published, blobs });
+            let blobs = Appended::at(at).cover(blobs(&*self.store, &entry).await?);
+            stored.push(StoredRelease { entry, published, blobs });
         }
         Ok(stored)
     }

@@ -36,7 +36,7 @@ fn release(bytes: &[u8]) -> Release {
 }
 
 /// A release as it is queued when another one of its id was not seen.
-fn unaware(bytes: &[u8]) -> (Append, oneshot::Receiver<Result<Appended, AppendError>>) {
+fn unaware(bytes: &[u8]) -> (Append, oneshot::Receiver<Result<Position, AppendError>>) {
     let (answer, answered) = oneshot::channel();
     let blobs = Some(vec![(blob_digest(bytes), bytes.to_vec())]);
     let entry = Entry::Release(Box::new(release(bytes)));

@@ -247,11 +247,11 @@ impl Account {
     pub async fn unpublished(&self, plan: &ReleasePlan) -> Result<Vec<Durable>, AccountError> {
         let stored = self.ledger()?.unpublished(&plan.name).await?;
         let durable = |stored: audit::StoredRelease| {
-            let messages = store::messages(&stored.blobs);
+            let messages = store::messages(stored.blobs.get());
             let lost = || AccountError::Release("a release's stored bytes are damaged".to_owned());
             let messages = messages.ok_or_else(lost)?;
             let (id, since_us) = (stored.entry.id, stored.entry.window_start_us);
-            Ok(Durable { id, since_us, released: released(plan, stored.at, messages) })
+            Ok(Durable { id, since_us, released: released(plan, stored.blobs.first(), messages) })
         };
         stored.into_iter().map(durable).collect()
     }
