@@ -353,7 +353,7 @@ async fn the_release_that_lost_is_void_though_nobody_waits_for_it() {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let found = ledgers[0].unpublished("orders-per-hour").await.unwrap();
         assert_eq!(found.len(), 1);
-        let winner = ledgers.iter().position(|l| l.writer() == found[0].at.writer).unwrap();
+        let winner = ledgers.iter().position(|l| l.writer() == found[0].blobs.first().writer).unwrap();
         assert_eq!(*found[0].blobs.get(), [vec![winner as u8]]);
         // Whoever tries again is told that one stands.
         for ledger in &ledgers {
