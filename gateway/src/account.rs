@@ -3,6 +3,7 @@
 //! It turns decisions into entries, keyed digests included, and hands out the proof that they are
 //! durable. A value of a record goes in here as a keyed digest or not at all.
 
+mod agreed;
 mod claims;
 mod digests;
 mod entries;
@@ -14,7 +15,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use sluicegate_audit as audit;
 use sluicegate_audit::{Appended, Digest16, Digest32, Entry, Position, Standing};
 use sluicegate_policies::{
@@ -24,9 +25,10 @@ use tokio::sync::watch;
 
 use claims::Given;
 pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
-pub use digests::{Digests, SEARCH_KEY};
+pub use digests::{Digests, SEARCH_KEY, SearchKeyError};
 use entries::{
-    Used, actor, admin, contributes, crossing, empty_treatment, in_groups, outcome, treatment,
+    Used, actor, admin, contributes, crossing, empty_treatment, in_groups, outcome, present_all,
+    treatment,
 };
 
 use crate::{
@@ -102,8 +104,8 @@ pub struct Head {
 /// Treatments of one table are not those of another.
 type TableKey = (BundleDigest, i64);
 
-/// A treatment's digest and canonical bytes.
-type Encoded = (Digest32, Arc<[u8]>);
+/// A treatment's digest, canonical bytes and number of fields.
+type Encoded = (Digest32, Arc<[u8]>, usize);
 type TreatmentKey = (TableKey, Arc<str>, Arc<str>, JurisdictionId, Via);
 
 /// The account.
@@ -114,7 +116,7 @@ pub struct Account {
     /// Whether this is a verb of the command line, beside the node's gateway.
     beside: bool,
     ambient: Ambient,
-    digests: Digests,
+    digests: Arc<ArcSwap<Digests>>,
     claim_us: i64,
     ledger: ArcSwapOption<audit::Ledger>,
     /// Opened, and what former runs left open is not settled yet.
@@ -143,7 +145,7 @@ impl Account {
             node: config.node.clone(),
             beside: false,
             ambient: ambient.clone(),
-            digests: Digests::of(config)?,
+            digests: Arc::new(ArcSwap::from_pointee(digests_of(config)?)),
             claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
             ledger: ArcSwapOption::empty(),
             opened: Mutex::default(),
@@ -176,8 +178,30 @@ impl Account {
         self.ledger.load().as_ref().is_some_and(|ledger| ledger.is_healthy())
     }
 
-    pub fn digests(&self) -> &Digests {
-        &self.digests
+    /// The search keys, as they change.
+    pub fn digests(&self) -> Arc<ArcSwap<Digests>> {
+        self.digests.clone()
+    }
+
+    /// Writes and searches with these keys from now on. A new one begins a segment of the ledger,
+    /// which is durable before anything is written with it.
+    pub async fn search_with(&self, digests: Digests) -> Result<(), String> {
+        let is_new = self.digests.load().search_key() != digests.search_key();
+        let opened = self.opened.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        if let Some(ledger) = opened.filter(|_| is_new) {
+            ledger.enter(digests.search_key()).await.map_err(|e| e.to_string())?;
+        }
+        self.digests.store(Arc::new(digests));
+        Ok(())
+    }
+
+    /// The segments that the ledger keeps, with the search keys that they need; none before it is
+    /// open.
+    pub async fn segments(&self) -> Vec<(u32, audit::SearchKey)> {
+        match self.ledger.load_full() {
+            Some(ledger) => ledger.segments().await.unwrap_or_default(),
+            None => Vec::new(),
+        }
     }
 
     /// Opens the store if it is not open, and settles what former runs left open: their intents
@@ -234,14 +258,25 @@ impl Account {
             node: self.node.clone(),
             software: concat!("sluicegate ", env!("CARGO_PKG_VERSION")).to_owned(),
             clock: Arc::new(LedgerClock(self.ambient.clock.clone())),
+            search_key: self.digests.load().search_key().clone(),
             standing,
             skew_max_us: CLOCK_SKEW_US,
         };
         let ledger = audit::Ledger::open(&self.url, options).await;
         let ledger = ledger.map_err(|error| match error {
             audit::OpenError::Store(audit::StoreError::Held(why)) => NotReconciled::Held(why),
+            audit::OpenError::Store(audit::StoreError::Older | audit::StoreError::Newer)
+            | audit::OpenError::Segment(audit::EnterError::OtherKey { .. }) => {
+                NotReconciled::Held(error.to_string())
+            }
             error => NotReconciled::Waits(error.to_string()),
         })?;
+        let kept = ledger.segments().await.map_err(|e| NotReconciled::Waits(e.to_string()))?;
+        if let Err(error) = self.digests.load().fit(&kept) {
+            // Nothing else is written without them: what is kept could not be searched.
+            let _closed = ledger.close().await;
+            return Err(NotReconciled::Held(error.to_string()));
+        }
         tokio::spawn(log_trouble(ledger.trouble()));
         Ok(ledger)
     }
@@ -266,10 +301,10 @@ impl Account {
         let mut since_us = i64::MAX;
         for intent in open {
             since_us = since_us.min(intent.t_us);
-            for (position, to) in &intent.events {
-                for copy in to {
+            for leaf in &intent.leaves {
+                for copy in &leaf.to {
                     let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
-                    wanted.entry((&copy.region, topic)).or_default().insert(*position);
+                    wanted.entry((&copy.region, topic)).or_default().insert(leaf.position);
                 }
             }
         }
@@ -284,20 +319,21 @@ impl Account {
             found.extend(some.into_iter().map(|(p, placed)| ((*region, *topic, p), placed)));
         }
         for intent in open {
-            let landings = intent.events.iter().flat_map(|(position, to)| {
-                to.iter().map(|copy| {
-                    let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
-                    let placed = found.get(&(&*copy.region, topic, *position)).copied();
-                    let never =
-                        || DeliverError::Unavailable("not sent before a restart".to_owned());
-                    Landing {
-                        leaf: position.leaf,
-                        region: Arc::from(&*copy.region),
-                        topic: Arc::from(topic),
-                        result: placed.ok_or_else(never),
-                    }
-                })
-            });
+            let landings =
+                intent.leaves.iter().flat_map(|audit::OpenLeaf { position, to, .. }| {
+                    to.iter().map(|copy| {
+                        let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
+                        let placed = found.get(&(&*copy.region, topic, *position)).copied();
+                        let never =
+                            || DeliverError::Unavailable("not sent before a restart".to_owned());
+                        Landing {
+                            leaf: position.leaf,
+                            region: Arc::from(&*copy.region),
+                            topic: Arc::from(topic),
+                            result: placed.ok_or_else(never),
+                        }
+                    })
+                });
             let outcome = outcome(intent.first, landings.collect::<Vec<_>>().iter());
             ledger.settle_now(outcome).await.map_err(|e| e.to_string())?;
         }
@@ -336,11 +372,12 @@ impl Account {
         let started = tokio::time::Instant::now();
         let ledger = self.ledger()?;
         let mut used = Used::default();
-        let events: Vec<audit::Event> = judged
+        let leaves: Vec<audit::Leaf> = judged
             .iter()
             .zip(head.first..)
-            .map(|(judged, seq)| self.event(head, grant, snapshot, judged, seq, &mut used))
+            .map(|(judged, seq)| self.leaf(head, grant, snapshot, judged, seq, &mut used))
             .collect();
+        let records = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
         let intent = audit::Intent {
             request: head.request,
             actor: head.actor.clone(),
@@ -352,10 +389,12 @@ impl Account {
             rules: grant.rules().iter().map(ToString::to_string).collect(),
             treatments: used.digests,
             first_leaf: 0,
-            events: u32::try_from(events.len()).unwrap_or(u32::MAX),
+            leaves: records,
+            records,
+            batch: vec![],
         };
-        let transfers = used.transfers.into_iter().map(|(treatment, crossing, events)| {
-            Entry::Transfer(audit::Transfer { request: head.request, treatment, crossing, events })
+        let transfers = used.transfers.into_iter().map(|(treatment, crossing, records)| {
+            Entry::Transfer(audit::Transfer { request: head.request, treatment, crossing, records })
         });
         let claim = keyed.map(|(keyed, arrival_ms)| {
             let at_us = arrival_ms.saturating_mul(1_000);
@@ -363,14 +402,14 @@ impl Account {
             audit::Claim { key: keyed.key, fingerprint: keyed.fingerprint, at_us, expires_us }
         });
         let appended: Appended = ledger
-            .intend(intent, events, used.details, transfers.collect(), claim)
+            .intend(intent, leaves, used.details, transfers.collect(), claim)
             .await
             .inspect_err(|_| self.metrics.count_fail_closed("ledger-unavailable"))?;
         self.metrics.ledger_seconds.observe(started.elapsed().as_secs_f64());
         Ok(Recorded::new(head.topic.clone(), &appended, judged))
     }
 
-    fn event(
+    fn leaf(
         &self,
         head: &Head,
         grant: &Grant<'_>,
@@ -378,8 +417,9 @@ impl Account {
         judged: &Judged,
         seq: u32,
         used: &mut Used,
-    ) -> audit::Event {
+    ) -> audit::Leaf {
         let mut tokens = Vec::new();
+        let digests = self.digests.load();
         let fate = match &judged.fate {
             Fate::Refuse(refused) => audit::Fate::Refuse(
                 refused.code.as_str().to_owned(),
@@ -387,29 +427,35 @@ impl Account {
             ),
             Fate::Deliver { jurisdiction, copies } | Fate::Aggregate { jurisdiction, copies } => {
                 for token in copies.iter().flat_map(|copy| &copy.tokens) {
-                    let digest = Digest16(self.digests.token(token.as_str()));
+                    let digest = Digest16(digests.token(token.as_str()));
                     if !tokens.contains(&digest) {
                         tokens.push(digest);
                     }
                 }
-                let numbers = copies
+                let copied = copies
                     .iter()
                     .map(|copy| {
-                        self.treatment(head, grant, snapshot, *jurisdiction, copy.via, used)
+                        let via = copy.via;
+                        self.treatment(head, grant, snapshot, *jurisdiction, via, used)
+                    })
+                    .map(|(treatment, fields)| audit::Copied {
+                        treatment,
+                        present: present_all(fields),
                     })
                     .collect();
                 match &judged.fate {
-                    Fate::Aggregate { .. } => audit::Fate::Aggregate(numbers),
-                    _ => audit::Fate::Deliver(numbers),
+                    Fate::Aggregate { .. } => audit::Fate::Aggregate(copied),
+                    _ => audit::Fate::Deliver(copied),
                 }
             }
         };
         let source =
-            judged.source.iter().map(|(name, value)| Digest16(self.digests.source(name, value)));
-        audit::Event { seq, fate, source: source.collect(), tokens }
+            judged.source.iter().map(|(name, value)| Digest16(digests.source(name, value)));
+        audit::Leaf { seq, fate, source: source.collect(), tokens, count: 1 }
     }
 
-    /// The number of a treatment within the intent; made, and encoded, the first time it is used.
+    /// The number of a treatment within the intent, and of its fields; made, and encoded, the first
+    /// time it is used.
     fn treatment(
         &self,
         head: &Head,
@@ -418,7 +464,7 @@ impl Account {
         jurisdiction: JurisdictionId,
         via: Via,
         used: &mut Used,
-    ) -> u32 {
+    ) -> (u32, usize) {
         let contributor = match via {
             Via::Release(n) => snapshot.contributors(&grant.dataset().name).get(n),
             Via::Delivery(_) => None,
@@ -432,22 +478,22 @@ impl Account {
             };
             found.map(|delivery| (route, delivery))
         });
-        let number = match used.numbers.get(&(jurisdiction, via)) {
-            Some(number) => *number,
+        let (number, fields) = match used.numbers.get(&(jurisdiction, via)) {
+            Some(known) => *known,
             None => {
-                let (digest, bytes) =
+                let (digest, bytes, fields) =
                     self.encoded(head, grant, snapshot, (jurisdiction, via), delivery, contributor);
                 let number = u32::try_from(used.digests.len()).unwrap_or(u32::MAX);
                 used.digests.push(digest);
                 used.details.push((digest.0, bytes.to_vec()));
-                used.numbers.insert((jurisdiction, via), number);
-                number
+                used.numbers.insert((jurisdiction, via), (number, fields));
+                (number, fields)
             }
         };
         if let Some((_, Delivery { transfer: Some(transfer), .. })) = delivery {
             used.count_transfer(number, || crossing(transfer));
         }
-        number
+        (number, fields)
     }
 
     fn encoded(
@@ -463,8 +509,8 @@ impl Account {
         let code = snapshot.table.jurisdiction_code(jurisdiction);
         let key = (head.table, dataset, grant.purpose().clone(), jurisdiction, via);
         let mut treatments = self.treatments.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some((digest, bytes)) = treatments.get(&key) {
-            return (*digest, bytes.clone());
+        if let Some(encoded) = treatments.get(&key) {
+            return encoded.clone();
         }
         let made = match (delivery, contributor) {
             (held, Some(contributor)) => contributes(contributor, held.map(|(_, d)| d), code),
@@ -475,7 +521,7 @@ impl Account {
         if treatments.len() >= TREATMENTS_MAX {
             treatments.clear();
         }
-        let entry = (Digest32(digest), Arc::from(bytes));
+        let entry = (Digest32(digest), Arc::from(bytes), made.transforms.len());
         treatments.insert(key, entry.clone());
         entry
     }
@@ -489,12 +535,12 @@ impl Account {
         answered: Option<(&Keyed, Vec<u8>)>,
     ) {
         let outcome = outcome(recorded.first(), landings.iter());
-        if let Some((keyed, answer)) = &answered {
+        let done = answered.map(|(keyed, answer)| {
             let expires_us = self.ambient.clock.now_us().saturating_add(self.claim_us);
             let mut given = self.given.lock().unwrap_or_else(|e| e.into_inner());
             given.remember(keyed, answer.clone(), expires_us);
-        }
-        let done = answered.map(|(keyed, answer)| (keyed.key, answer));
+            (given.claimed_as(keyed), answer)
+        });
         let settled = self.ledger().and_then(|ledger| Ok(ledger.settle(outcome, done)?));
         if let Err(error) = settled {
             tracing::warn!(event = "outcome-not-recorded", %error);
@@ -537,18 +583,25 @@ impl Account {
         grant: &Grant<'_>,
         page: &Page,
     ) -> Result<(), AccountError> {
+        let id = self.ambient.id().map_err(|e| AccountError::Release(e.to_string()))?;
+        let from = page.records.first().map_or(wanted.offset, |r| r.offset);
         let entry = Entry::Read(audit::ReadAccess {
+            id,
             actor: actor(permitted.who()),
             origin: wanted.origin,
             purpose: grant.purpose().to_string(),
             dataset: grant.dataset().name.to_string(),
-            region: region.to_owned(),
-            topic: permitted.target().topic.clone(),
-            partition: wanted.partition,
-            offset_from: page.records.first().map_or(wanted.offset, |r| r.offset),
-            records: u32::try_from(page.records.len()).unwrap_or(u32::MAX),
             policy: permitted.policy().0,
             rules: grant.rules().iter().map(ToString::to_string).collect(),
+            treatments: vec![],
+            state: audit::ReadState::Shown,
+            ranges: vec![audit::OffsetRange {
+                region: region.to_owned(),
+                topic: permitted.target().topic.clone(),
+                partition: wanted.partition,
+                from,
+                to: page.records.last().map_or(from, |r| r.offset.saturating_add(1)),
+            }],
         });
         self.ledger()?.append(entry).await?;
         Ok(())
@@ -556,7 +609,7 @@ impl Account {
 
     /// Durable before the caller is answered; where the ledger is away it is kept, bounded.
     pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
-        let origin = address.map_or([0; 16], |address| self.digests.address(address));
+        let origin = address.map_or([0; 16], |address| self.digests.load().address(address));
         let entry = audit::AuthFailure { code: failure.code().to_owned(), origin };
         let entry = Entry::AuthFailure(entry);
         let Some(ledger) = self.ledger.load_full() else { return self.note(entry) };
@@ -574,7 +627,7 @@ impl Account {
     fn stranger(&self, who: &Principal) -> audit::Actor {
         let mut actor = actor(who);
         if !self.named.contains(&*who.name) {
-            actor.id = format!("unknown:{}", audit::hex(&self.digests.name(&who.name)));
+            actor.id = format!("unknown:{}", audit::hex(&self.digests.load().name(&who.name)));
         }
         actor
     }
@@ -629,14 +682,14 @@ impl Account {
         let entry = Entry::LedgerAccess(audit::LedgerAccess {
             actor,
             question: question.kind().to_owned(),
-            digest: self.digests.question(&question.words()),
+            digest: self.digests.load().question(&question.words()),
         });
         self.ledger()?.append(entry).await?;
         Ok(())
     }
 
     pub fn origin(&self, address: IpAddr) -> [u8; 16] {
-        self.digests.address(address)
+        self.digests.load().address(address)
     }
 
     /// Flushes, and ends the chain in order.
@@ -666,6 +719,11 @@ fn named(config: &Config) -> BTreeSet<String> {
     let tokens = identify.tokens.iter().flat_map(|issuer| issuer.principals.values());
     let roles = config.roles.auditor.iter().chain(&config.roles.operator);
     certificates.chain(tokens).chain(roles).chain(&identify.anonymous).cloned().collect()
+}
+
+/// The search keys of a configuration's keyring and tenant.
+pub fn digests_of(config: &Config) -> Result<Digests, OpenError> {
+    Ok(Digests::of(&crate::decide::keyring(&config.keys.file)?, &config.tenant)?)
 }
 
 struct LedgerClock(Arc<dyn Clock>);

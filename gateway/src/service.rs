@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    account::{Account, NotReconciled},
+    account::{Account, NotReconciled, store_url},
     admin::{self, Desk},
     ambient::Ambient,
     config::Config,
@@ -154,6 +154,12 @@ impl Health {
             Ok(None) => {}
             Err(error) => refused.push(("policy", error.to_string())),
         }
+        if let Some(digests) = self.policy.digests() {
+            match self.account.search_with(digests).await {
+                Ok(()) => self.keep().await,
+                Err(error) => refused.push(("search-key", error)),
+            }
+        }
         self.regions.reload().await;
         let mut said = self.refused.lock().unwrap_or_else(|e| e.into_inner());
         for (what, error) in refused.iter().filter(|(_, error)| !said.contains(error)) {
@@ -163,6 +169,14 @@ impl Health {
         *said = refused.into_iter().map(|(_, error)| error).collect();
         // Key sets say in the log themselves what became of them.
         said.iter().cloned().chain(key_sets.iter().map(ToString::to_string)).collect()
+    }
+
+    /// From now on a keyring must have what the ledger's segments need.
+    async fn keep(&self) {
+        let segments = self.account.segments().await;
+        if !segments.is_empty() {
+            self.policy.keep(segments);
+        }
     }
 
     fn count(&self, what: &'static str, outcome: &'static str) {
@@ -239,7 +253,7 @@ impl Service {
             face: face.clone(),
             roles: config.roles.clone(),
             health: health.clone(),
-            lineage: Lineage::of(&config)?,
+            lineage: Lineage::new(store_url(&config)?, account.digests()),
         });
         let mut tasks = JoinSet::new();
         let reload = Arc::new(tokio::sync::Notify::new());
@@ -384,6 +398,7 @@ impl Reconcile {
             match self.account.reconcile(&self.regions).await {
                 Ok((settled, floor_us)) => {
                     self.policy.has_passed(floor_us);
+                    self.policy.keep(self.account.segments().await);
                     tracing::info!(event = "reconciled", intents = settled);
                     done.send_replace(true);
                     return;

@@ -20,12 +20,19 @@ use crate::{
     record::Via,
 };
 
+/// Says that a record had every field of its treatment: what the judge knows of it does not come
+/// this far yet.
+pub(super) fn present_all(fields: usize) -> audit::Present {
+    audit::Present::of((0..fields).map(|_| true))
+}
+
 /// What an intent has used so far.
 #[derive(Default)]
 pub(super) struct Used {
     pub digests: Vec<Digest32>,
     pub details: Vec<([u8; 32], Vec<u8>)>,
-    pub numbers: HashMap<(JurisdictionId, Via), u32>,
+    /// The number of a treatment, and of its fields.
+    pub numbers: HashMap<(JurisdictionId, Via), (u32, usize)>,
     pub transfers: Vec<(Digest32, audit::Crossing, u32)>,
     transfer_of: HashMap<u32, usize>,
 }
@@ -41,8 +48,8 @@ impl Used {
             self.transfers.push((digest, crossing(), 0));
             self.transfers.len() - 1
         });
-        if let Some((_, _, events)) = self.transfers.get_mut(at) {
-            *events += 1;
+        if let Some((_, _, records)) = self.transfers.get_mut(at) {
+            *records += 1;
         }
     }
 }
@@ -209,39 +216,44 @@ pub(super) fn outcome<'a>(
     first: Position,
     landings: impl Iterator<Item = &'a Landing>,
 ) -> audit::Outcome {
-    let mut placed: BTreeMap<(Arc<str>, Arc<str>, u32), Vec<audit::At>> = BTreeMap::new();
-    let mut failed: BTreeMap<(Arc<str>, &'static str), Vec<u32>> = BTreeMap::new();
+    type To = (Arc<str>, Arc<str>);
+    let mut placed: BTreeMap<(To, u32), Vec<audit::At>> = BTreeMap::new();
+    let mut missing: BTreeMap<(To, audit::MissingState, &'static str), Vec<u32>> = BTreeMap::new();
     let mut complete = true;
     for landing in landings {
-        let region = landing.region.clone();
+        let to = (landing.region.clone(), landing.topic.clone());
         match &landing.result {
             Ok(at) => placed
-                .entry((region, landing.topic.clone(), at.partition))
+                .entry((to, at.partition))
                 .or_default()
-                .push(audit::At { offset: at.offset, leaf: landing.leaf }),
+                .push(audit::At::one(at.offset, landing.leaf)),
             Err(error) => {
-                complete &= !matches!(error, DeliverError::Unknown(_));
-                failed.entry((region, error.code())).or_default().push(landing.leaf);
+                let state = match error {
+                    DeliverError::Unknown(_) => audit::MissingState::NotConfirmed,
+                    _ => audit::MissingState::NotWritten,
+                };
+                complete &= state != audit::MissingState::NotConfirmed;
+                missing.entry((to, state, error.code())).or_default().push(landing.leaf);
             }
         }
     }
-    let placed = placed.into_iter().map(|((region, topic, partition), mut at)| {
+    let placed = placed.into_iter().map(|(((region, topic), partition), mut at)| {
         at.sort_unstable();
         audit::Placement { region: region.to_string(), topic: topic.to_string(), partition, at }
     });
-    let failed = failed.into_iter().map(|((region, code), leaves)| audit::Failed {
-        region: region.to_string(),
-        code: code.to_owned(),
-        leaves,
+    let missing = missing.into_iter().map(|(((region, topic), state, code), leaves)| {
+        let (region, topic, code) = (region.to_string(), topic.to_string(), code.to_owned());
+        audit::Missing { region, topic, state, code, leaves }
     });
-    audit::Outcome { of: first, placed: placed.collect(), failed: failed.collect(), complete }
+    let (placed, missing) = (placed.collect(), missing.collect());
+    audit::Outcome { of: first, placed, missing, repeat_of: vec![], complete }
 }
 
 pub(super) fn in_groups(open: Vec<audit::OpenIntent>) -> Vec<Vec<audit::OpenIntent>> {
     let mut groups: Vec<Vec<audit::OpenIntent>> = Vec::new();
     let mut room = 0;
     for intent in open {
-        let size = intent.events.len().max(1);
+        let size = intent.leaves.len().max(1);
         match groups.last_mut() {
             Some(group) if size <= room => group.push(intent),
             _ => {
