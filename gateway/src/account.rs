@@ -272,7 +272,8 @@ impl Account {
             error => NotReconciled::Waits(error.to_string()),
         })?;
         let kept = ledger.segments().await.map_err(|e| NotReconciled::Waits(e.to_string()))?;
-        if let Err(error) = self.digests.load().fit(&kept) {
+        let fit = self.digests.load().fit(&kept);
+        if let Err(error) = fit {
             // Nothing else is written without them: what is kept could not be searched.
             let _closed = ledger.close().await;
             return Err(NotReconciled::Held(error.to_string()));
