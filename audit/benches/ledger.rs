@@ -14,8 +14,8 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sluicegate_audit::{
-    Actor, Clock, Digest16, Event, Exported, Fate, Intent, Ledger, Options, Standing, Time, Url,
-    WriterId, link_of, verify, verify_store,
+    Actor, Clock, Digest16, Exported, Fate, Intent, Leaf, Ledger, Options, SearchKey, Standing,
+    Time, Url, WriterId, link_of, verify, verify_store,
 };
 use tokio::runtime::Runtime;
 
@@ -37,18 +37,20 @@ async fn open(url: &Url, writer: [u8; 16]) -> Result<Ledger, Failure> {
         node: "bench".into(),
         software: "bench".into(),
         clock: Arc::new(Ticking(AtomicI64::new(0))),
+        search_key: SearchKey { name: "bench".into(), check: [0; 16] },
         standing: Standing::Beside,
         skew_max_us: i64::MAX,
     };
     Ok(Ledger::open(url, options).await?)
 }
 
-fn intent(events: u32) -> (Intent, Vec<Event>) {
-    let event = |seq| Event {
+fn intent(events: u32) -> (Intent, Vec<Leaf>) {
+    let event = |seq| Leaf {
         seq,
         fate: Fate::Refuse("no-purpose".into(), "rule".into()),
         source: vec![Digest16([1; 16])],
         tokens: vec![Digest16([2; 16]), Digest16([3; 16])],
+        count: 1,
     };
     let intent = Intent {
         request: [4; 16],
@@ -61,7 +63,9 @@ fn intent(events: u32) -> (Intent, Vec<Event>) {
         rules: vec!["tills-publish".into()],
         treatments: vec![],
         first_leaf: 0,
-        events,
+        leaves: events,
+        records: events,
+        batch: vec![],
     };
     (intent, (0..events).map(event).collect())
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use crate::WriterId;
 
-const MARK: &[u8; 8] = b"lgr1exp\n";
+const MARK: &[u8; 8] = b"lgr2exp\n";
 const ROW: u8 = 1;
 const DETAIL: u8 = 2;
 const BLOB: u8 = 3;

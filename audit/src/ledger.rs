@@ -6,22 +6,26 @@
 mod committer;
 mod proof;
 mod releases;
+mod segments;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU32};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 pub use self::proof::{Appended, Recorded};
 pub use self::releases::{
     ListedRelease, RELEASE_BYTES_MAX, RELEASES_MAX, Reader, ReleaseError, ReserveError, Reserved,
     StoredRelease, UNPUBLISHED_MAX,
 };
+pub use self::segments::{EnterError, SearchKey};
 
 use self::committer::Committer;
 use crate::{
-    Entry, Event, Failed, Fate, Intent, Outcome, Position, Predecessor, Row, Treatment, WriterId,
-    WriterOpen, row,
-    store::{ClaimDone, OUTCOME_EVENTS, Store, StoreError, StoredRow, Url, read_write},
+    Actor, At, ChainHead, Entry, Intent, Leaf, Missing, Outcome, Position, Reopened, Row,
+    Treatment, WriterId, WriterOpen,
+    entry::PLACES_MAX,
+    row,
+    store::{ClaimDone, Store, StoreError, Url, read_write},
 };
 
 /// Appends that may wait for the committer; more wait at the door.
@@ -61,6 +65,8 @@ pub struct Options {
     /// Name and version of the writing program.
     pub software: String,
     pub clock: Arc<dyn Clock>,
+    /// What the caller's keyed digests are made under.
+    pub search_key: SearchKey,
     pub standing: Standing,
     /// How far the clock may be from the store's, where the store has a clock of its own
     /// (PostgreSQL); `i64::MAX` for any.
@@ -90,6 +96,9 @@ pub enum OpenError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// Nothing was written.
+    #[error(transparent)]
+    Segment(#[from] EnterError),
     /// Nothing was written.
     #[error(
         "the clock is {} s behind this node's last row: wait until it has caught up, or, if that \
@@ -157,11 +166,19 @@ pub struct OpenIntent {
     pub first: Position,
     pub t_us: i64,
     pub intent: Intent,
-    /// Each event that has copies: its position and where they were to go.
-    pub events: Vec<(Position, Vec<Destination>)>,
+    /// Each leaf that has copies, of those that are kept.
+    pub leaves: Vec<OpenLeaf>,
 }
 
-/// Where a copy of an event was to go.
+/// A leaf that has copies: its position, its number of records, and where they were to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenLeaf {
+    pub position: Position,
+    pub records: u32,
+    pub to: Vec<Destination>,
+}
+
+/// Where a copy of a record was to go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Destination {
     pub region: String,
@@ -173,12 +190,14 @@ pub struct Destination {
 #[derive(Default)]
 struct Append {
     entries: Vec<Entry>,
-    events: Vec<Event>,
+    leaves: Vec<Leaf>,
     details: Vec<([u8; 32], Vec<u8>)>,
     claim: Option<Claim>,
     done: Option<ClaimDone>,
     /// An intent that gets another outcome.
     reopens: Option<Position>,
+    /// The segment that the chain enters with it.
+    enters: Option<u32>,
     /// A release's published bytes, by digest. An entry of a release has no other way in.
     blobs: Option<Vec<([u8; 32], Vec<u8>)>>,
     answer: Option<oneshot::Sender<Result<Position, AppendError>>>,
@@ -209,6 +228,9 @@ pub struct Ledger {
     node: Arc<str>,
     floor_us: i64,
     newest_us: i64,
+    segment: Arc<AtomicU32>,
+    /// Held while a segment is entered.
+    entering: Arc<Mutex<()>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,19 +269,17 @@ impl Ledger {
             }
         }
         let standing = std::mem::replace(&mut options.standing, Standing::Beside);
-        let floor_us = floor(last.as_ref(), &standing, now.us)?;
-        let predecessor = last
-            .and_then(|row| {
-                let link = row.link?.try_into().ok()?;
-                Some(Predecessor { writer: row.writer, wseq: row.wseq, link })
-            })
-            .into_iter()
-            .collect();
+        let last = last.map(|(head, bytes)| Row::decode(&bytes).map(|row| (head, row.t_us)));
+        let last = last.transpose().map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let floor_us = floor(last.as_ref().map(|(_, t_us)| *t_us), &standing, now.us)?;
+        let segment = segments::agree(&*store, &options.search_key).await?;
+        let mut openings = segments::openings(&*store, segment, &options.search_key, None).await?;
         let (appends, waiting) = mpsc::channel(QUEUE);
         let (status_sender, status) = watch::channel(Status::Healthy);
-        let committer = Committer::new(options, store.clone(), status_sender, floor_us, now.us);
-        let (writer, node) = (committer.options().writer, committer.options().node.clone());
-        let software = committer.options().software.clone();
+        let (writer, node) = (options.writer, options.node.clone());
+        let software = options.software.clone();
+        let committer =
+            Committer::new(options, store.clone(), status_sender, floor_us, now.us, segment);
         let trouble = committer.trouble();
         tokio::spawn(committer.run(waiting));
         let ledger = Self {
@@ -271,16 +291,23 @@ impl Ledger {
             node: Arc::from(node.as_str()),
             floor_us: floor_us.unwrap_or(i64::MIN),
             newest_us: newest_us.unwrap_or(i64::MIN),
+            segment: Arc::new(AtomicU32::new(segment)),
+            entering: Arc::default(),
         };
         // In the row that seals the chain before: whoever reads on from there knows which of two
         // releases stands.
         let lost = ledger.store.lost_releases(&node, writer).await?;
+        let predecessor: Vec<ChainHead> = last.map(|(head, _)| head).into_iter().collect();
         let mut entries = vec![Entry::WriterOpen(WriterOpen { node, software, predecessor })];
+        entries.push(openings.remove(0));
         entries.extend(lost.into_iter().map(Entry::ReleaseVoid));
         if let Standing::Restarted(why) = standing {
             entries.push(*why);
         }
         ledger.send(Append { entries, ..Append::default() }).await?;
+        for opening in openings {
+            ledger.send(Append::of(opening)).await?;
+        }
         Ok(ledger)
     }
 
@@ -333,29 +360,30 @@ impl Ledger {
         self.queue(Append { entries: vec![entry], ..Append::default() })
     }
 
-    /// Appends an entry that says why an intent is taken up again, and returns when it is durable:
-    /// from then on the intent is open until its next complete outcome, also for the next start.
-    /// The proof is the intent's: its records keep their positions.
-    pub async fn reopen(&self, first: Position, entry: Entry) -> Result<Appended, AppendError> {
+    /// Appends that an intent is taken up again, and by whom, and returns when it is durable: from
+    /// then on the intent is open until its next complete outcome, also for the next start. The
+    /// proof is the intent's: its records keep their positions.
+    pub async fn reopen(&self, first: Position, actor: Actor) -> Result<Appended, AppendError> {
+        let entry = Entry::Reopened(Reopened { actor, of: first });
         self.send(Append { reopens: Some(first), ..Append::of(entry) }).await?;
         Ok(Appended::at(first))
     }
 
-    /// Appends an intent with its events, which must be as many as it says, and what belongs to
+    /// Appends an intent with its leaves, which must be as many as it says, and what belongs to
     /// it: treatments as [`detail_digest`](crate::detail_digest) encodes them, and more entries of
     /// the same moment. Returns when all is durable. With a claim, the key is taken in the same
     /// transaction.
     pub async fn intend(
         &self,
         intent: Intent,
-        events: Vec<Event>,
+        leaves: Vec<Leaf>,
         details: Vec<([u8; 32], Vec<u8>)>,
         more: Vec<Entry>,
         claim: Option<Claim>,
     ) -> Result<Appended, AppendError> {
         let mut entries = vec![Entry::Intent(intent)];
         entries.extend(more);
-        let append = Append { entries, events, details, claim, ..Append::default() };
+        let append = Append { entries, leaves, details, claim, ..Append::default() };
         self.send(append).await.map(Appended::at)
     }
 
@@ -443,7 +471,7 @@ impl Ledger {
         Ok(open)
     }
 
-    /// The intent whose first event stands here, with what it was to deliver.
+    /// The intent whose first leaf is here, with what it was to deliver.
     pub async fn intent(&self, first: Position) -> Result<Option<OpenIntent>, StoreError> {
         let Some(stored) = self.store.row(first.writer, first.wseq).await? else {
             return Ok(None);
@@ -455,8 +483,8 @@ impl Ledger {
             _ => None,
         });
         let (Some(intent), Some(manifest)) = (intent, stored.manifest) else { return Ok(None) };
-        let events = self.deliverable(first, &intent, &manifest).await?;
-        Ok(Some(OpenIntent { first, t_us: row.t_us, intent, events }))
+        let leaves = self.deliverable(first, &intent, &manifest).await?;
+        Ok(Some(OpenIntent { first, t_us: row.t_us, intent, leaves }))
     }
 
     async fn deliverable(
@@ -464,7 +492,7 @@ impl Ledger {
         first: Position,
         intent: &Intent,
         manifest: &[u8],
-    ) -> Result<Vec<(Position, Vec<Destination>)>, StoreError> {
+    ) -> Result<Vec<OpenLeaf>, StoreError> {
         let corrupt = |e: row::RowError| StoreError::Corrupt(e.to_string());
         let mut destinations = Vec::new();
         for digest in &intent.treatments {
@@ -475,17 +503,20 @@ impl Ledger {
         }
         let leaves = row::decode_manifest(manifest).map_err(corrupt)?;
         let mine = leaves.iter().zip(0_u32..);
-        let mine = mine.skip(first.leaf as usize).take(intent.events as usize);
-        let mut events = Vec::new();
+        let mine = mine.skip(first.leaf as usize).take(intent.leaves as usize);
+        let mut open = Vec::new();
         for (leaf, n) in mine {
-            let event = row::decode_leaf(leaf).map_err(corrupt)?;
-            if matches!(event.fate, Fate::Deliver(_) | Fate::Aggregate(_)) {
-                let used = event.fate.treatments().iter();
-                let to = used.filter_map(|n| destinations.get(*n as usize).cloned()).collect();
-                events.push((Position { leaf: n, ..first }, to));
+            let Some(bytes) = leaf.kept() else { continue };
+            let leaf = row::decode_leaf(bytes).map_err(corrupt)?;
+            let copies = leaf.fate.copies().iter();
+            let to: Vec<_> =
+                copies.filter_map(|c| destinations.get(c.treatment as usize).cloned()).collect();
+            if !to.is_empty() {
+                let position = Position { leaf: n, ..first };
+                open.push(OpenLeaf { position, records: leaf.count, to });
             }
         }
-        Ok(events)
+        Ok(open)
     }
 
     /// Ends the chain in order and waits until all that was queued is durable.
@@ -497,69 +528,69 @@ impl Ledger {
 }
 
 /// The time that a new chain may not go behind: that of the node's own last row.
-fn floor(
-    last: Option<&StoredRow>,
-    standing: &Standing,
-    now_us: i64,
-) -> Result<Option<i64>, OpenError> {
+fn floor(last_us: Option<i64>, standing: &Standing, now_us: i64) -> Result<Option<i64>, OpenError> {
     if matches!(standing, Standing::Beside) {
         return Ok(None);
     }
-    let corrupt = |e: row::RowError| StoreError::Corrupt(e.to_string());
-    let last = last.map(|stored| Row::decode(&stored.bytes)).transpose().map_err(corrupt)?;
-    let floor_us = last.map(|row| row.t_us);
-    let behind_us = floor_us.map_or(0, |floor_us| floor_us.saturating_sub(now_us));
+    let behind_us = last_us.map_or(0, |last_us| last_us.saturating_sub(now_us));
     match (standing, behind_us > CLOCK_TOLERANCE_US) {
         (Standing::Node, true) => Err(OpenError::ClockBehind { behind_us }),
         (Standing::Restarted(_), true) => Ok(None),
         (Standing::Restarted(_), false) => Err(OpenError::NotBehind),
-        _ => Ok(floor_us),
+        _ => Ok(last_us),
     }
 }
 
 /// An outcome in pieces that fit a row; only the last completes the intent.
 fn in_pieces(outcome: Outcome) -> Vec<Outcome> {
-    let Outcome { of, placed, failed, complete } = outcome;
-    let mut pieces = vec![Outcome { of, placed: vec![], failed: vec![], complete: false }];
-    let mut room = OUTCOME_EVENTS;
+    let Outcome { of, placed, missing, repeat_of, complete } = outcome;
+    let empty =
+        || Outcome { of, placed: vec![], missing: vec![], repeat_of: vec![], complete: false };
+    let mut pieces = vec![empty()];
+    let mut room = PLACES_MAX;
     let mut piece = |size: usize| {
         if size > room {
-            pieces.push(Outcome { of, placed: vec![], failed: vec![], complete: false });
-            room = OUTCOME_EVENTS;
+            pieces.push(empty());
+            room = PLACES_MAX;
         }
         room = room.saturating_sub(size);
         pieces.len() - 1
     };
     let mut parts: Vec<(usize, Part)> = Vec::new();
     for placement in placed {
-        for at in placement.at.chunks(OUTCOME_EVENTS) {
+        let at: &[At] = &placement.at;
+        for at in at.chunks(PLACES_MAX) {
             let part = crate::Placement { at: at.to_vec(), ..placement.clone() };
             parts.push((piece(at.len()), Part::Placed(part)));
         }
     }
-    for failure in failed {
-        for leaves in failure.leaves.chunks(OUTCOME_EVENTS) {
-            let part = Failed { leaves: leaves.to_vec(), ..failure.clone() };
-            parts.push((piece(leaves.len()), Part::Failed(part)));
+    for missing in missing {
+        if missing.leaves.is_empty() {
+            parts.push((piece(1), Part::Missing(missing)));
+            continue;
+        }
+        for leaves in missing.leaves.chunks(PLACES_MAX) {
+            let part = Missing { leaves: leaves.to_vec(), ..missing.clone() };
+            parts.push((piece(leaves.len()), Part::Missing(part)));
         }
     }
     for (n, part) in parts {
         if let Some(outcome) = pieces.get_mut(n) {
             match part {
                 Part::Placed(placement) => outcome.placed.push(placement),
-                Part::Failed(failure) => outcome.failed.push(failure),
+                Part::Missing(missing) => outcome.missing.push(missing),
             }
         }
     }
     if let Some(last) = pieces.last_mut() {
-        last.complete = complete;
+        (last.repeat_of, last.complete) = (repeat_of, complete);
     }
     pieces
 }
 
 enum Part {
     Placed(crate::Placement),
-    Failed(Failed),
+    Missing(Missing),
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! A hash-chained ledger with lineage that a stranger can verify.
 //!
-//! One row a flush: the canonical bytes of a row are stored verbatim and chained by BLAKE3 to the
-//! row before; each event of the flush is a leaf of the flush's own RFC 6962 tree. The format
-//! stands in `docs/LEDGER-FORMAT.md`. Without the feature `store` this crate is records, hashes
+//! One row per flush: the canonical bytes of a row are stored verbatim and chained by BLAKE3 to the
+//! row before; records of the flush are leaves of the row's own RFC 6962 tree. The format is
+//! described in `docs/LEDGER-FORMAT.md`. Without the feature `store` this crate is records, hashes
 //! and the verifier, and needs no runtime and no database.
 //!
 //! INVARIANT: nothing here takes a value of anybody's record. Callers give names of their own
 //! configuration, keyed digests, and the bytes of releases as they are published.
 
 mod budget;
+mod canonical;
 mod entry;
 mod export;
 mod filter;
@@ -25,7 +26,8 @@ pub use export::{Exported, Reader as ExportReader, write as write_export};
 pub use filter::Filter;
 pub use id::{NotAPosition, Position, WriterId, hex};
 pub use row::{
-    Link, MAGIC, ROW_BYTES_MAX, Row, RowError, blob_digest, detail_digest, genesis, link_of,
+    Link, MAGIC, ManifestLeaf, ROW_BYTES_MAX, Row, RowError, blob_digest, decode_leaf,
+    decode_manifest, detail_digest, encode_manifest, genesis, leaf_bytes, link_of,
 };
 pub use tree::{empty_root, leaf_hash, root};
 pub use utc::utc;
@@ -39,9 +41,10 @@ mod store;
 
 #[cfg(feature = "store")]
 pub use ledger::{
-    AppendError, Appended, CLOCK_TOLERANCE_US, Claim, ClaimState, Clock, Destination, Ledger,
-    ListedRelease, OpenError, OpenIntent, Options, RELEASE_BYTES_MAX, RELEASES_MAX, Reader,
-    Recorded, ReleaseError, ReserveError, Reserved, Standing, StoredRelease, Time, UNPUBLISHED_MAX,
+    AppendError, Appended, CLOCK_TOLERANCE_US, Claim, ClaimState, Clock, Destination, EnterError,
+    Ledger, ListedRelease, OpenError, OpenIntent, OpenLeaf, Options, RELEASE_BYTES_MAX,
+    RELEASES_MAX, Reader, Recorded, ReleaseError, ReserveError, Reserved, SearchKey, Standing,
+    StoredRelease, Time, UNPUBLISHED_MAX,
 };
 #[cfg(feature = "store")]
-pub use store::{Cut, StoreError, Url, verify_store};
+pub use store::{StoreError, Url, verify_store};

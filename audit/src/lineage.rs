@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    Digest16, Entry, Event, Fate, Filter, Intent, Outcome, Position, Release, Row, SearchDigest,
-    Treatment, WriterId,
+    Digest16, Entry, Fate, Filter, Intent, Leaf, Outcome, Position, Present, Release, Row,
+    SearchDigest, Treatment, WriterId,
     entry::release_message,
     id::hex,
     json::text,
@@ -21,13 +21,15 @@ pub use crate::utc::utc;
 /// Deliveries that one answer lists; more are counted, not listed.
 pub const FOUND_MAX: usize = 10_000;
 
-/// One event and all that the ledger holds of it.
+/// A record, or a run of records that are recorded together, and all that the ledger holds of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     pub position: Position,
     pub t_us: i64,
     pub request: [u8; 16],
     pub seq: u32,
+    /// Records of the run; 1 for a record of its own.
+    pub records: u32,
     pub actor: crate::Actor,
     pub purpose: String,
     pub dataset: String,
@@ -35,17 +37,33 @@ pub struct Found {
     pub policy: [u8; 32],
     pub admitted_by: Vec<String>,
     pub fate: Fate,
-    pub treatments: Vec<Treatment>,
+    pub treatments: Vec<Applied>,
     pub places: Vec<Place>,
 }
 
-/// Where one copy of an event is stored.
+/// A treatment, and which of its fields the record had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    pub treatment: Treatment,
+    pub present: Present,
+}
+
+impl Applied {
+    /// The fields that were there, and in how many records.
+    pub fn fields(&self) -> impl Iterator<Item = (&crate::FieldTransform, u32)> {
+        let fields = self.treatment.transforms.iter().enumerate();
+        fields.map(|(n, field)| (field, self.present.count(n))).filter(|(_, times)| *times > 0)
+    }
+}
+
+/// Where a copy is stored: the first offset, and how many records follow each other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub region: String,
     pub topic: String,
     pub partition: u32,
     pub offset: i64,
+    pub records: u32,
 }
 
 /// An answer.
@@ -54,9 +72,9 @@ pub struct Answer {
     pub found: Vec<Found>,
     /// Releases that the record is a message of.
     pub releases: Vec<FoundRelease>,
-    /// Events that matched beyond [`FOUND_MAX`].
+    /// Leaves that matched beyond [`FOUND_MAX`].
     pub more: u64,
-    /// Events that may match: the ledger commits to them, and their leaves have been deleted.
+    /// Leaves that may match: the ledger commits to them, and they are no longer kept.
     pub unknown: u64,
 }
 
@@ -100,7 +118,7 @@ impl Lineage {
                     let here = placement.region == edge.region
                         && placement.topic == topic
                         && placement.partition == partition;
-                    let at = placement.at.iter().find(|at| here && at.offset == offset);
+                    let at = placement.at.iter().find(|at| here && at.holds(offset));
                     wanted.extend(at.map(|at| Position { leaf: at.leaf, ..outcome.of }));
                 }
             }
@@ -111,12 +129,9 @@ impl Lineage {
                 answer.releases.push(release);
                 continue;
             }
-            let unknown = self
-                .events(position.writer, position.wseq, &mut answer, |leaf, _| {
-                    leaf == position.leaf
-                })
-                .await?;
-            answer.unknown += u64::from(unknown.min(1));
+            let is_it = |leaf, _: Option<&Leaf>| leaf == position.leaf;
+            let unknown = self.leaves(position.writer, position.wseq, &mut answer, is_it).await?;
+            answer.unknown += unknown.min(1);
         }
         Ok(answer)
     }
@@ -136,28 +151,29 @@ impl Lineage {
         })
     }
 
-    /// Events that carry a token, by its keyed digest.
-    pub async fn token(&self, digest: SearchDigest) -> Result<Answer, StoreError> {
-        self.search(i64::MIN, i64::MAX, digest, |event| &event.tokens).await
+    /// Records that carry a token, by its keyed digests: one for each search key.
+    pub async fn token(&self, digests: &[SearchDigest]) -> Result<Answer, StoreError> {
+        self.search(i64::MIN, i64::MAX, digests, |leaf| &leaf.tokens).await
     }
 
-    /// Events that came from a declared source between two moments (`from <= t < to`).
+    /// Records that came from a declared source between two moments (`from <= t < to`), by its
+    /// keyed digests: one for each search key.
     pub async fn affected(
         &self,
-        source: SearchDigest,
+        source: &[SearchDigest],
         from_us: i64,
         to_us: i64,
     ) -> Result<Answer, StoreError> {
-        self.search(from_us, to_us, source, |event| &event.source).await
+        self.search(from_us, to_us, source, |leaf| &leaf.source).await
     }
 
-    /// Filters say which flushes may hold it; the leaves say which events do.
+    /// Filters say which rows may hold it; the leaves say which records do.
     async fn search(
         &self,
         from_us: i64,
         to_us: i64,
-        digest: SearchDigest,
-        digests: impl Fn(&Event) -> &Vec<Digest16> + Copy,
+        asked: &[SearchDigest],
+        digests: impl Fn(&Leaf) -> &Vec<Digest16> + Copy,
     ) -> Result<Answer, StoreError> {
         let mut answer = Answer::default();
         let mut pace = Pace::new(&*self.store).await?;
@@ -168,13 +184,16 @@ impl Lineage {
             after = (last.t_us, Some((last.writer, last.wseq)));
             for TimedRow { writer, wseq, bytes, filter, .. } in page {
                 let Some(filter) = filter else {
-                    answer.unknown += u64::from(Row::decode(&bytes).map_err(corrupt)?.events);
+                    answer.unknown += u64::from(Row::decode(&bytes).map_err(corrupt)?.leaves);
                     continue;
                 };
-                if Filter::from_bytes(filter).may_hold(&digest) {
-                    let wanted = |_, event: &Event| digests(event).iter().any(|d| d.0 == digest);
-                    let unknown = self.events(writer, wseq, &mut answer, wanted).await?;
-                    answer.unknown += u64::from(unknown);
+                let filter = Filter::from_bytes(filter);
+                if asked.iter().any(|digest| filter.may_hold(digest)) {
+                    // What is no longer kept may be what was asked for.
+                    let wanted = |_, leaf: Option<&Leaf>| {
+                        leaf.is_none_or(|leaf| digests(leaf).iter().any(|d| asked.contains(&d.0)))
+                    };
+                    answer.unknown += self.leaves(writer, wseq, &mut answer, wanted).await?;
                 }
             }
             pace.pause(&*self.store).await?;
@@ -189,28 +208,33 @@ impl Lineage {
         Ok((Row::decode(&stored.bytes).map_err(corrupt)?, stored.manifest))
     }
 
-    /// Adds those events of a row that are wanted. Gives the number of its events if they are not
-    /// kept, and so cannot be looked at.
-    async fn events(
+    /// Adds those leaves of a row that are wanted. Gives the number of those that are not kept, and
+    /// so cannot be looked at.
+    async fn leaves(
         &self,
         writer: WriterId,
         wseq: u64,
         answer: &mut Answer,
-        wanted: impl Fn(u32, &Event) -> bool,
-    ) -> Result<u32, StoreError> {
+        wanted: impl Fn(u32, Option<&Leaf>) -> bool,
+    ) -> Result<u64, StoreError> {
         let (row, manifest) = self.row(writer, wseq).await?;
-        let Some(manifest) = manifest else { return Ok(row.events) };
+        let Some(manifest) = manifest else { return Ok(u64::from(row.leaves)) };
         let leaves = row::decode_manifest(&manifest).map_err(corrupt)?;
         let mut places: Option<BTreeMap<u32, Vec<Place>>> = None;
+        let mut unknown = 0;
         for entry in &row.entries {
             let Entry::Intent(intent) = entry else { continue };
             let mine = leaves.iter().zip(0_u32..);
-            let mine = mine.skip(intent.first_leaf as usize).take(intent.events as usize);
-            for (bytes, leaf) in mine {
-                let event = row::decode_leaf(bytes).map_err(corrupt)?;
-                if !wanted(leaf, &event) {
+            let mine = mine.skip(intent.first_leaf as usize).take(intent.leaves as usize);
+            for (bytes, n) in mine {
+                let leaf = bytes.kept().map(row::decode_leaf).transpose().map_err(corrupt)?;
+                if !wanted(n, leaf.as_ref()) {
                     continue;
                 }
+                let Some(leaf) = leaf else {
+                    unknown += 1;
+                    continue;
+                };
                 if answer.found.len() >= FOUND_MAX {
                     answer.more += 1;
                     continue;
@@ -218,12 +242,12 @@ impl Lineage {
                 if places.is_none() {
                     places = Some(self.places(writer, wseq).await?);
                 }
-                let position = Position { writer, wseq, leaf };
-                let at = places.as_ref().and_then(|p| p.get(&leaf)).cloned().unwrap_or_default();
-                answer.found.push(self.found(position, row.t_us, intent, event, at).await?);
+                let position = Position { writer, wseq, leaf: n };
+                let at = places.as_ref().and_then(|p| p.get(&n)).cloned().unwrap_or_default();
+                answer.found.push(self.found(position, row.t_us, intent, leaf, at).await?);
             }
         }
-        Ok(0)
+        Ok(unknown)
     }
 
     async fn places(
@@ -242,6 +266,7 @@ impl Lineage {
                         topic: placement.topic.clone(),
                         partition: placement.partition,
                         offset: at.offset,
+                        records: at.count,
                     });
                 }
             }
@@ -254,27 +279,30 @@ impl Lineage {
         position: Position,
         t_us: i64,
         intent: &Intent,
-        event: Event,
+        leaf: Leaf,
         places: Vec<Place>,
     ) -> Result<Found, StoreError> {
         let mut treatments = Vec::new();
-        for n in event.fate.treatments() {
-            let Some(digest) = intent.treatments.get(*n as usize) else { continue };
+        for copied in leaf.fate.copies() {
+            let Some(digest) = intent.treatments.get(copied.treatment as usize) else { continue };
             let detail = self.store.detail(&digest.0).await?;
-            treatments.extend(detail.and_then(|d| minicbor::decode::<Treatment>(&d).ok()));
+            let treatment = detail.and_then(|d| minicbor::decode::<Treatment>(&d).ok());
+            let present = copied.present.clone();
+            treatments.extend(treatment.map(|treatment| Applied { treatment, present }));
         }
         Ok(Found {
             position,
             t_us,
             request: intent.request,
-            seq: event.seq,
+            seq: leaf.seq,
+            records: leaf.count,
             actor: intent.actor.clone(),
             purpose: intent.purpose.clone(),
             dataset: intent.dataset.clone(),
             topic: intent.topic.clone(),
             policy: intent.policy,
             admitted_by: intent.rules.clone(),
-            fate: event.fate,
+            fate: leaf.fate,
             treatments,
             places,
         })
@@ -333,7 +361,7 @@ impl fmt::Display for FoundRelease {
         )?;
         writeln!(f, "  mechanism    {}", release.mechanism)?;
         for covered in &release.covers {
-            let crate::Covered { region, topic, partition, from, to } = covered;
+            let crate::OffsetRange { region, topic, partition, from, to } = covered;
             writeln!(
                 f,
                 "  covers       {region}: {topic}/{partition}, offsets {from} to before {to}"
@@ -345,7 +373,10 @@ impl fmt::Display for FoundRelease {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "event {}", self.position)?;
+        match self.records {
+            1 => writeln!(f, "event {}", self.position)?,
+            records => writeln!(f, "run of {records} events {}", self.position)?,
+        }
         writeln!(f, "  recorded     {}", utc(self.t_us))?;
         writeln!(f, "  request      {}-{}", hex(&self.request), self.seq)?;
         writeln!(f, "  by           {} ({})", self.actor.id, self.actor.by)?;
@@ -357,7 +388,7 @@ impl fmt::Display for Found {
             Fate::Deliver(_) => {}
             Fate::Refuse(code, rule) => writeln!(f, "  REFUSED      {code} {rule}")?,
             Fate::Quarantine(code) => writeln!(f, "  QUARANTINED  {code}")?,
-            Fate::Aggregate(used) if used.is_empty() => {
+            Fate::Aggregate(copies) if copies.is_empty() => {
                 writeln!(f, "  FOR RELEASES, and not counted in any window")?;
             }
             Fate::Aggregate(_) => {
@@ -368,21 +399,30 @@ impl fmt::Display for Found {
             treatment_text(f, treatment)?;
         }
         for place in &self.places {
-            let Place { region, topic, partition, offset } = place;
-            writeln!(f, "  stored at    {region}: {topic}/{partition}/{offset}")?;
+            let Place { region, topic, partition, offset, records } = place;
+            write!(f, "  stored at    {region}: {topic}/{partition}/{offset}")?;
+            match records {
+                1 => writeln!(f)?,
+                records => writeln!(f, " ({records} records)")?,
+            }
         }
         Ok(())
     }
 }
 
-fn treatment_text(f: &mut fmt::Formatter<'_>, t: &Treatment) -> fmt::Result {
+fn treatment_text(f: &mut fmt::Formatter<'_>, applied: &Applied) -> fmt::Result {
+    let t = &applied.treatment;
     writeln!(f, "  to region    {} (subject of {})", t.region, t.jurisdiction)?;
     if let Some(topic) = &t.topic {
         writeln!(f, "    to topic {topic}")?;
     }
-    for field in &t.transforms {
+    for (field, times) in applied.fields() {
         let by = field.rules.join(", ");
-        writeln!(f, "    {:<24} {} [{}] by {by}", field.field, field.transform, field.category)?;
+        write!(f, "    {:<24} {} [{}] by {by}", field.field, field.transform, field.category)?;
+        match &applied.present {
+            Present::Bitmap(_) => writeln!(f)?,
+            Present::Counts(_) => writeln!(f, ", in {times} records")?,
+        }
     }
     for key in &t.keys {
         let crate::KeyUse { key, domain, scope, epoch } = key;
@@ -414,7 +454,7 @@ impl Answer {
 impl FoundRelease {
     fn json(&self) -> String {
         let release = &self.release;
-        let covered = |c: &crate::Covered| {
+        let covered = |c: &crate::OffsetRange| {
             object(&[
                 ("region", text(&c.region)),
                 ("topic", text(&c.topic)),
@@ -459,6 +499,7 @@ impl Found {
                 ("topic", text(&p.topic)),
                 ("partition", p.partition.to_string()),
                 ("offset", p.offset.to_string()),
+                ("records", p.records.to_string()),
             ])
         };
         object(&[
@@ -466,6 +507,7 @@ impl Found {
             ("recorded", text(&utc(self.t_us))),
             ("request", text(&hex(&self.request))),
             ("index", self.seq.to_string()),
+            ("records", self.records.to_string()),
             ("principal", text(&self.actor.id)),
             ("authenticated_by", text(&self.actor.by)),
             ("purpose", text(&self.purpose)),
@@ -480,13 +522,15 @@ impl Found {
     }
 }
 
-fn treatment_json(t: &Treatment) -> String {
-    let transform = |f: &crate::FieldTransform| {
+fn treatment_json(applied: &Applied) -> String {
+    let t = &applied.treatment;
+    let transform = |(f, times): (&crate::FieldTransform, u32)| {
         object(&[
             ("field", text(&f.field)),
             ("category", text(&f.category)),
             ("transform", text(&f.transform)),
             ("rules", texts(&f.rules)),
+            ("records", times.to_string()),
         ])
     };
     let key = |k: &crate::KeyUse| {
@@ -514,7 +558,7 @@ fn treatment_json(t: &Treatment) -> String {
         ("region", text(&t.region)),
         ("jurisdiction", text(&t.jurisdiction)),
         ("rules", texts(&t.rules)),
-        ("transforms", list(t.transforms.iter().map(transform))),
+        ("transforms", list(applied.fields().map(transform))),
         ("keys", list(t.keys.iter().map(key))),
         ("transfer", list(t.transfer.iter().map(crossing))),
         ("withheld", list(t.withheld.iter().map(withheld))),

@@ -1,18 +1,19 @@
-//! A row: the canonical bytes of a flush, and the link that chains it to the row before.
+//! A row: the canonical bytes of a flush, and the link that chains it to the row before; and its
+//! manifest, which holds the leaves that the row commits to.
 
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
-use crate::{Entry, Event, Treatment, WriterId, tree};
+use crate::{Entry, Leaf, Treatment, WriterId, tree};
 
 /// The first element of each row; another format gets another word.
-pub const MAGIC: &str = "lgr1";
+pub const MAGIC: &str = "lgr2";
 /// A row stays below this, so that it fits an entry of a tlog-tiles bundle (uint16 length).
 pub const ROW_BYTES_MAX: usize = 60_000;
 
-const LINK_CONTEXT: &str = "sluicegate lgr1 2026-11 row link";
-const GENESIS_CONTEXT: &str = "sluicegate lgr1 2026-11 genesis";
-const DETAIL_CONTEXT: &str = "sluicegate lgr1 2026-11 detail";
-const BLOB_CONTEXT: &str = "sluicegate lgr1 2026-11 blob";
+const LINK_CONTEXT: &str = "sluicegate lgr2 2026-11 row link";
+const GENESIS_CONTEXT: &str = "sluicegate lgr2 2026-11 genesis";
+const DETAIL_CONTEXT: &str = "sluicegate lgr2 2026-11 detail";
+const BLOB_CONTEXT: &str = "sluicegate lgr2 2026-11 blob";
 
 /// BLAKE3 (derive-key mode) over a row's bytes.
 pub type Link = [u8; 32];
@@ -28,9 +29,11 @@ pub struct Row {
     pub t_us: i64,
     pub t_err_us: u64,
     pub clock: String,
+    /// What it is kept with, and which search key its keyed digests were made under.
+    pub segment: u32,
     pub entries: Vec<Entry>,
-    pub events: u32,
-    pub event_root: [u8; 32],
+    pub leaves: u32,
+    pub root: [u8; 32],
 }
 
 /// Why bytes are not a row.
@@ -57,10 +60,11 @@ impl Row {
         &self,
         e: &mut Encoder<&mut Vec<u8>>,
     ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
-        e.array(11)?.str(MAGIC)?.str(&self.origin)?.bytes(&self.writer.0)?.u64(self.wseq)?;
+        e.array(12)?.str(MAGIC)?.str(&self.origin)?.bytes(&self.writer.0)?.u64(self.wseq)?;
         e.bytes(&self.prev)?.i64(self.t_us)?.u64(self.t_err_us)?.str(&self.clock)?;
+        e.u32(self.segment)?;
         self.entries.encode(e, &mut ())?;
-        e.u32(self.events)?.bytes(&self.event_root)?;
+        e.u32(self.leaves)?.bytes(&self.root)?;
         Ok(())
     }
 
@@ -76,7 +80,7 @@ impl Row {
     fn take(bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
         let mut d = Decoder::new(bytes);
         let bad = minicbor::decode::Error::message;
-        if d.array()? != Some(11) || d.str()? != MAGIC {
+        if d.array()? != Some(12) || d.str()? != MAGIC {
             return Err(bad("another format"));
         }
         let hash = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| bad("no hash"));
@@ -88,9 +92,10 @@ impl Row {
             t_us: d.i64()?,
             t_err_us: d.u64()?,
             clock: d.str()?.to_owned(),
+            segment: d.u32()?,
             entries: Vec::decode(&mut d, &mut ())?,
-            events: d.u32()?,
-            event_root: hash(d.bytes()?)?,
+            leaves: d.u32()?,
+            root: hash(d.bytes()?)?,
         };
         if d.position() != bytes.len() {
             return Err(bad("bytes behind the row"));
@@ -129,52 +134,99 @@ pub fn blob_digest(bytes: &[u8]) -> [u8; 32] {
     blake3::derive_key(BLOB_CONTEXT, bytes)
 }
 
-/// A manifest: the leaves of a flush as an array of byte strings, each the canonical bytes of
-/// an [`Event`].
-#[cfg(feature = "store")]
-pub(crate) fn encode_manifest(leaves: &[Vec<u8>]) -> Vec<u8> {
+/// An element of a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManifestLeaf<'a> {
+    /// The canonical bytes of a [`Leaf`].
+    Kept(&'a [u8]),
+    /// The hash of a leaf that is no longer kept.
+    Forgotten([u8; 32]),
+}
+
+impl<'a> ManifestLeaf<'a> {
+    /// The leaf's bytes; `None` where they are no longer kept.
+    pub fn kept(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Kept(bytes) => Some(bytes),
+            Self::Forgotten(_) => None,
+        }
+    }
+
+    fn hash(self) -> [u8; 32] {
+        match self {
+            Self::Kept(bytes) => tree::leaf_hash(bytes),
+            Self::Forgotten(hash) => hash,
+        }
+    }
+}
+
+/// The leaves of a row, in order, as they are stored beside it.
+pub fn encode_manifest(leaves: &[ManifestLeaf<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut e = Encoder::new(&mut bytes);
     // As above: a `Vec` takes everything.
     let _infallible = e.array(leaves.len() as u64).map(|_| ());
     for leaf in leaves {
-        let _infallible = e.bytes(leaf).map(|_| ());
+        let _infallible = match leaf {
+            ManifestLeaf::Kept(leaf) => e.bytes(leaf).map(|_| ()),
+            ManifestLeaf::Forgotten(hash) => e.array(1).and_then(|e| e.bytes(hash)).map(|_| ()),
+        };
     }
     bytes
 }
 
-pub(crate) fn leaf_bytes(event: &Event) -> Vec<u8> {
-    minicbor::to_vec(event).unwrap_or_default()
+/// The canonical bytes of a leaf.
+pub fn leaf_bytes(leaf: &Leaf) -> Vec<u8> {
+    minicbor::to_vec(leaf).unwrap_or_default()
 }
 
 /// The leaves of a manifest.
-pub(crate) fn decode_manifest(bytes: &[u8]) -> Result<Vec<&[u8]>, RowError> {
+pub fn decode_manifest(bytes: &[u8]) -> Result<Vec<ManifestLeaf<'_>>, RowError> {
     let malformed = |e: minicbor::decode::Error| RowError::Malformed(e.to_string());
+    let bad = |what: &str| RowError::Malformed(what.to_owned());
     let mut d = Decoder::new(bytes);
-    let count = d.array().map_err(malformed)?;
-    let count = count.ok_or_else(|| RowError::Malformed("an indefinite manifest".to_owned()))?;
+    let count = d.array().map_err(malformed)?.ok_or_else(|| bad("an indefinite manifest"))?;
     let mut leaves = Vec::new();
     for _ in 0..count {
-        leaves.push(d.bytes().map_err(malformed)?);
+        leaves.push(match d.datatype().map_err(malformed)? {
+            minicbor::data::Type::Array => {
+                let hash = match d.array().map_err(malformed)? {
+                    Some(1) => d.bytes().map_err(malformed)?.try_into(),
+                    _ => return Err(bad("a leaf that is neither bytes nor a hash")),
+                };
+                ManifestLeaf::Forgotten(hash.map_err(|_| bad("no hash of a leaf"))?)
+            }
+            _ => ManifestLeaf::Kept(d.bytes().map_err(malformed)?),
+        });
     }
-    if d.position() != bytes.len() {
+    if d.position() != bytes.len() || encode_manifest(&leaves) != bytes {
         return Err(RowError::NotCanonical);
     }
     Ok(leaves)
 }
 
-/// The event of a leaf.
-pub(crate) fn decode_leaf(leaf: &[u8]) -> Result<Event, RowError> {
-    let event: Event = minicbor::decode(leaf).map_err(|e| RowError::Malformed(e.to_string()))?;
-    if leaf_bytes(&event) != leaf {
+/// What a leaf says.
+pub fn decode_leaf(bytes: &[u8]) -> Result<Leaf, RowError> {
+    let leaf: Leaf = minicbor::decode(bytes).map_err(|e| RowError::Malformed(e.to_string()))?;
+    if leaf_bytes(&leaf) != bytes {
         return Err(RowError::NotCanonical);
     }
-    Ok(event)
+    Ok(leaf)
+}
+
+/// What stored treatment bytes say.
+pub(crate) fn decode_treatment(bytes: &[u8]) -> Result<Treatment, RowError> {
+    let said: Treatment =
+        minicbor::decode(bytes).map_err(|e| RowError::Malformed(e.to_string()))?;
+    if detail_digest(&said).1 != bytes {
+        return Err(RowError::NotCanonical);
+    }
+    Ok(said)
 }
 
 /// The root over a manifest's leaves.
-pub(crate) fn manifest_root(leaves: &[&[u8]]) -> [u8; 32] {
-    tree::root(leaves.iter().copied())
+pub(crate) fn manifest_root(leaves: &[ManifestLeaf<'_>]) -> [u8; 32] {
+    tree::root_of(leaves.iter().map(|leaf| leaf.hash()))
 }
 
 #[cfg(test)]

@@ -33,12 +33,17 @@ pub fn empty_root() -> Hash {
     hash
 }
 
-/// The root over leaves in order, in one pass with a stack of complete subtrees.
+/// The root over leaves in order.
 pub fn root<'a>(leaves: impl IntoIterator<Item = &'a [u8]>) -> Hash {
+    root_of(leaves.into_iter().map(leaf_hash))
+}
+
+/// The root over the hashes of leaves, in one pass with a stack of complete subtrees.
+pub(crate) fn root_of(hashes: impl IntoIterator<Item = Hash>) -> Hash {
     // (number of leaves below, hash); sizes strictly fall, as the bits of the count do.
     let mut stack: Vec<(u64, Hash)> = Vec::new();
-    for leaf in leaves {
-        let mut top = (1, leaf_hash(leaf));
+    for hash in hashes {
+        let mut top = (1, hash);
         while let Some((size, left)) = stack.pop_if(|(size, _)| *size == top.0) {
             top = (size * 2, node_hash(&left, &top.1));
         }

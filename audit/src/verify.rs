@@ -1,20 +1,27 @@
-//! The verifier: re-hashes everything, trusts nothing that is stored beside the bytes, and names
-//! the first position that diverges. It has no I/O; rows are fed to it.
+//! The verifier: re-hashes everything, trusts nothing that is stored beside the bytes, holds what
+//! entries say to the rules of the format, and names the first position that diverges. It has no
+//! I/O; rows are fed to it.
 //!
 //! What a chain cannot show: rows cut from the tail. Only a head that somebody outside keeps
 //! shows that; [`Verdict::heads`] is what to keep.
 
+mod meaning;
+mod outcomes;
+mod reads;
 mod releases;
+mod segments;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 pub use self::releases::{BudgetSpent, ReleaseCounts};
 
-use self::releases::Releases;
+use self::{
+    meaning::Known, outcomes::Outcomes, reads::Reads, releases::Releases, segments::Segments,
+};
 use crate::{
-    Entry, Event, Fate, Filter, Link, Outcome, Position, Row, WriterId,
+    Entry, Link, NOTES_FROM, Outcome, Position, Row, WriterId,
     id::hex,
-    row::{self, decode_leaf, decode_manifest, detail_digest_of, genesis, link_of, manifest_root},
+    row::{self, decode_treatment, detail_digest_of, genesis, link_of},
 };
 
 /// A stored row, as a store or an export gives it.
@@ -24,7 +31,7 @@ pub struct Stored<'a> {
     pub bytes: &'a [u8],
     /// The link that is stored beside the bytes, if the store keeps one.
     pub link: Option<&'a [u8]>,
-    /// The leaves of the flush, if they are still kept.
+    /// The leaves of the row, if they are still kept.
     pub manifest: Option<&'a [u8]>,
     /// What a store keeps beside them to search by.
     pub beside: Option<Beside<'a>>,
@@ -33,7 +40,8 @@ pub struct Stored<'a> {
 /// What a store keeps beside a row to search by.
 pub struct Beside<'a> {
     pub t_us: i64,
-    /// The filter of the events that are kept.
+    pub segment: u32,
+    /// The filter of the leaves' digests, where leaves are kept.
     pub filter: Option<&'a [u8]>,
 }
 
@@ -73,9 +81,9 @@ pub enum What {
     Unchained,
     #[error("the stored link is not the hash of the row")]
     Link,
-    #[error("the events are not the ones that the row commits to")]
+    #[error("the leaves are not the ones that the row commits to")]
     Manifest,
-    #[error("the time or filter for searching does not match the row")]
+    #[error("the time, segment or filter for searching does not match the row")]
     Beside,
     /// A table that names a row: rows were cut from the tail, or a chain was removed.
     #[error("the row is gone, but {0} still names it")]
@@ -84,14 +92,13 @@ pub enum What {
         "lookups by offset for records of this row, or of the next {BLOCK}, do not match the rows"
     )]
     Lookups,
-    #[error("an event refers to an intent or treatment that the row does not contain")]
-    Event,
-    #[error("an intent's events are not exactly the row's events")]
-    Fates,
+    /// A rule of the format about what entries and leaves say.
+    #[error("{0}")]
+    Rule(&'static str),
     #[error("a treatment that a row refers to is missing")]
     DetailMissing,
-    /// A writer's opening names the last row of the writer before.
-    #[error("a later writer saw a different row here, or one that is gone")]
+    /// The opening of a writer or of a segment names the newest row of a chain.
+    #[error("a later row saw a different row here, or one that is gone")]
     Sealed,
     #[error("a release contradicts itself")]
     Release,
@@ -130,86 +137,116 @@ pub struct Head {
 pub struct Verdict {
     pub origin: Option<String>,
     pub rows: u64,
-    pub events: u64,
-    /// Events whose leaves are no longer kept: committed to, not looked at.
-    pub events_detached: u64,
+    pub records: u64,
+    /// Leaves that are no longer kept: committed to, not looked at.
+    pub leaves_detached: u64,
+    /// Records to deliver, refused, and with another fate, of the leaves that are kept.
     pub delivered: u64,
     pub refused: u64,
     pub other_fates: u64,
+    /// The oldest segment that is kept, where rows before it are not.
+    pub kept_from_segment: Option<u32>,
+    /// Intents without a complete outcome, and the first few of them.
+    pub open_intents: u64,
+    pub open_first: Vec<Position>,
     pub releases: ReleaseCounts,
     /// What the releases cost, recomputed from them, by account and newest period first.
     pub budget: Vec<BudgetSpent>,
     pub heads: Vec<Head>,
+    /// Notes that this program does not know, by their number.
+    pub notes: BTreeMap<u32, u64>,
+    /// The first entry with a meaning that this program does not know: its row and number.
+    pub unjudged: Option<(WriterId, u64, u32)>,
     pub divergence: Option<Divergence>,
 }
 
 impl Verdict {
-    /// Whether there was something to verify, and it verifies.
+    /// Whether there was something to verify, all of it could be judged, and it verifies.
     pub fn is_ok(&self) -> bool {
-        self.divergence.is_none() && self.rows > 0
+        self.divergence.is_none() && self.unjudged.is_none() && self.rows > 0
     }
 
     /// As JSON, for programs.
     pub fn json(&self) -> String {
-        let heads: Vec<String> = self
-            .heads
-            .iter()
-            .map(|head| {
-                format!(
-                    r#"{{"writer":"{}","row":{},"link":"{}","closed":{}}}"#,
-                    head.writer,
-                    head.wseq,
-                    hex(&head.link),
-                    head.closed
-                )
-            })
-            .collect();
-        let divergence = match &self.divergence {
-            None => "null".to_owned(),
-            Some(d) => {
-                format!(r#"{{"writer":"{}","row":{},"what":"{}"}}"#, d.writer, d.wseq, d.what)
-            }
-        };
+        let list = |items: Vec<String>| items.join(",");
+        let heads = self.heads.iter().map(|head| {
+            let Head { writer, wseq, link, closed } = head;
+            let link = hex(link);
+            format!(r#"{{"writer":"{writer}","row":{wseq},"link":"{link}","closed":{closed}}}"#)
+        });
+        let or_null = |text: Option<String>| text.unwrap_or_else(|| "null".to_owned());
+        let divergence = self.divergence.as_ref().map(|d| {
+            format!(r#"{{"writer":"{}","row":{},"what":"{}"}}"#, d.writer, d.wseq, d.what)
+        });
+        let unjudged = self.unjudged.map(|(writer, wseq, number)| {
+            format!(r#"{{"writer":"{writer}","row":{wseq},"kind":{number}}}"#)
+        });
+        let notes = self.notes.iter().map(|(number, times)| format!(r#""{number}":{times}"#));
         format!(
             concat!(
-                r#"{{"ok":{},"rows":{},"events":{},"events_detached":{},"delivered":{},"#,
-                r#""refused":{},"other_fates":{},"releases":{},"budget":[{}],"heads":[{}],"#,
-                r#""divergence":{}}}"#
+                r#"{{"ok":{},"rows":{},"records":{},"leaves_detached":{},"delivered":{},"#,
+                r#""refused":{},"other_fates":{},"kept_from_segment":{},"open_intents":{},"#,
+                r#""open_first":[{}],"releases":{},"budget":[{}],"heads":[{}],"notes":{{{}}},"#,
+                r#""unjudged":{},"divergence":{}}}"#
             ),
             self.is_ok(),
             self.rows,
-            self.events,
-            self.events_detached,
+            self.records,
+            self.leaves_detached,
             self.delivered,
             self.refused,
             self.other_fates,
+            or_null(self.kept_from_segment.map(|segment| segment.to_string())),
+            self.open_intents,
+            list(self.open_first.iter().map(|at| format!("\"{at}\"")).collect()),
             self.releases.json(),
-            self.budget.iter().map(BudgetSpent::json).collect::<Vec<_>>().join(","),
-            heads.join(","),
-            divergence
+            list(self.budget.iter().map(BudgetSpent::json).collect()),
+            list(heads.collect()),
+            list(notes.collect()),
+            or_null(unjudged),
+            or_null(divergence)
         )
+    }
+
+    fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.divergence, self.unjudged) {
+            (Some(divergence), _) => writeln!(f, "the ledger DIVERGES at {divergence}"),
+            (None, Some((writer, wseq, number))) => writeln!(
+                f,
+                "the ledger is not judged: kind {number} at {writer}/{wseq} is not known to this \
+                 program, use a newer one"
+            ),
+            _ if self.rows == 0 => writeln!(f, "nothing to verify: the ledger has no rows"),
+            _ => writeln!(f, "the ledger verifies"),
+        }
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.divergence {
-            Some(divergence) => writeln!(f, "the ledger DIVERGES at {divergence}")?,
-            None if self.rows == 0 => writeln!(f, "nothing to verify: the ledger has no rows")?,
-            None => writeln!(f, "the ledger verifies")?,
-        }
+        self.headline(f)?;
         if let Some(origin) = &self.origin {
             writeln!(f, "  origin     {origin}")?;
         }
+        if let Some(segment) = self.kept_from_segment {
+            writeln!(f, "  kept       rows before segment {segment} are no longer kept")?;
+        }
         writeln!(f, "  rows       {} of {} writer(s)", self.rows, self.heads.len())?;
-        write!(f, "  events     {}", self.events)?;
+        write!(f, "  records    {}", self.records)?;
         writeln!(f, " ({} to deliver, {} refused)", self.delivered, self.refused)?;
-        if self.events_detached > 0 {
-            writeln!(
-                f,
-                "  detached   {} events are committed to, but not kept",
-                self.events_detached
-            )?;
+        if self.leaves_detached > 0 {
+            let detached = self.leaves_detached;
+            writeln!(f, "  detached   {detached} leaves are committed to, but not kept")?;
+        }
+        if self.open_intents > 0 {
+            let open: Vec<_> = self.open_first.iter().map(ToString::to_string).collect();
+            let more = self.open_intents.saturating_sub(open.len() as u64);
+            write!(f, "  open       {} intents without an outcome", self.open_intents)?;
+            write!(f, ": {}", open.join(", "))?;
+            writeln!(f, "{}", if more > 0 { ", …" } else { "" })?;
+        }
+        for (number, times) in &self.notes {
+            writeln!(f, "  notes      {times} of kind {number}, which this program does not know")?;
         }
         if self.releases.stand > 0 {
             writeln!(f, "  releases   {}", self.releases)?;
@@ -233,21 +270,23 @@ impl fmt::Display for Verdict {
 const BLOCK: u64 = 1_024;
 
 struct Chain {
+    /// The first row that is kept.
+    first: u64,
     wseq: u64,
     link: Link,
+    segment: u32,
     closed: bool,
 }
 
-/// Takes rows, those of a writer in order, and treatments in any order.
+/// Takes rows, those of a writer in order, and treatments before the rows that refer to them.
 #[derive(Default)]
 pub struct Verifier {
     verdict: Verdict,
     chains: BTreeMap<WriterId, Chain>,
-    details: std::collections::BTreeSet<[u8; 32]>,
-    wanted: BTreeMap<[u8; 32], (WriterId, u64)>,
-    /// Rows that the opening of a later writer names, and that have not been met: they seal the
-    /// chain before, whose tail could otherwise be cut unseen.
-    seals: BTreeMap<(WriterId, u64), Link>,
+    details: BTreeMap<[u8; 32], Arc<Known>>,
+    segments: Segments,
+    outcomes: Outcomes,
+    reads: Reads,
     /// For each block of rows with intents, the sum of what their lookups hash to, less the sum
     /// of what the outcomes in rows say they are: nothing is left where both are the same.
     lookups: Option<BTreeMap<(WriterId, u64), u128>>,
@@ -314,7 +353,10 @@ impl Verifier {
             // It is unknown which row it was for; the row that needs it will report it missing.
             return;
         }
-        self.details.insert(computed);
+        // What is no treatment is not one that a row may refer to.
+        if let Ok(treatment) = decode_treatment(bytes) {
+            self.details.insert(computed, Arc::new(Known::of(treatment)));
+        }
     }
 
     /// What a release published, under the digest that it is stored by.
@@ -329,17 +371,52 @@ impl Verifier {
 
     /// The next row of its writer. The first divergence is kept; after it, rows are only counted.
     pub fn row(&mut self, stored: &Stored<'_>) {
-        if self.verdict.divergence.is_some() {
-            return;
-        }
-        if let Err(what) = self.check(stored) {
-            let divergence = Divergence { writer: stored.writer, wseq: stored.wseq, what };
-            self.verdict.divergence = Some(divergence);
+        if self.try_row(stored).is_err() {
+            self.diverges((stored.writer, stored.wseq), What::DetailMissing);
         }
     }
 
-    fn check(&mut self, stored: &Stored<'_>) -> Result<(), What> {
-        let row = Row::decode(stored.bytes)?;
+    /// As [`Verifier::row`]. Where treatments that it refers to were not met yet, it gives their
+    /// digests, and nothing has happened.
+    pub fn try_row(&mut self, stored: &Stored<'_>) -> Result<(), Vec<[u8; 32]>> {
+        if self.verdict.divergence.is_some() {
+            return Ok(());
+        }
+        let checked = match Row::decode(stored.bytes) {
+            Err(error) => Err(error.into()),
+            Ok(row) => {
+                let missing = self.missing(&row);
+                if !missing.is_empty() {
+                    return Err(missing);
+                }
+                self.check(&row, stored)
+            }
+        };
+        if let Err(what) = checked {
+            self.diverges((stored.writer, stored.wseq), what);
+        }
+        Ok(())
+    }
+
+    fn diverges(&mut self, (writer, wseq): (WriterId, u64), what: What) {
+        self.verdict.divergence.get_or_insert(Divergence { writer, wseq, what });
+    }
+
+    fn missing(&self, row: &Row) -> Vec<[u8; 32]> {
+        let mut missing = Vec::new();
+        for entry in &row.entries {
+            let (Entry::Intent(crate::Intent { treatments, .. })
+            | Entry::Read(crate::ReadAccess { treatments, .. })) = entry
+            else {
+                continue;
+            };
+            let digests = treatments.iter().map(|digest| digest.0);
+            missing.extend(digests.filter(|digest| !self.details.contains_key(digest)));
+        }
+        missing
+    }
+
+    fn check(&mut self, row: &Row, stored: &Stored<'_>) -> Result<(), What> {
         if row.writer != stored.writer || row.wseq != stored.wseq {
             return Err(What::Misplaced);
         }
@@ -347,39 +424,65 @@ impl Verifier {
         if *origin != row.origin {
             return Err(What::OtherOrigin);
         }
-        let (expected_wseq, expected_prev) = match self.chains.get(&row.writer) {
-            Some(chain) => (chain.wseq + 1, chain.link),
-            None => (0, genesis(&row.origin, row.writer)),
-        };
-        if row.wseq != expected_wseq {
+        let chain = self.chains.get(&row.writer);
+        if chain.is_some_and(|chain| chain.wseq.checked_add(1) != Some(row.wseq)) {
             return Err(What::Gap);
         }
-        if row.prev != expected_prev {
+        let expected = match chain {
+            Some(chain) => chain.link,
+            None if row.wseq == 0 => genesis(&row.origin, row.writer),
+            // The rows before are in a segment that is no longer kept, or missing.
+            None => segments::predecessor(row).ok_or(What::Gap)?,
+        };
+        if row.prev != expected {
             return Err(What::Unchained);
         }
         let link = link_of(stored.bytes);
         if stored.link.is_some_and(|stored| stored != link) {
             return Err(What::Link);
         }
-        if self.seals.remove(&(row.writer, row.wseq)).is_some_and(|sealed| sealed != link) {
-            return Err(What::Sealed);
-        }
+        let before = chain.map(|chain| (chain.first, chain.segment));
+        self.segments.row(row, before.map(|(_, segment)| segment), link)?;
+        self.meaning(row, stored)?;
+        let closed = row.entries.iter().any(|e| matches!(e, Entry::WriterClose));
+        let first = before.map_or(row.wseq, |(first, _)| first);
+        let segment = row.segment;
+        self.chains.insert(row.writer, Chain { first, wseq: row.wseq, link, segment, closed });
+        self.verdict.rows += 1;
+        self.releases.row(row)?;
+        self.outcomes_of(row)
+    }
+
+    /// The pieces of outcomes in a row, behind everything else that it says.
+    fn outcomes_of(&mut self, row: &Row) -> Result<(), What> {
+        let at = (row.writer, row.wseq);
         for entry in &row.entries {
-            let Entry::WriterOpen(open) = entry else { continue };
-            let seals = open.predecessor.iter().map(|p| ((p.writer, p.wseq), p.link));
-            self.seals.extend(seals);
-        }
-        self.fates(&row, stored)?;
-        for entry in &row.entries {
-            if let Entry::Outcome(outcome) = entry {
-                self.placed(outcome, (row.writer, row.wseq));
+            match entry {
+                Entry::Outcome(outcome) => {
+                    self.placed(outcome, at);
+                    let there = self.is_there(&outcome.of);
+                    match self.releases.messages(&outcome.of) {
+                        Some(messages) => outcomes::of_release(outcome, messages)?,
+                        None => self.outcomes.piece(at, outcome, there)?,
+                    }
+                }
+                Entry::Reopened(reopened) => self.outcomes.reopened(reopened.of),
+                Entry::Other { number, .. } if *number >= NOTES_FROM => {
+                    *self.verdict.notes.entry(*number).or_default() += 1;
+                }
+                Entry::Other { number, .. } => {
+                    self.verdict.unjudged.get_or_insert((at.0, at.1, *number));
+                }
+                _ => {}
             }
         }
-        self.releases.row(&row)?;
-        let closed = row.entries.iter().any(|e| matches!(e, Entry::WriterClose));
-        self.chains.insert(row.writer, Chain { wseq: row.wseq, link, closed });
-        self.verdict.rows += 1;
         Ok(())
+    }
+
+    fn is_there(&self, of: &Position) -> bool {
+        self.chains
+            .get(&of.writer)
+            .is_some_and(|chain| (chain.first..=chain.wseq).contains(&of.wseq))
     }
 
     fn placed(&mut self, outcome: &Outcome, at: (WriterId, u64)) {
@@ -402,111 +505,33 @@ impl Verifier {
         }
     }
 
-    /// Each event belongs to exactly one intent of its row, and has exactly one fate.
-    fn fates(&mut self, row: &Row, stored: &Stored<'_>) -> Result<(), What> {
-        let mut covered = 0_u32;
-        for entry in &row.entries {
-            let Entry::Intent(intent) = entry else { continue };
-            if intent.first_leaf != covered {
-                return Err(What::Fates);
-            }
-            covered = covered.checked_add(intent.events).ok_or(What::Fates)?;
-            for digest in &intent.treatments {
-                self.wanted.entry(digest.0).or_insert((row.writer, row.wseq));
-            }
-        }
-        if covered != row.events {
-            return Err(What::Fates);
-        }
-        self.verdict.events += u64::from(row.events);
-        if stored.beside.as_ref().is_some_and(|beside| beside.t_us != row.t_us) {
-            return Err(What::Beside);
-        }
-        match stored.manifest {
-            Some(manifest) => {
-                self.leaves(row, manifest, stored.beside.as_ref().and_then(|b| b.filter))
-            }
-            None => {
-                self.verdict.events_detached += u64::from(row.events);
-                Ok(())
-            }
-        }
-    }
-
-    fn leaves(&mut self, row: &Row, manifest: &[u8], filter: Option<&[u8]>) -> Result<(), What> {
-        let leaves = decode_manifest(manifest)?;
-        if leaves.len() != row.events as usize || manifest_root(&leaves) != row.event_root {
-            return Err(What::Manifest);
-        }
-        let mut rest = leaves.iter();
-        let mut digests = Vec::new();
-        for entry in &row.entries {
-            let Entry::Intent(intent) = entry else { continue };
-            for leaf in rest.by_ref().take(intent.events as usize) {
-                let event: Event = decode_leaf(leaf)?;
-                self.count(&event, intent.treatments.len())?;
-                if filter.is_some() {
-                    digests.extend(event.source.iter().chain(&event.tokens).map(|d| d.0));
-                }
-            }
-        }
-        match filter {
-            Some(filter) if filter != Filter::of(digests.iter()).as_bytes() => Err(What::Beside),
-            _ => Ok(()),
-        }
-    }
-
-    fn count(&mut self, event: &Event, treatments: usize) -> Result<(), What> {
-        if event.fate.treatments().iter().any(|n| *n as usize >= treatments) {
-            return Err(What::Event);
-        }
-        match &event.fate {
-            Fate::Deliver(_) => self.verdict.delivered += 1,
-            Fate::Refuse(..) => self.verdict.refused += 1,
-            Fate::Quarantine(_) | Fate::Aggregate(_) => self.verdict.other_fates += 1,
-        }
-        Ok(())
-    }
-
-    /// A sealed row that never came, or came otherwise. A row that came before its seal and has
-    /// rows behind it is held by their chain; only its link is no longer at hand.
-    fn broken_seal(&self) -> Option<Divergence> {
-        let broken = self.seals.iter().find(|((writer, wseq), link)| {
-            let chain = self.chains.get(writer);
-            !chain.is_some_and(|c| c.wseq > *wseq || (c.wseq == *wseq && c.link == **link))
-        });
-        broken.map(|((writer, wseq), _)| Divergence {
-            writer: *writer,
-            wseq: *wseq,
-            what: What::Sealed,
-        })
-    }
-
     /// The verdict over all that was fed.
     pub fn finish(mut self) -> Verdict {
-        if self.verdict.divergence.is_none() {
-            let missing = self.wanted.iter().find(|(digest, _)| !self.details.contains(*digest));
-            self.verdict.divergence = missing.map(|(_, (writer, wseq))| Divergence {
-                writer: *writer,
-                wseq: *wseq,
-                what: What::DetailMissing,
-            });
-        }
-        if self.verdict.divergence.is_none() {
-            self.verdict.divergence = self.broken_seal();
-        }
-        if self.verdict.divergence.is_none() {
-            let differs = self.lookups.iter().flatten().find(|(_, sum)| **sum != 0);
-            self.verdict.divergence = differs.map(|((writer, block), _)| Divergence {
-                writer: *writer,
-                wseq: block * BLOCK,
-                what: What::Lookups,
-            });
-        }
+        let chains = |writer: &WriterId| {
+            self.chains.get(writer).map(|chain| (chain.first, chain.wseq, chain.link))
+        };
+        let (kept_from, broken) = self.segments.finish(chains);
+        self.verdict.kept_from_segment = kept_from;
+        let is_there = |of: &Position| {
+            let there =
+                chains(&of.writer).map(|(first, last, _)| (first..=last).contains(&of.wseq));
+            // What is not kept cannot be judged.
+            there.unwrap_or(false) || kept_from.is_some()
+        };
+        let late = self.outcomes.finish(is_there, |of| self.releases.messages(of));
+        let late = late.or_else(|| self.reads.finish(kept_from.is_some()));
+        let lookups = self.lookups.iter().flatten().find(|(_, sum)| **sum != 0);
+        let lookups = lookups.map(|((writer, block), _)| Divergence {
+            writer: *writer,
+            wseq: block * BLOCK,
+            what: What::Lookups,
+        });
+        (self.verdict.open_intents, self.verdict.open_first) = self.outcomes.open();
         let found = self.releases.finish();
         (self.verdict.releases, self.verdict.budget) = (found.counts, found.budget);
         // Behind another divergence rows were not looked at, and their releases are not missing.
-        self.verdict.divergence = self.verdict.divergence.take().or(found.divergence);
+        let divergence = self.verdict.divergence.take();
+        self.verdict.divergence = divergence.or(broken).or(late).or(lookups).or(found.divergence);
         let head = |(writer, chain): (WriterId, Chain)| Head {
             writer,
             wseq: chain.wseq,
@@ -517,3 +542,6 @@ impl Verifier {
         self.verdict
     }
 }
+
+#[cfg(test)]
+mod tests;

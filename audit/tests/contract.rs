@@ -15,11 +15,13 @@ mod harness;
 use std::time::Duration;
 
 use harness::{
-    Bench, claim, delivered, digest, each_store, event, intent, outcome, treatment, treatment_to,
+    Bench, claim, copied, delivered, digest, each_store, intent, leaf, outcome, run, treatment,
+    treatment_to,
 };
 use sluicegate_audit::{
-    AppendError, Destination, Digest32, Entry, Exported, Fate, Ledger, Position, WriterId,
-    lineage::Lineage, verify, verify_store,
+    Actor, AppendError, At, Copied, Destination, Digest32, Entry, Exported, Fate, Intent, Ledger,
+    Missing, MissingState, OpenLeaf, Position, Present, WriterId, lineage::Lineage, verify,
+    verify_store,
 };
 
 #[tokio::test]
@@ -29,7 +31,7 @@ async fn what_is_appended_verifies_and_is_found_again() {
         let (digest32, bytes) = treatment("eu");
         let events = vec![
             delivered(0, b"device-7", b"tok-1"),
-            event(1, Fate::Refuse("no-purpose".into(), "r".into())),
+            leaf(1, Fate::Refuse("no-purpose".into(), "r".into())),
         ];
         let details = vec![(digest32, bytes)];
         let appended =
@@ -38,26 +40,26 @@ async fn what_is_appended_verifies_and_is_found_again() {
         ledger.close().await.unwrap();
         let verdict = verify_store(&bench.url, |_| {}).await.unwrap();
         assert!(verdict.is_ok(), "{verdict}");
-        assert_eq!((verdict.events, verdict.delivered, verdict.refused), (2, 1, 1));
+        assert_eq!((verdict.records, verdict.delivered, verdict.refused), (2, 1, 1));
         assert!(verdict.heads.iter().all(|head| head.closed));
 
         let lineage = Lineage::open(&bench.url).await.unwrap();
         for answer in [
             lineage.record(None, "shop.orders", 3, 40).await.unwrap(),
             lineage.record(Some("eu"), "shop.orders", 3, 40).await.unwrap(),
-            lineage.token(digest(b"tok-1")).await.unwrap(),
-            lineage.affected(digest(b"device-7"), i64::MIN, i64::MAX).await.unwrap(),
+            lineage.token(&[digest(b"none"), digest(b"tok-1")]).await.unwrap(),
+            lineage.affected(&[digest(b"device-7")], i64::MIN, i64::MAX).await.unwrap(),
         ] {
             assert_eq!(answer.found.len(), 1, "{answer}");
             assert_eq!(answer.found[0].position, appended.first());
             assert_eq!(answer.found[0].places[0].offset, 40);
-            assert_eq!(answer.found[0].treatments[0].region, "eu");
+            assert_eq!(answer.found[0].treatments[0].treatment.region, "eu");
         }
         for nothing in [
             lineage.record(Some("us"), "shop.orders", 3, 40).await.unwrap(),
             lineage.record(None, "shop.orders", 3, 41).await.unwrap(),
-            lineage.token(digest(b"device-7")).await.unwrap(),
-            lineage.affected(digest(b"device-7"), i64::MIN, 0).await.unwrap(),
+            lineage.token(&[digest(b"device-7")]).await.unwrap(),
+            lineage.affected(&[digest(b"device-7")], i64::MIN, 0).await.unwrap(),
         ] {
             assert!(nothing.found.is_empty(), "{nothing}");
         }
@@ -95,7 +97,7 @@ async fn many_appenders_and_writers_keep_every_chain_whole() {
         }
         let verdict = verify_store(&bench.url, |_| {}).await.unwrap();
         assert!(verdict.is_ok(), "{verdict}");
-        assert_eq!(verdict.events, 1_920);
+        assert_eq!(verdict.records, 1_920);
     })
     .await;
 }
@@ -107,9 +109,9 @@ async fn a_restart_finds_what_was_left_open_and_continues_the_story() {
         let (digest32, bytes) = treatment("eu");
         let (counted, more) = treatment_to("eu", Some("orders.counted"));
         let details = vec![(digest32, bytes), (counted, more)];
-        let mut events = vec![delivered(0, b"d", b"t"), event(1, Fate::Aggregate(vec![1]))];
-        events.push(event(2, Fate::Deliver(vec![0, 1])));
-        events.push(event(3, Fate::Refuse("no-purpose".into(), "r".into())));
+        let mut events = vec![delivered(0, b"d", b"t"), leaf(1, Fate::Aggregate(vec![copied(1)]))];
+        events.push(leaf(2, Fate::Deliver(vec![copied(0), copied(1)])));
+        events.push(leaf(3, Fate::Refuse("no-purpose".into(), "r".into())));
         let mut both = intent(digest32, 4);
         both.treatments.push(Digest32(counted));
         let open = first.intend(both, events, details.clone(), vec![], None);
@@ -125,16 +127,26 @@ async fn a_restart_finds_what_was_left_open_and_continues_the_story() {
         assert_eq!(found.iter().map(|o| o.first).collect::<Vec<_>>(), [open]);
         let plain = Destination { region: "eu".into(), topic: None };
         let internal = Destination { region: "eu".into(), topic: Some("orders.counted".into()) };
-        let at = |leaf| Position { leaf, ..open };
+        let at = |leaf, to| OpenLeaf { position: Position { leaf, ..open }, records: 1, to };
         assert_eq!(
-            found[0].events,
+            found[0].leaves,
             [
-                (at(0), vec![plain.clone()]),
-                (at(1), vec![internal.clone()]),
-                (at(2), vec![plain, internal]),
+                at(0, vec![plain.clone()]),
+                at(1, vec![internal.clone()]),
+                at(2, vec![plain, internal]),
             ]
         );
-        second.settle_now(outcome(open, "eu", &[(8, open.leaf)])).await.unwrap();
+        let verdict = verify_store(&bench.url, |_| {}).await.unwrap();
+        assert_eq!((verdict.open_intents, &verdict.open_first[..]), (1, &[open][..]), "{verdict}");
+        let mut settled = outcome(open, "eu", &[(8, open.leaf), (9, 2)]);
+        settled.missing.push(Missing {
+            region: "eu".into(),
+            topic: "orders.counted".into(),
+            state: MissingState::Unknown,
+            code: "not-found".into(),
+            leaves: vec![1, 2],
+        });
+        second.settle_now(settled).await.unwrap();
         assert!(second.open_intents().await.unwrap().is_empty());
         second.close().await.unwrap();
         let verdict = verify_store(&bench.url, |_| {}).await.unwrap();
@@ -202,6 +214,79 @@ async fn an_outcome_of_any_size_gets_in() {
         let last = lineage.record(None, "shop.orders", 3, 19_998).await.unwrap();
         assert_eq!(last.found[0].position.leaf, 9_999);
         lineage.close().await;
+    })
+    .await;
+}
+
+/// An auditor must not read that a field went out which the record did not have.
+#[tokio::test]
+async fn lineage_names_only_fields_that_were_there() {
+    each_store(async |bench: Bench| {
+        let ledger = bench.open(1).await;
+        let (digest32, bytes) = treatment("eu");
+        let absent = Copied { treatment: 0, present: Present::of([false]) };
+        let leaves = vec![
+            leaf(0, Fate::Deliver(vec![absent])),
+            leaf(1, Fate::Deliver(vec![copied(0)])),
+            run(2, 5, 3),
+        ];
+        let intent = Intent { records: 7, ..intent(digest32, 3) };
+        let details = vec![(digest32, bytes)];
+        let first = ledger.intend(intent, leaves, details, vec![], None).await.unwrap().first();
+        let mut placed = outcome(first, "eu", &[(40, 0), (41, 1)]);
+        placed.placed[0].at.push(At { offset: 42, leaf: 2, count: 5 });
+        ledger.settle_now(placed).await.unwrap();
+        ledger.close().await.unwrap();
+        let lineage = Lineage::open(&bench.url).await.unwrap();
+        for (offset, records, times) in [(40, 1, None), (41, 1, Some(1)), (44, 5, Some(3))] {
+            let answer = lineage.record(None, "shop.orders", 3, offset).await.unwrap();
+            let [found] = &answer.found[..] else { panic!("{offset}: {answer}") };
+            let fields: Vec<_> = found.treatments[0].fields().map(|(_, times)| times).collect();
+            assert_eq!((found.records, fields), (records, Vec::from_iter(times)), "{offset}");
+            assert_eq!(answer.to_string().contains("$.email"), times.is_some(), "{answer}");
+            assert_eq!(answer.json().contains("$.email"), times.is_some());
+        }
+        assert!(lineage.record(None, "shop.orders", 3, 47).await.unwrap().found.is_empty());
+        lineage.close().await;
+        let verdict = verify_store(&bench.url, |_| {}).await.unwrap();
+        assert!(verdict.is_ok() && verdict.records == 7, "{verdict}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_taken_up_again_keeps_its_positions_and_is_open_until_its_next_end() {
+    each_store(async |bench: Bench| {
+        let ledger = bench.open(1).await;
+        let (digest32, bytes) = treatment("eu");
+        let (leaves, details) = (vec![delivered(0, b"d", b"t")], vec![(digest32, bytes)]);
+        let intent = intent(digest32, 1);
+        let proof = ledger.intend(intent, leaves, details, vec![], None).await.unwrap();
+        let recorded = proof.cover(["a", "b"]);
+        let first = recorded.first();
+        let part = recorded.project(|both| both[1]);
+        assert_eq!((part.first(), *part.get()), (first, "b"));
+        let mut never = outcome(first, "eu", &[]);
+        never.placed.clear();
+        never.missing.push(Missing {
+            region: "eu".into(),
+            topic: "shop.orders".into(),
+            state: MissingState::NotWritten,
+            code: "unavailable".into(),
+            leaves: vec![0],
+        });
+        ledger.settle_now(never).await.unwrap();
+        let actor = Actor { id: "till-7".into(), by: "mtls".into() };
+        assert_eq!(ledger.reopen(first, actor).await.unwrap().first(), first);
+        drop(ledger);
+        let next = bench.open(2).await;
+        assert_eq!(next.open_intents().await.unwrap().len(), 1);
+        let verdict = verify_store(&bench.url, |_| {}).await.unwrap();
+        assert!(verdict.is_ok() && verdict.open_intents == 1, "{verdict}");
+        next.settle_now(outcome(first, "eu", &[(9, 0)])).await.unwrap();
+        next.close().await.unwrap();
+        let verdict = verify_store(&bench.url, |_| {}).await.unwrap();
+        assert!(verdict.is_ok() && verdict.open_intents == 0, "{verdict}");
     })
     .await;
 }

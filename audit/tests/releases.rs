@@ -353,7 +353,8 @@ async fn the_release_that_lost_is_void_though_nobody_waits_for_it() {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let found = ledgers[0].unpublished("orders-per-hour").await.unwrap();
         assert_eq!(found.len(), 1);
-        let winner = ledgers.iter().position(|l| l.writer() == found[0].at.writer).unwrap();
+        let winner =
+            ledgers.iter().position(|l| l.writer() == found[0].blobs.first().writer).unwrap();
         assert_eq!(*found[0].blobs.get(), [vec![winner as u8]]);
         // Whoever tries again is told that one stands.
         for ledger in &ledgers {
@@ -415,30 +416,44 @@ async fn without_the_void_the_verifier_objects() {
 }
 
 #[tokio::test]
-async fn everybody_gets_the_cut_that_was_agreed() {
+async fn everybody_gets_what_was_agreed() {
     each_store(async |bench: Bench| {
         let ledgers = [bench.open(1).await, bench.open_as(2, "node-b").await];
-        for partition in 0..10 {
+        for about in 0..10_u8 {
             let mut tasks = JoinSet::new();
-            for n in 0..8_i64 {
-                let ledger = ledgers[usize::from(n % 2 == 0)].clone();
-                tasks.spawn(async move { ledger.cut("hourly", 7, 1, partition, n).await.unwrap() });
+            for n in 0..8_u8 {
+                let ledger = ledgers[usize::from(n % 2)].clone();
+                tasks.spawn(async move { ledger.agree(&[7, about], &[n]).await.unwrap() });
             }
             let mut agreed = tasks.join_all().await;
             agreed.dedup();
-            assert_eq!(agreed.len(), 1, "partition {partition}");
-            assert_eq!(ledgers[0].cut("hourly", 7, 1, partition, -1).await.unwrap(), agreed[0]);
+            assert_eq!(agreed.len(), 1, "about {about}");
+            assert_eq!(ledgers[0].agree(&[7, about], b"late").await.unwrap(), agreed[0]);
         }
-        // Windows, revisions and names are cut apart.
-        for (name, window, revision) in [("hourly", 8, 1), ("hourly", 7, 2), ("daily", 7, 1)] {
-            assert_eq!(ledgers[0].cut(name, window, revision, 0, -5).await.unwrap(), -5);
+        // In order of bytes, of what lies between; what lies outside stays apart.
+        for about in [&[7][..], &[7, 200, 1], &[8], &[0], &[0xff]] {
+            assert_eq!(ledgers[0].agree(about, b"x").await.unwrap(), b"x");
         }
-        let cuts = ledgers[1].cuts("hourly", 7).await.unwrap();
-        assert_eq!(cuts.len(), 12);
-        assert_eq!((cuts[10].revision, cuts[10].cut, cuts[11].window_start_us), (2, -5, 8));
-        ledgers[0].purge_cuts("hourly", 8).await.unwrap();
-        assert_eq!(ledgers[0].cuts("hourly", i64::MIN).await.unwrap().len(), 1);
-        assert_eq!(ledgers[0].cuts("daily", i64::MIN).await.unwrap().len(), 1);
+        let page = ledgers[1].agreed(&[7], &[8]).await.unwrap();
+        let about: Vec<_> = page.iter().map(|(about, _)| about.clone()).collect();
+        assert_eq!((about.len(), &about[0][..], &about[11][..]), (12, &[7][..], &[7, 200, 1][..]));
+        ledgers[0].forget(&[7, 5], &[8]).await.unwrap();
+        assert_eq!(ledgers[1].agreed(&[], &[0xff]).await.unwrap().len(), 6 + 2);
+        // The ledger's own part of it is out of reach.
+        ledgers[0].forget(&[], &[0xff, 0xff]).await.unwrap();
+        assert_eq!(ledgers[0].segments().await.unwrap().len(), 1);
+        for n in 0..250_u8 {
+            ledgers[0].agree(&[1, n], &[n; 300]).await.unwrap();
+        }
+        let (mut from, mut all) = (vec![1], 0);
+        loop {
+            let page = ledgers[1].agreed(&from, &[2]).await.unwrap();
+            let Some((last, value)) = page.last() else { break };
+            assert_eq!(value.len(), 300);
+            from = [&last[..], &[0]].concat();
+            all += page.len();
+        }
+        assert_eq!(all, 250, "page by page");
     })
     .await;
 }
@@ -498,25 +513,6 @@ async fn the_database_refuses_to_forget_a_charge() {
     let replace = "INSERT OR REPLACE INTO ledger_charge SELECT id, account, period_us, line, unit, \
                    uses_max, 0, 0, cap_loss, cap_delta FROM ledger_charge";
     assert!(bench.try_sql(replace).await.is_err());
-}
-
-/// A store that no newer gateway has opened yet has none of the tables of releases.
-#[tokio::test]
-async fn an_older_store_still_verifies() {
-    each_store(async |bench: Bench| {
-        bench.open(1).await.close().await.unwrap();
-        for table in [
-            "DROP TABLE ledger_blob",
-            "DROP TABLE ledger_charge",
-            "DROP TABLE ledger_blocked",
-            "DROP TABLE ledger_release",
-            "DROP TABLE ledger_release_lost",
-        ] {
-            bench.try_sql(table).await.unwrap();
-        }
-        verified(&bench).await;
-    })
-    .await;
 }
 
 /// A verification sees one moment: what a living ledger writes meanwhile is not missing.

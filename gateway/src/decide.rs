@@ -17,7 +17,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use ring::rand::SecureRandom;
-use sluicegate_audit::CLOCK_TOLERANCE_US;
+use sluicegate_audit::{CLOCK_TOLERANCE_US, SearchKey};
 use sluicegate_policies::{
     Bundle, BundleDigest, Dataset, RefusalCode, Report, Source, Table, UnixMillis,
 };
@@ -28,6 +28,7 @@ use sluicegate_protect::{
 use zeroize::Zeroizing;
 
 use crate::{
+    account::{Digests, SearchKeyError},
     ambient::Ambient,
     classify::Classifier,
     contribute::Contributor,
@@ -117,6 +118,8 @@ pub enum ReloadError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Shape(#[from] KeyringError),
+    #[error(transparent)]
+    SearchKey(#[from] SearchKeyError),
     #[error("the policies name region `{0}`, which the configuration does not have")]
     Region(String),
     #[error("reading the policies was interrupted")]
@@ -133,6 +136,7 @@ pub struct Activated {
 struct InForce {
     bundle: Bundle,
     keyring: Masters,
+    digests: Digests,
     /// Of bundle and keyring files as read.
     fingerprint: blake3::Hash,
 }
@@ -147,6 +151,8 @@ pub struct Policy {
     floor_us: AtomicI64,
     snapshot: ArcSwapOption<Snapshot>,
     in_force: Mutex<Option<InForce>>,
+    /// Segments that the ledger keeps, with the search keys that they need.
+    kept: Mutex<Vec<(u32, SearchKey)>>,
     trouble: Mutex<Option<String>>,
 }
 
@@ -162,6 +168,7 @@ impl Policy {
             floor_us: AtomicI64::new(i64::MIN),
             snapshot: ArcSwapOption::empty(),
             in_force: Mutex::new(None),
+            kept: Mutex::default(),
             trouble: Mutex::new(None),
         }
     }
@@ -239,11 +246,13 @@ impl Policy {
         }
         let bundle = Bundle::compile(&sources).map_err(|r| policy_error(&r, &sources))?;
         let keyring = keys::parse(&keyring_text)?;
+        let digests = Digests::of(&keyring, &self.tenant)?;
+        digests.fit(&self.kept.lock().unwrap_or_else(|e| e.into_inner()))?;
         let now = self.ambient.clock.now_ms();
         let snapshot = self.compile(&bundle, &keyring, now)?;
         let previous = in_force.as_ref().map(|current| current.bundle.digest());
         let digest = bundle.digest();
-        *in_force = Some(InForce { bundle, keyring, fingerprint });
+        *in_force = Some(InForce { bundle, keyring, digests, fingerprint });
         for file in overlooked(&self.dir) {
             tracing::warn!(event = "policy-file-ignored", file, "its name does not end in .yaml");
         }
@@ -263,6 +272,17 @@ impl Policy {
         }
         let snapshot = Snapshot::new(table, &self.tenant, keyring, &self.ambient.random)?;
         Ok(Arc::new(snapshot))
+    }
+
+    /// Tells which search keys a keyring must have from now on, as they are.
+    pub fn keep(&self, segments: Vec<(u32, SearchKey)>) {
+        *self.kept.lock().unwrap_or_else(|e| e.into_inner()) = segments;
+    }
+
+    /// The search keys of the keyring in force.
+    pub fn digests(&self) -> Option<Digests> {
+        let in_force = self.in_force.lock().unwrap_or_else(|e| e.into_inner());
+        in_force.as_ref().map(|current| current.digests.clone())
     }
 
     /// Whether a bundle was ever taken.
@@ -384,6 +404,11 @@ fn bundle_files(dir: &Path) -> Result<Files, String> {
 /// anything for everyone else. Its group may read: Kubernetes mounts secrets 0440, for the group
 /// of the process.
 const KEYRING_MODE_REFUSED: u32 = 0o037;
+
+/// The keys of a keyring file.
+pub fn keyring(file: &Path) -> Result<Masters, ReloadError> {
+    Ok(keys::parse(&read_keyring(file)?)?)
+}
 
 /// A keyring that others may read is refused: anyone who has it can undo every token by trying.
 pub fn read_keyring(file: &Path) -> Result<Zeroizing<String>, ReloadError> {

@@ -1,6 +1,9 @@
 //! Questions to the ledger, as the command line and the admin listener ask them. The store is
 //! opened for reading, beside a running writer or without one.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use sluicegate_audit as audit;
 use sluicegate_audit::lineage::Answer;
 use tokio::sync::OnceCell;
@@ -97,32 +100,35 @@ impl Question {
 /// Asks a configured ledger.
 pub struct Lineage {
     url: audit::Url,
-    digests: Digests,
+    /// All search keys are asked.
+    digests: Arc<ArcSwap<Digests>>,
     /// Opened by the first question, for all that follow.
     store: OnceCell<audit::lineage::Lineage>,
 }
 
 impl Lineage {
-    pub fn new(url: audit::Url, digests: Digests) -> Self {
+    pub fn new(url: audit::Url, digests: Arc<ArcSwap<Digests>>) -> Self {
         Self { url, digests, store: OnceCell::new() }
     }
 
     pub fn of(config: &Config) -> Result<Self, crate::account::OpenError> {
-        Ok(Self::new(crate::account::store_url(config)?, Digests::of(config)?))
+        let digests = crate::account::digests_of(config)?;
+        let digests = Arc::new(ArcSwap::from_pointee(digests));
+        Ok(Self::new(crate::account::store_url(config)?, digests))
     }
 
     /// Answers a question other than [`Question::Verify`], which finds nothing here.
     pub async fn ask(&self, question: &Question) -> Result<Answer, LineageError> {
         let open = || audit::lineage::Lineage::open(&self.url);
         let lineage = self.store.get_or_try_init(open).await?;
+        let digests = self.digests.load_full();
         Ok(match question {
             Question::Record { region, topic, partition, offset } => {
                 lineage.record(region.as_deref(), topic, *partition, *offset).await?
             }
-            Question::Token(token) => lineage.token(self.digests.token(token)).await?,
+            Question::Token(token) => lineage.token(&digests.tokens(token)).await?,
             Question::Affected { name, value, from_us, to_us } => {
-                let digest = self.digests.source(name, value);
-                lineage.affected(digest, *from_us, *to_us).await?
+                lineage.affected(&digests.sources(name, value), *from_us, *to_us).await?
             }
             Question::Verify => Answer::default(),
         })

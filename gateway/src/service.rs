@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    account::{Account, NotReconciled},
+    account::{Account, NotReconciled, store_url},
     admin::{self, AdminState},
     ambient::Ambient,
     config::{ClientAuth, Config},
@@ -234,6 +234,12 @@ impl Health {
             Ok(None) => {}
             Err(error) => refused.push(("policy", error.to_string())),
         }
+        if let Some(digests) = self.policy.digests() {
+            match self.account.search_with(digests).await {
+                Ok(()) => self.keep().await,
+                Err(error) => refused.push(("search-key", error)),
+            }
+        }
         self.regions.reload().await;
         let mut said = self.refused.lock().unwrap_or_else(|e| e.into_inner());
         for (what, error) in refused.iter().filter(|(_, error)| !said.contains(error)) {
@@ -243,6 +249,14 @@ impl Health {
         *said = refused.into_iter().map(|(_, error)| error).collect();
         // Key sets say in the log themselves what became of them.
         said.iter().cloned().chain(key_sets.iter().map(ToString::to_string)).collect()
+    }
+
+    /// From now on a keyring must have what the ledger's segments need.
+    async fn keep(&self) {
+        let segments = self.account.segments().await;
+        if !segments.is_empty() {
+            self.policy.keep(segments);
+        }
     }
 
     fn count(&self, what: &'static str, outcome: &'static str) {
@@ -398,8 +412,9 @@ impl Parts {
 impl Service {
     /// Starts everything; returns when both listeners accept.
     pub async fn start(config: Config, ambient: Ambient) -> Result<Self, StartError> {
-        let lineage = Lineage::of(&config)?;
+        let ledger = store_url(&config)?;
         let parts = Parts::open(config, ambient).await?;
+        let lineage = Lineage::new(ledger, parts.account.digests());
         let listeners = parts.bind().await?;
         let [data, admin] = [local(&listeners[0])?, local(&listeners[1])?];
         let (stop, stopping) = watch::channel(false);
@@ -551,6 +566,7 @@ impl Reconcile {
             match self.account.reconcile(&self.regions).await {
                 Ok((settled, floor_us)) => {
                     self.policy.has_passed(floor_us);
+                    self.policy.keep(self.account.segments().await);
                     tracing::info!(event = "reconciled", intents = settled);
                     unsettled.send_replace(None);
                     return;

@@ -33,6 +33,8 @@ mod publish;
 mod releases;
 #[path = "house/schemathesis.rs"]
 mod schemathesis;
+#[path = "house/search_keys.rs"]
+mod search_keys;
 #[path = "house/tidy.rs"]
 mod tidy;
 #[path = "house/time.rs"]

@@ -1,5 +1,6 @@
 //! `sluicegate-verify FILE`: verifies an exported ledger. No database, no network, no keys.
-//! Exit code 0: verifies; 1: diverges; 2: usage, or the file cannot be read.
+//! Exit code 0: verifies; 1: diverges, or there is nothing to verify; 2: usage, or the file cannot
+//! be read; 3: it holds an entry that this program does not know, and so cannot judge.
 
 use std::{
     fs::File,
@@ -31,7 +32,11 @@ fn main() -> ExitCode {
         Ok(verdict) => {
             // A reader that went away is no error.
             let _gone = write!(io::stdout(), "{verdict}");
-            if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+            match (verdict.is_ok(), verdict.divergence.is_none() && verdict.unjudged.is_some()) {
+                (true, _) => ExitCode::SUCCESS,
+                (false, true) => ExitCode::from(3),
+                (false, false) => ExitCode::from(1),
+            }
         }
         Err(error) => failed(&format!("couldn't read the export: {error}")),
     }

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Append, AppendError, Options, QUEUE, Status, Time};
 use crate::{
-    BudgetBlocked, Entry, Failed, Filter, Link, Outcome, Position, Release, ReleasePublished,
-    ReleaseVoid, Row, SearchDigest,
+    BudgetBlocked, ChainHead, Entry, Filter, Link, ManifestLeaf, Missing, MissingState, Outcome,
+    Position, Release, ReleasePublished, ReleaseVoid, Row, SearchDigest,
     row::{ROW_BYTES_MAX, encode_manifest, genesis, leaf_bytes, link_of},
     store::{ClaimWrite, Commit, Edge, IntentState, NewRow, ReleaseWrite, Store, Taken},
     tree,
@@ -25,8 +25,8 @@ use crate::{
 
 /// Appends of one flush.
 const FLUSH_APPENDS: usize = 1_024;
-/// Events of one flush, so that a manifest stays small enough to hold in memory.
-const FLUSH_EVENTS: usize = 50_000;
+/// Leaves of one flush, so that a manifest stays small enough to hold in memory.
+const FLUSH_LEAVES: usize = 50_000;
 /// Published bytes of releases in one flush, beyond which the next release has to wait.
 const FLUSH_BLOB_BYTES: usize = 64 << 20;
 /// Bytes that a row's frame may take beside its entries.
@@ -49,6 +49,8 @@ pub(super) struct Committer {
     trouble: watch::Sender<Option<AppendError>>,
     head: Link,
     next: u64,
+    /// The segment of the newest row that was made.
+    segment: u32,
     /// Sent, and not known to be durable. Nobody waits for it any more.
     unsettled: Option<Flush>,
     /// Queued without anybody waiting, and not written yet.
@@ -84,10 +86,12 @@ impl Committer {
         status: watch::Sender<Status>,
         floor_us: Option<i64>,
         now_us: i64,
+        segment: u32,
     ) -> Self {
         Self {
             head: genesis(&options.origin, options.writer),
             next: 0,
+            segment,
             unsettled: None,
             kept: Vec::new(),
             last_us: floor_us.unwrap_or(i64::MIN),
@@ -101,10 +105,6 @@ impl Committer {
 
     pub(super) fn trouble(&self) -> watch::Receiver<Option<AppendError>> {
         self.trouble.subscribe()
-    }
-
-    pub(super) fn options(&self) -> &Options {
-        &self.options
     }
 
     pub(super) async fn run(mut self, mut appends: mpsc::Receiver<Append>) {
@@ -195,27 +195,32 @@ impl Committer {
         let now = self.options.clock.now();
         // Rows of a chain never go back in time, whatever the clock does.
         self.last_us = self.last_us.max(now.us);
-        let (mut events, mut blob_bytes) = (0, 0);
+        let (mut leaves, mut blob_bytes) = (0, 0);
         let mut draft = Draft::default();
-        for append in appends {
+        for mut append in appends {
             let size = encoded_size(&append.entries);
             if size > ROW_BYTES_MAX - FRAME_BYTES {
                 answer(append.answer, Err(AppendError::TooLarge));
                 continue;
             }
-            if draft.bytes + size > ROW_BYTES_MAX - FRAME_BYTES {
+            let enters = append.enters.filter(|segment| *segment != self.segment);
+            let is_full = draft.bytes + size > ROW_BYTES_MAX - FRAME_BYTES;
+            if is_full || draft.is_apart_from(&append) || (enters.is_some() && !draft.is_empty()) {
                 head = self.seal(&mut flush, std::mem::take(&mut draft), next, head, &now);
                 next += 1;
             }
-            events += append.events.len();
+            if let Some(segment) = enters {
+                self.enter(&mut append, segment, next, head);
+            }
+            leaves += append.leaves.len();
             let blobs = append.blobs.iter().flatten();
             blob_bytes += blobs.map(|(_, blob)| blob.len()).sum::<usize>();
             self.take(&mut flush, &mut draft, append, size, next);
-            if events >= FLUSH_EVENTS || blob_bytes >= FLUSH_BLOB_BYTES {
+            if leaves >= FLUSH_LEAVES || blob_bytes >= FLUSH_BLOB_BYTES {
                 break;
             }
         }
-        if !draft.entries.is_empty() {
+        if !draft.is_empty() {
             self.seal(&mut flush, draft, next, head, &now);
         }
         flush.head = flush.commit.rows.last().map(|row| (row.wseq, row.link));
@@ -224,6 +229,20 @@ impl Committer {
             self.purged_us = now.us;
         }
         flush
+    }
+
+    /// The next row is of another segment, and names the row before.
+    fn enter(&mut self, append: &mut Append, segment: u32, next: u64, head: Link) {
+        let own = next.checked_sub(1).map(|wseq| ChainHead {
+            writer: self.options.writer,
+            wseq,
+            link: head,
+            segment: self.segment,
+        });
+        if let Some(Entry::SegmentOpen(open)) = append.entries.first_mut() {
+            open.heads.extend(own);
+        }
+        self.segment = segment;
     }
 
     /// Puts one append into the row that is being made.
@@ -270,10 +289,11 @@ impl Committer {
             flush.commit.intents.retain(|intent| !same(intent));
             flush.commit.intents.push(IntentState { writer, wseq, leaf, open: true });
         }
-        for event in &append.events {
-            draft.leaves.push(leaf_bytes(event));
-            draft.digests.extend(event.source.iter().chain(&event.tokens).map(|d| d.0));
+        for leaf in &append.leaves {
+            draft.leaves.push(leaf_bytes(leaf));
+            draft.digests.extend(leaf.source.iter().chain(&leaf.tokens).map(|d| d.0));
         }
+        draft.has_release |= append.blobs.is_some();
         draft.bytes += size;
         flush.commit.details.extend(append.details);
         flush.commit.done.extend(append.done);
@@ -303,16 +323,19 @@ impl Committer {
             t_us: self.last_us,
             t_err_us: now.err_us,
             clock: now.source.to_owned(),
+            segment: self.segment,
             entries: draft.entries,
-            events: u32::try_from(draft.leaves.len()).unwrap_or(u32::MAX),
-            event_root: tree::root(draft.leaves.iter().map(Vec::as_slice)),
+            leaves: u32::try_from(draft.leaves.len()).unwrap_or(u32::MAX),
+            root: tree::root(draft.leaves.iter().map(Vec::as_slice)),
         };
         let bytes = row.encode();
         let link = link_of(&bytes);
         let filter = Filter::of(draft.digests.iter());
-        let manifest = (!draft.leaves.is_empty())
-            .then(|| (encode_manifest(&draft.leaves), filter.as_bytes().to_vec()));
-        flush.commit.rows.push(NewRow { wseq, t_us: self.last_us, bytes, prev, link, manifest });
+        let leaves: Vec<_> = draft.leaves.iter().map(|leaf| ManifestLeaf::Kept(leaf)).collect();
+        let manifest =
+            (!leaves.is_empty()).then(|| (encode_manifest(&leaves), filter.as_bytes().to_vec()));
+        let (t_us, segment) = (self.last_us, self.segment);
+        flush.commit.rows.push(NewRow { wseq, t_us, segment, bytes, prev, link, manifest });
         link
     }
 
@@ -406,8 +429,20 @@ impl Committer {
 
 /// The outcome of an intent that is durable, and whose caller was told that it is not.
 fn disown(of: Position) -> Append {
-    let failed = Failed { region: String::new(), code: "not-sent".to_owned(), leaves: vec![] };
-    Append::of(Entry::Outcome(Outcome { of, placed: vec![], failed: vec![failed], complete: true }))
+    let missing = Missing {
+        region: String::new(),
+        topic: String::new(),
+        state: MissingState::NotWritten,
+        code: "not-sent".to_owned(),
+        leaves: vec![],
+    };
+    Append::of(Entry::Outcome(Outcome {
+        of,
+        placed: vec![],
+        missing: vec![missing],
+        repeat_of: vec![],
+        complete: true,
+    }))
 }
 
 /// The end of a release that is durable, while another one of its id stands.
@@ -433,6 +468,20 @@ struct Draft {
     leaves: Vec<Vec<u8>>,
     digests: Vec<SearchDigest>,
     bytes: usize,
+    has_release: bool,
+}
+
+impl Draft {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A row with a release has no leaves: messages of the one and records of the other would share
+    /// positions.
+    fn is_apart_from(&self, append: &Append) -> bool {
+        (self.has_release && !append.leaves.is_empty())
+            || (append.blobs.is_some() && !self.leaves.is_empty())
+    }
 }
 
 fn encoded_size(entries: &[Entry]) -> usize {

@@ -13,7 +13,7 @@ use super::{Append, AppendError, Appended, Ledger, Recorded};
 use crate::{
     BudgetBlocked, BudgetLine, Charge, Digest32, Entry, Position, Refusal, Release,
     ReleasePublished, Row, blob_digest, budget,
-    store::{Cut, ReleaseAt, Store, StoreError, Url, read_only},
+    store::{ReleaseAt, Store, StoreError, Url, read_only},
 };
 
 /// Published bytes of one release, all blobs together.
@@ -201,56 +201,6 @@ impl Ledger {
     /// As [`Reader::blocked`].
     pub async fn blocked(&self, account: Option<&str>) -> Result<Vec<(String, i64)>, StoreError> {
         self.store.blocked(account).await
-    }
-
-    /// Agrees on where a partition is cut for a window: the first to say it is followed by all,
-    /// and everybody gets the agreed offset.
-    pub async fn cut(
-        &self,
-        name: &str,
-        window_start_us: i64,
-        revision: u32,
-        partition: u32,
-        cut: i64,
-    ) -> Result<i64, StoreError> {
-        self.store.cut(name, Cut { window_start_us, revision, partition, cut }, None).await
-    }
-
-    /// As [`Ledger::cut`], and keeps what its caller computed from the cut, if it is the one that
-    /// is followed. The ledger cannot read it: the caller seals it.
-    pub async fn cut_with(&self, name: &str, cut: Cut, sealed: &[u8]) -> Result<i64, StoreError> {
-        self.store.cut(name, cut, Some(sealed)).await
-    }
-
-    /// Partition, cut and sealed bytes of a window's cuts, by partition.
-    pub async fn partials(
-        &self,
-        name: &str,
-        window_start_us: i64,
-        revision: u32,
-    ) -> Result<Vec<(u32, i64, Vec<u8>)>, StoreError> {
-        self.store.partials(name, window_start_us, revision).await
-    }
-
-    /// Forgets the sealed bytes of a window's cuts; the cuts stay.
-    pub async fn forget_partials(
-        &self,
-        name: &str,
-        window_start_us: i64,
-        revision: u32,
-    ) -> Result<(), StoreError> {
-        self.store.forget_partials(name, window_start_us, revision).await
-    }
-
-    /// The agreed cuts of windows that start at `from_us` or later, in order of window, revision
-    /// and partition.
-    pub async fn cuts(&self, name: &str, from_us: i64) -> Result<Vec<Cut>, StoreError> {
-        self.store.cuts(name, from_us).await
-    }
-
-    /// Forgets the cuts of windows that start before `before_us`.
-    pub async fn purge_cuts(&self, name: &str, before_us: i64) -> Result<(), StoreError> {
-        self.store.purge_cuts(name, before_us).await
     }
 
     /// Takes or renews a lease: `Some(epoch)` while it is ours, until `now_us + ttl_us`. The epoch

@@ -55,6 +55,7 @@ async fn what_lost_is_void_before_the_chain_ends() {
         node: "n".into(),
         software: "s".into(),
         clock: Arc::new(Still),
+        search_key: SearchKey { name: "search".into(), check: [1; 16] },
         standing: Standing::Node,
         skew_max_us: i64::MAX,
     };
@@ -86,7 +87,7 @@ async fn what_lost_is_void_before_the_chain_ends() {
     assert_eq!(
         kinds,
         [
-            vec!["writer.open"],
+            vec!["writer.open", "segment.open"],
             vec!["release", "release", "release"],
             vec!["release.void", "release.void", "writer.close"],
         ]

@@ -1,6 +1,6 @@
 //! Verification of a store: all rows in order, and with them the tables that it is searched by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Edge, Pace, PageRow, Store, StoreError, Url, read_only};
 use crate::{
@@ -26,16 +26,19 @@ pub(super) async fn verify(
 ) -> Result<Verdict, StoreError> {
     // What was there at one moment, since rows refer to rows of other writers: read one after the
     // other while they grow, one chain would speak of rows that another did not have yet.
-    let heads: BTreeMap<_, _> = store.heads().await?.into_iter().collect();
+    let heads = store.heads().await?.into_iter().map(|head| (head.writer, head.wseq));
+    let heads: BTreeMap<_, _> = heads.collect();
     let mut check = Check {
         store,
         verifier: Verifier::default().with_tables(),
         newest: heads.clone(),
         heads,
+        exported: BTreeSet::new(),
         pace: Pace::new(store).await?,
     };
-    // Rows before what they refer to: a running writer adds to both, and a row is never there
-    // before what it refers to. The other way round, a ledger in use would seem to diverge.
+    // Rows before what they refer to, treatments apart, which come when a row asks for them: a
+    // running writer adds to both, and a row is never there before what it refers to. The other way
+    // round, a ledger in use would seem to diverge.
     check.rows(each).await?;
     check.details(each).await?;
     check.releases().await?;
@@ -56,6 +59,8 @@ struct Check<'a> {
     heads: BTreeMap<WriterId, u64>,
     /// The newest row of each writer as far as known.
     newest: BTreeMap<WriterId, u64>,
+    /// Treatments that rows asked for.
+    exported: BTreeSet<Vec<u8>>,
     pace: Pace,
 }
 
@@ -74,26 +79,41 @@ impl Check<'_> {
                 }
             }
             for row in page {
-                self.row(row, each);
+                self.row(row, each).await?;
             }
             self.pace.pause(self.store).await?;
         }
     }
 
-    fn row(&mut self, row: PageRow, each: &mut impl FnMut(Exported)) {
-        let PageRow { writer, wseq, t_us, bytes, link, manifest, filter } = row;
+    async fn row(
+        &mut self,
+        row: PageRow,
+        each: &mut impl FnMut(Exported),
+    ) -> Result<(), StoreError> {
+        let PageRow { writer, wseq, t_us, segment, bytes, link, manifest, filter } = row;
         if !self.has(writer, wseq) {
-            return;
+            return Ok(());
         }
-        self.verifier.row(&Stored {
+        let stored = Stored {
             writer,
             wseq,
             bytes: &bytes,
             link: Some(&link),
             manifest: manifest.as_deref(),
-            beside: Some(Beside { t_us, filter: filter.as_deref() }),
-        });
+            beside: Some(Beside { t_us, segment, filter: filter.as_deref() }),
+        };
+        if let Err(missing) = self.verifier.try_row(&stored) {
+            for digest in missing {
+                let Some(bytes) = self.store.detail(&digest).await? else { continue };
+                self.verifier.detail(&digest, &bytes);
+                if self.exported.insert(digest.to_vec()) {
+                    each(Exported::Detail { digest: digest.to_vec(), bytes });
+                }
+            }
+            self.verifier.row(&stored);
+        }
         each(Exported::Row { writer, wseq, bytes, manifest });
+        Ok(())
     }
 
     async fn lookup(&mut self, writer: WriterId, edge: &Edge) -> Result<(), StoreError> {
@@ -112,6 +132,7 @@ impl Check<'_> {
         self.named("ledger_edge", writer, edge.wseq).await
     }
 
+    /// Treatments that no row asked for: behind a divergence none does.
     async fn details(&mut self, each: &mut impl FnMut(Exported)) -> Result<(), StoreError> {
         let mut after = None;
         loop {
@@ -119,8 +140,9 @@ impl Check<'_> {
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             for (digest, bytes) in page {
-                self.verifier.detail(&digest, &bytes);
-                each(Exported::Detail { digest, bytes });
+                if !self.exported.contains(&digest[..]) {
+                    each(Exported::Detail { digest, bytes });
+                }
             }
             self.pace.pause(self.store).await?;
         }
@@ -129,11 +151,7 @@ impl Check<'_> {
     async fn releases(&mut self) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            let page = match self.store.listed(after).await {
-                // A store of before there were releases: it has none, or its rows miss them.
-                Err(error) if is_no_table(&error) => return Ok(()),
-                page => page?,
-            };
+            let page = self.store.listed(after).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for release in page {
@@ -188,9 +206,4 @@ impl Check<'_> {
         }
         Ok(())
     }
-}
-
-fn is_no_table(error: &StoreError) -> bool {
-    let StoreError::Unavailable(sqlx::Error::Database(error)) = error else { return false };
-    error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }

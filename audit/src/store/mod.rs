@@ -1,18 +1,21 @@
-//! Where rows are kept. SQL stands in these modules and nowhere else. Two engines, one trait of
-//! few methods, one contract suite.
+//! Where rows are kept. SQL is in these modules and nowhere else. Two engines, five small traits,
+//! one contract suite.
 
+mod books;
 mod check;
+mod claims;
+mod index;
 mod pace;
 mod postgres;
-mod queries;
-mod releases;
+mod register;
+mod rows;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeSet, future::Future, pin::Pin};
 
-use crate::{BudgetLine, Charge, Position, Refusal, ReleaseVoid, WriterId};
+use crate::{BudgetLine, ChainHead, Charge, Position, Refusal, ReleaseVoid, WriterId};
 
 pub use check::verify_store;
 pub(crate) use pace::Pace;
@@ -28,6 +31,15 @@ pub enum StoreError {
     Unavailable(#[source] sqlx::Error),
     #[error("the store's schema cannot be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error(
+        "the store is a ledger of an older Sluicegate, in a format before `lgr2`: keep it with that \
+         version, which can read it, and give this one a new store"
+    )]
+    Older,
+    #[error(
+        "the store was written by a newer Sluicegate: use that version, or a newer one, for it"
+    )]
+    Newer,
     #[error("the store would not keep what it acknowledges: {0}")]
     Unsafe(String),
     /// The file has no name any more, or its name is another file's.
@@ -79,6 +91,7 @@ impl std::str::FromStr for Url {
 pub(crate) struct NewRow {
     pub wseq: u64,
     pub t_us: i64,
+    pub segment: u32,
     pub bytes: Vec<u8>,
     pub prev: [u8; 32],
     pub link: [u8; 32],
@@ -149,15 +162,6 @@ pub(crate) struct ReleaseAt {
     pub published: bool,
 }
 
-/// Where a partition of contributions was cut for a window: the first offset that does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cut {
-    pub window_start_us: i64,
-    pub revision: u32,
-    pub partition: u32,
-    pub cut: i64,
-}
-
 /// What a commit could not take because others hold it, by index.
 #[derive(Default)]
 pub(crate) struct Taken {
@@ -184,10 +188,7 @@ pub(crate) struct Commit {
 
 /// A row as it is stored.
 pub(crate) struct StoredRow {
-    pub writer: WriterId,
-    pub wseq: u64,
     pub bytes: Vec<u8>,
-    pub link: Option<Vec<u8>>,
     pub manifest: Option<Vec<u8>>,
 }
 
@@ -196,6 +197,7 @@ pub(crate) struct PageRow {
     pub writer: WriterId,
     pub wseq: u64,
     pub t_us: i64,
+    pub segment: u32,
     pub bytes: Vec<u8>,
     pub link: Vec<u8>,
     pub manifest: Option<Vec<u8>>,
@@ -221,11 +223,11 @@ pub(crate) struct EdgeRow {
 
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// What the ledger needs of an engine.
-pub(crate) trait Store: Send + Sync {
-    /// One durable transaction of a writer, which is registered with its first row. Claims and releases whose key is taken are reported by
-    /// index; a claim is then not written, and a release is written down as lost. Everything else
-    /// of the transaction is written.
+/// Rows, what belongs to them, and the heads of chains.
+pub(crate) trait Rows: Send + Sync {
+    /// One durable transaction of a writer, which is registered with its first row. Claims and
+    /// releases whose key is taken are reported by index; a claim is then not written, and a
+    /// release is written down as lost. Everything else of the transaction is written.
     fn commit<'a>(
         &'a self,
         writer: WriterId,
@@ -234,18 +236,35 @@ pub(crate) trait Store: Send + Sync {
     ) -> Answer<'a, Taken>;
     /// The newest row of a writer: its number and link.
     fn head(&self, writer: WriterId) -> Answer<'_, Option<(u64, [u8; 32])>>;
+    /// The newest row of each writer, all of one moment.
+    fn heads(&self) -> Answer<'_, Vec<ChainHead>>;
     /// The store's own clock, microseconds since the epoch; none where it is the machine's.
     fn clock_us(&self) -> Answer<'_, Option<i64>>;
-    /// The newest row of a node's last writer, and the newest time of all rows.
-    fn last_of<'a>(&'a self, node: &'a str) -> Answer<'a, (Option<StoredRow>, Option<i64>)>;
-    fn claim<'a>(&'a self, key: &'a [u8; 32], now_us: i64) -> Answer<'a, Option<ClaimRow>>;
-    /// Intents without an end, of a node's former writers.
-    fn open_intents<'a>(
+    /// The newest row of a node's last writer with its bytes, and the newest time of all rows.
+    fn last_of<'a>(
         &'a self,
         node: &'a str,
-        not: WriterId,
-    ) -> Answer<'a, Vec<(WriterId, u64, u32)>>;
+    ) -> Answer<'a, (Option<(ChainHead, Vec<u8>)>, Option<i64>)>;
     fn row(&self, writer: WriterId, wseq: u64) -> Answer<'_, Option<StoredRow>>;
+    /// A page of rows in order of writer and number.
+    fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<PageRow>>;
+    /// A page of rows in order of time, writer and number; behind a time for no row.
+    fn by_time(
+        &self,
+        to_us: i64,
+        after: (i64, Option<(WriterId, u64)>),
+    ) -> Answer<'_, Vec<TimedRow>>;
+    fn detail<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>>;
+    fn details(&self, after: Option<Vec<u8>>) -> Answer<'_, Vec<(Vec<u8>, Vec<u8>)>>;
+    /// The newest row of each writer that a table names, and the table.
+    fn named(&self) -> Answer<'_, Vec<(&'static str, WriterId, u64)>>;
+    /// What the store takes on its disk, in bytes.
+    fn bytes(&self) -> Answer<'_, u64>;
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// Where records are.
+pub(crate) trait Index: Send + Sync {
     fn edges<'a>(
         &'a self,
         region: Option<&'a str>,
@@ -255,28 +274,26 @@ pub(crate) trait Store: Send + Sync {
     ) -> Answer<'a, BTreeSet<EdgeRow>>;
     /// Rows whose outcome belongs to an intent.
     fn outcomes(&self, writer: WriterId, wseq: u64) -> Answer<'_, BTreeSet<(WriterId, u64)>>;
-    /// A page of rows in order of time, writer and number; behind a time for no row.
-    fn by_time(
-        &self,
-        to_us: i64,
-        after: (i64, Option<(WriterId, u64)>),
-    ) -> Answer<'_, Vec<TimedRow>>;
-    fn detail<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>>;
-    fn details(&self, after: Option<Vec<u8>>) -> Answer<'_, Vec<(Vec<u8>, Vec<u8>)>>;
-    /// A page of rows in order of writer and number.
-    fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<PageRow>>;
     /// Look-ups of events whose intents are in rows from one to another, with the writer of the
     /// outcome.
     fn lookups(&self, writer: WriterId, from: u64, to: u64) -> Answer<'_, Vec<(WriterId, Edge)>>;
-    /// The newest row of each writer that a table names, and the table.
-    fn named(&self) -> Answer<'_, Vec<(&'static str, WriterId, u64)>>;
-    /// A page of the table of releases in order of id.
-    fn listed(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<ReleaseAt>>;
-    /// A page of charges' ids.
-    fn charged(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<[u8; 16]>>;
-    /// The newest row of each writer, all of one moment.
-    fn heads(&self) -> Answer<'_, Vec<(WriterId, u64)>>;
+}
 
+/// At-most-once keys, and intents without an end.
+pub(crate) trait Claims: Send + Sync {
+    fn claim<'a>(&'a self, key: &'a [u8; 32], now_us: i64) -> Answer<'a, Option<ClaimRow>>;
+    /// Intents without an end, of a node's former writers.
+    fn open_intents<'a>(
+        &'a self,
+        node: &'a str,
+        not: WriterId,
+    ) -> Answer<'a, Vec<(WriterId, u64, u32)>>;
+    /// Intents of all writers without an end, `max` at most.
+    fn open_count(&self, max: u32) -> Answer<'_, u64>;
+}
+
+/// Charges, releases, and who makes them.
+pub(crate) trait Books: Send + Sync {
     /// One durable charge, or none. Idempotent by id.
     fn reserve<'a>(&'a self, charge: &'a Charge) -> Answer<'a, Result<(), Refusal>>;
     /// The charge of an id, and whether its period is blocked by now.
@@ -298,24 +315,10 @@ pub(crate) trait Store: Send + Sync {
     /// Releases of a node's former writers that lost, and whose end is not written.
     fn lost_releases<'a>(&'a self, node: &'a str, not: WriterId) -> Answer<'a, Vec<ReleaseVoid>>;
     fn blob<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>>;
-    /// Writes a cut unless there is one, and gives the one that is there.
-    fn cut<'a>(&'a self, name: &'a str, cut: Cut, sealed: Option<&'a [u8]>) -> Answer<'a, i64>;
-    /// Partition, cut and sealed bytes of a window's cuts that still have them, by partition.
-    fn partials<'a>(
-        &'a self,
-        name: &'a str,
-        window_start_us: i64,
-        revision: u32,
-    ) -> Answer<'a, Vec<(u32, i64, Vec<u8>)>>;
-    /// Forgets the sealed bytes of a window's cuts.
-    fn forget_partials<'a>(
-        &'a self,
-        name: &'a str,
-        window_start_us: i64,
-        revision: u32,
-    ) -> Answer<'a, ()>;
-    fn cuts<'a>(&'a self, name: &'a str, from_us: i64) -> Answer<'a, Vec<Cut>>;
-    fn purge_cuts<'a>(&'a self, name: &'a str, before_us: i64) -> Answer<'a, ()>;
+    /// A page of the table of releases in order of id.
+    fn listed(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<ReleaseAt>>;
+    /// A page of charges' ids.
+    fn charged(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<[u8; 16]>>;
     /// The epoch, if the lease is the holder's now.
     fn lease<'a>(
         &'a self,
@@ -325,17 +328,45 @@ pub(crate) trait Store: Send + Sync {
         until_us: i64,
     ) -> Answer<'a, Option<u64>>;
     fn lease_epoch<'a>(&'a self, name: &'a str) -> Answer<'a, Option<u64>>;
-    /// What the store takes on its disk, in bytes.
-    fn bytes(&self) -> Answer<'_, u64>;
-    /// Intents of all writers without an end, `max` at most.
-    fn open_count(&self, max: u32) -> Answer<'_, u64>;
-    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
+
+/// What all who use the store agree on.
+pub(crate) trait Register: Send + Sync {
+    /// Writes a proposal unless there is a value, and gives the value.
+    fn agree<'a>(&'a self, about: &'a [u8], proposal: &'a [u8]) -> Answer<'a, Vec<u8>>;
+    /// A page of what was agreed about things `from <= about < to`, in order of their bytes.
+    fn agreed<'a>(&'a self, from: &'a [u8], to: &'a [u8]) -> Answer<'a, Vec<(Vec<u8>, Vec<u8>)>>;
+    fn forget<'a>(&'a self, from: &'a [u8], to: &'a [u8]) -> Answer<'a, ()>;
+}
+
+/// What the ledger needs of an engine.
+pub(crate) trait Store: Rows + Index + Claims + Books + Register {}
+
+impl<T: Rows + Index + Claims + Books + Register> Store for T {}
 
 /// Ends of lost releases that one row of a starting writer takes.
 pub(crate) const LOST_MAX: i64 = 500;
-/// Placements in one outcome entry; a row must hold it. No edge is longer.
-pub(crate) const OUTCOME_EVENTS: usize = 3_000;
+
+/// Whether this program knows all migrations of a store, by version and checksum, as they were
+/// applied.
+fn is_known(applied: &[(i64, Vec<u8>)], ours: &sqlx::migrate::Migrator) -> Result<(), StoreError> {
+    for (version, checksum) in applied {
+        match ours.iter().find(|migration| migration.version == *version) {
+            None => return Err(StoreError::Newer),
+            Some(known) if *known.checksum != **checksum => return Err(StoreError::Older),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The migrations that were applied to a store; in a new one there is no such table.
+const APPLIED: &str = "SELECT version, checksum FROM _sqlx_migrations ORDER BY version";
+
+fn is_no_table(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
+}
 
 pub(crate) fn writer_of(bytes: &[u8]) -> Result<WriterId, StoreError> {
     bytes.try_into().map(WriterId).map_err(|_| StoreError::Corrupt("a writer id".to_owned()))

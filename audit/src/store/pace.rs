@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Store, StoreError};
-use crate::WriterId;
+use crate::ChainHead;
 
 /// Work without a pause, which the pauses are made of.
 const SLICE: Duration = Duration::from_millis(5);
@@ -14,7 +14,7 @@ const PAUSE_PER_WORK: u32 = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Pace {
-    heads: Vec<(WriterId, u64)>,
+    heads: Vec<ChainHead>,
     looked: Instant,
     /// When the last pause ended.
     since: Instant,

@@ -17,13 +17,17 @@ use sqlx::{
 };
 
 use super::{
-    Answer, ClaimRow, Commit, Cut, Edge, EdgeRow, PageRow, ReleaseAt, Store, StoreError, StoredRow,
-    Taken, TimedRow, number,
-    queries::{NAMING, PURGE_CLAIMS, REGISTER, TAKE_CLAIM, after_key, reading_methods},
-    releases::{self, release_methods, release_writes},
+    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Index, PageRow, Register,
+    ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
+    books::{self, book_methods, book_writes},
+    claims::{self, PURGE_CLAIMS, TAKE_CLAIM, claim_methods},
+    index::{self, index_methods},
+    is_known, is_no_table, number,
+    register::{self, register_methods},
+    rows::{self, REGISTER, row_methods},
     writer_of,
 };
-use crate::{BudgetLine, Charge, Position, Refusal, ReleaseVoid, WriterId, budget};
+use crate::{BudgetLine, ChainHead, Charge, Position, Refusal, ReleaseVoid, WriterId, budget};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/postgres");
 /// How long an append may wait for a connection before it is answered "unavailable".
@@ -57,6 +61,7 @@ impl Postgres {
             None => pool(1, options.clone()).await?,
         };
         durable(&writer).await?;
+        known(&writer).await?;
         MIGRATIONS.run(&writer).await?;
         let books = pool(BOOKKEEPERS, options.clone()).await?;
         let readers =
@@ -69,6 +74,7 @@ impl Postgres {
             .application_name("sluicegate-verify")
             .options([("default_transaction_read_only", "on")]);
         let readers = pool(READERS, options).await?;
+        known(&readers).await?;
         Ok(Self { writer: readers.clone(), books: readers.clone(), readers })
     }
 
@@ -138,7 +144,16 @@ async fn durable(pool: &PgPool) -> Result<(), StoreError> {
     Ok(())
 }
 
-impl Store for Postgres {
+/// A store of another version of the program is refused by name.
+async fn known(pool: &PgPool) -> Result<(), StoreError> {
+    match sqlx::query_as(APPLIED).fetch_all(pool).await {
+        Ok(applied) => is_known(&applied, &MIGRATIONS),
+        Err(error) if is_no_table(&error) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Rows for Postgres {
     fn commit<'a>(
         &'a self,
         writer: WriterId,
@@ -148,9 +163,9 @@ impl Store for Postgres {
         Box::pin(async move {
             let mut transaction = self.writer.begin().await?;
             let connection = &mut *transaction;
-            rows(connection, writer, node, commit).await?;
+            insert_rows(connection, writer, node, commit).await?;
             projections(connection, writer, commit).await?;
-            let claims = claims(connection, writer, node, commit).await?;
+            let claims = take_claims(connection, writer, node, commit).await?;
             let releases = releases_of(connection, commit).await?;
             transaction.commit().await?;
             Ok(Taken { claims, releases })
@@ -173,11 +188,26 @@ impl Store for Postgres {
         })
     }
 
-    reading_methods!();
-    release_methods!();
+    row_methods!();
 }
 
-release_writes!(PgConnection);
+impl Index for Postgres {
+    index_methods!();
+}
+
+impl Claims for Postgres {
+    claim_methods!();
+}
+
+impl Books for Postgres {
+    book_methods!();
+}
+
+impl Register for Postgres {
+    register_methods!();
+}
+
+book_writes!(PgConnection);
 
 /// Whoever charges the same account waits until the transaction ends. READ COMMITTED whatever the
 /// server's default is: a snapshot from before the lock would not see what was charged meanwhile.
@@ -198,7 +228,7 @@ fn column<T, U>(rows: &[T], of: impl Fn(&T) -> U) -> Vec<U> {
     rows.iter().map(of).collect()
 }
 
-async fn rows(
+async fn insert_rows(
     connection: &mut PgConnection,
     writer: WriterId,
     node: &str,
@@ -214,12 +244,14 @@ async fn rows(
             .await?;
     }
     sqlx::query(
-        "INSERT INTO ledger_row (writer, wseq, t_us, bytes, prev, link) \
-         SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[])",
+        "INSERT INTO ledger_row (writer, wseq, t_us, segment, bytes, prev, link) \
+         SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
+         $6::bytea[], $7::bytea[])",
     )
     .bind(&writer)
     .bind(column(&commit.rows, |r| r.wseq as i64))
     .bind(column(&commit.rows, |r| r.t_us))
+    .bind(column(&commit.rows, |r| i64::from(r.segment)))
     .bind(column(&commit.rows, |r| r.bytes.clone()))
     .bind(column(&commit.rows, |r| r.prev.to_vec()))
     .bind(column(&commit.rows, |r| r.link.to_vec()))
@@ -305,7 +337,7 @@ async fn projections(
     Ok(())
 }
 
-async fn claims(
+async fn take_claims(
     connection: &mut PgConnection,
     writer: WriterId,
     node: &str,

@@ -16,13 +16,17 @@ use sqlx::{
 };
 
 use super::{
-    Answer, ClaimRow, Commit, Cut, Edge, EdgeRow, PageRow, ReleaseAt, Store, StoreError, StoredRow,
-    Taken, TimedRow, number,
-    queries::{NAMING, PURGE_CLAIMS, REGISTER, TAKE_CLAIM, after_key, reading_methods},
-    releases::{self, release_methods, release_writes},
+    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Index, PageRow, Register,
+    ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
+    books::{self, book_methods, book_writes},
+    claims::{self, PURGE_CLAIMS, TAKE_CLAIM, claim_methods},
+    index::{self, index_methods},
+    is_known, is_no_table, number,
+    register::{self, register_methods},
+    rows::{self, REGISTER, row_methods},
     writer_of,
 };
-use crate::{BudgetLine, Charge, Position, Refusal, ReleaseVoid, WriterId, budget};
+use crate::{BudgetLine, ChainHead, Charge, Position, Refusal, ReleaseVoid, WriterId, budget};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
 /// The first SQLite without the WAL-reset bug, which could lose committed pages.
@@ -82,6 +86,7 @@ impl Sqlite {
         let writer =
             SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         durable(&writer).await?;
+        known(&writer).await?;
         MIGRATIONS.run(&writer).await?;
         if alone {
             // Whoever held one is gone, though its clock may have put the end far ahead.
@@ -101,6 +106,7 @@ impl Sqlite {
             SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(BUSY_TIMEOUT);
         let readers =
             SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
+        known(&readers).await?;
         let (lock, named) = (Mutex::default(), Named::of(file)?);
         Ok(Self { writer: readers.clone(), books: readers.clone(), readers, lock, named })
     }
@@ -158,7 +164,16 @@ async fn durable(pool: &SqlitePool) -> Result<(), StoreError> {
     Ok(())
 }
 
-impl Store for Sqlite {
+/// A store of another version of the program is refused by name.
+async fn known(pool: &SqlitePool) -> Result<(), StoreError> {
+    match sqlx::query_as(APPLIED).fetch_all(pool).await {
+        Ok(applied) => is_known(&applied, &MIGRATIONS),
+        Err(error) if is_no_table(&error) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Rows for Sqlite {
     fn commit<'a>(
         &'a self,
         writer: WriterId,
@@ -192,11 +207,26 @@ impl Store for Sqlite {
         })
     }
 
-    reading_methods!();
-    release_methods!();
+    row_methods!();
 }
 
-release_writes!(SqliteConnection);
+impl Index for Sqlite {
+    index_methods!();
+}
+
+impl Claims for Sqlite {
+    claim_methods!();
+}
+
+impl Books for Sqlite {
+    book_methods!();
+}
+
+impl Register for Sqlite {
+    register_methods!();
+}
+
+book_writes!(SqliteConnection);
 
 impl Sqlite {
     async fn commit_on(
@@ -208,9 +238,9 @@ impl Sqlite {
     ) -> Result<Taken, StoreError> {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let connection = &mut *transaction;
-        rows(connection, writer, node, commit).await?;
+        insert_rows(connection, writer, node, commit).await?;
         projections(connection, writer, commit).await?;
-        let claims = claims(connection, writer, node, commit).await?;
+        let claims = take_claims(connection, writer, node, commit).await?;
         let releases = releases_of(connection, commit).await?;
         // Once a flush, and as late as it can be.
         if !self.named.is_there() {
@@ -229,7 +259,7 @@ async fn begin_books<'c>(
     Ok(connection.begin_with("BEGIN IMMEDIATE").await?)
 }
 
-async fn rows(
+async fn insert_rows(
     connection: &mut SqliteConnection,
     writer: WriterId,
     node: &str,
@@ -246,12 +276,13 @@ async fn rows(
                 .await?;
         }
         sqlx::query(
-            "INSERT INTO ledger_row (writer, wseq, t_us, bytes, prev, link) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO ledger_row (writer, wseq, t_us, segment, bytes, prev, link) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(&writer)
         .bind(number::<u64, i64>(row.wseq)?)
         .bind(row.t_us)
+        .bind(i64::from(row.segment))
         .bind(&row.bytes)
         .bind(row.prev.to_vec())
         .bind(row.link.to_vec())
@@ -326,7 +357,7 @@ async fn projections(
     Ok(())
 }
 
-async fn claims(
+async fn take_claims(
     connection: &mut SqliteConnection,
     writer: WriterId,
     node: &str,

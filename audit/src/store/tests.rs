@@ -118,11 +118,11 @@ async fn verbs(url: &Url, rows: u64) -> Took {
         assert!(exported.await.unwrap().is_ok() && bytes > 0);
     };
     let token = async || {
-        let answer = lineage.token(token_of(SMALL / 4)).await.unwrap();
+        let answer = lineage.token(&[token_of(SMALL / 4)]).await.unwrap();
         assert_eq!((answer.found.len(), answer.unknown), (1, 0));
     };
     let affected = async || {
-        let answer = lineage.affected(source_of(7), i64::MIN, i64::MAX).await.unwrap();
+        let answer = lineage.affected(&[source_of(7)], i64::MIN, i64::MAX).await.unwrap();
         assert!(!answer.found.is_empty());
     };
     // Near the end: a page that reads from the beginning would show.
@@ -130,7 +130,8 @@ async fn verbs(url: &Url, rows: u64) -> Took {
     let stretch = async || {
         let from_us = START_US + i64::try_from(event).unwrap() * EVENT_US;
         for _ in 0..5 {
-            let affected = lineage.affected(source_of(7), from_us, from_us + 400 * EVENT_US);
+            let source = [source_of(7)];
+            let affected = lineage.affected(&source, from_us, from_us + 400 * EVENT_US);
             assert!(!affected.await.unwrap().found.is_empty());
         }
     };

@@ -62,6 +62,8 @@ type LineKey = (String, i64, [u8; 32], LossUnit, u32, [u64; 4]);
 #[derive(Default)]
 pub(super) struct Releases {
     by_id: BTreeMap<[u8; 16], Vec<Met>>,
+    /// Messages of each release, by its position.
+    messages: BTreeMap<Position, u32>,
     /// Each distinct line with its cap, once.
     charges: Vec<BudgetLine>,
     charge_of: BTreeMap<LineKey, usize>,
@@ -127,7 +129,13 @@ impl Releases {
             self.charges.push(line);
         }
         self.by_id.entry(release.id).or_default().push(Met { at, charge });
+        self.messages.insert(at, release.messages);
         Ok(())
+    }
+
+    /// The number of messages of the release at a position, if there is one.
+    pub(super) fn messages(&self, at: &Position) -> Option<u32> {
+        self.messages.get(at).copied()
     }
 
     pub(super) fn with_tables(&mut self) {

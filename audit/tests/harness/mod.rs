@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use sluicegate_audit::{
-    Actor, At, AuthFailure, Claim, Clock, Digest16, Digest32, Entry, Event, Exported, Fate,
-    FieldTransform, Intent, KeyUse, Ledger, Options, Outcome, Placement, Position, Row,
-    SearchDigest, Standing, Time, Treatment, Url, WriterId, detail_digest,
+    Actor, At, AuthFailure, Claim, Clock, Copied, Digest16, Digest32, Entry, Exported, Fate,
+    FieldTransform, Intent, KeyUse, Leaf, Ledger, Options, Outcome, Placement, Position, Present,
+    Row, SearchDigest, SearchKey, Standing, Time, Treatment, Url, WriterId, detail_digest,
 };
 use sqlx::{Executor, PgPool, SqlitePool, sqlite::SqliteConnectOptions};
 
@@ -36,9 +36,15 @@ pub(crate) fn options(writer: u8, now_us: i64, standing: Standing) -> Options {
         node: "node-a".into(),
         software: "test 1".into(),
         clock: Arc::new(Ticking(AtomicI64::new(now_us))),
+        search_key: search_key(1),
         standing,
         skew_max_us: i64::MAX,
     }
+}
+
+/// The n-th search key.
+pub(crate) fn search_key(n: u8) -> SearchKey {
+    SearchKey { name: format!("search-{n}"), check: [n; 16] }
 }
 
 /// A fresh store.
@@ -100,12 +106,12 @@ impl Bench {
                 "UPDATE ledger_row SET t_us = 0 WHERE wseq = 1",
                 "DELETE FROM ledger_row WHERE wseq = 1",
                 "INSERT OR REPLACE INTO ledger_row SELECT * FROM ledger_row WHERE wseq = 2",
-                "INSERT OR REPLACE INTO ledger_row (rowid, writer, wseq, t_us, bytes, prev, link) \
-                 SELECT 2, writer, wseq + 1, t_us, bytes, link, link FROM ledger_row \
+                "INSERT OR REPLACE INTO ledger_row (rowid, writer, wseq, t_us, segment, bytes, prev, link) \
+                 SELECT 2, writer, wseq + 1, t_us, segment, bytes, link, link FROM ledger_row \
                  ORDER BY wseq DESC LIMIT 1",
-                "INSERT INTO ledger_row SELECT writer, wseq + 7, t_us, bytes, prev, link \
+                "INSERT INTO ledger_row SELECT writer, wseq + 7, t_us, segment, bytes, prev, link \
                  FROM ledger_row WHERE wseq = 2",
-                "INSERT INTO ledger_row SELECT writer, wseq + 1, t_us, bytes, prev, link \
+                "INSERT INTO ledger_row SELECT writer, wseq + 1, t_us, segment, bytes, prev, link \
                  FROM ledger_row ORDER BY wseq DESC LIMIT 1",
             ],
             Admin::Postgres(_) => &[
@@ -115,9 +121,9 @@ impl Bench {
                 "SET session_replication_role = replica; DELETE FROM ledger_row",
                 "INSERT INTO ledger_row SELECT * FROM ledger_row WHERE wseq = 2 \
                  ON CONFLICT (writer, wseq) DO UPDATE SET t_us = 0",
-                "INSERT INTO ledger_row SELECT writer, wseq + 7, t_us, bytes, prev, link \
+                "INSERT INTO ledger_row SELECT writer, wseq + 7, t_us, segment, bytes, prev, link \
                  FROM ledger_row WHERE wseq = 2",
-                "INSERT INTO ledger_row SELECT writer, wseq + 1, t_us, bytes, prev, link \
+                "INSERT INTO ledger_row SELECT writer, wseq + 1, t_us, segment, bytes, prev, link \
                  FROM ledger_row WHERE wseq = (SELECT max(wseq) FROM ledger_row)",
             ],
         }
@@ -177,8 +183,8 @@ impl Bench {
 
     /// Writes the next row of a chain as another process would that has the same writer id.
     pub(crate) async fn steal_next_row(&self, _writer: u8) {
-        let sql = "INSERT INTO ledger_row (writer, wseq, t_us, bytes, prev, link) \
-                   SELECT writer, wseq + 1, t_us, bytes, link, link FROM ledger_row \
+        let sql = "INSERT INTO ledger_row (writer, wseq, t_us, segment, bytes, prev, link) \
+                   SELECT writer, wseq + 1, t_us, segment, bytes, link, link FROM ledger_row \
                    ORDER BY wseq DESC LIMIT 1";
         self.try_sql(sql).await.unwrap();
     }
@@ -193,7 +199,7 @@ impl Bench {
     }
 }
 
-/// A closed ledger with some intents of three events each.
+/// A closed ledger with some intents of three records each.
 pub(crate) async fn sqlite_ledger(intents: u32) -> Url {
     let bench = Bench::sqlite();
     let ledger = bench.open(1).await;
@@ -216,13 +222,24 @@ pub(crate) fn digest(value: &[u8]) -> SearchDigest {
     hash.as_bytes()[..16].try_into().unwrap()
 }
 
-pub(crate) fn event(seq: u32, fate: Fate) -> Event {
-    Event { seq, fate, source: vec![], tokens: vec![] }
+pub(crate) fn leaf(seq: u32, fate: Fate) -> Leaf {
+    Leaf { seq, fate, source: vec![], tokens: vec![], count: 1 }
 }
 
-pub(crate) fn delivered(seq: u32, source: &[u8], token: &[u8]) -> Event {
+/// A copy under a treatment of one field, which the record had.
+pub(crate) fn copied(treatment: u32) -> Copied {
+    Copied { treatment, present: Present::of([true]) }
+}
+
+pub(crate) fn delivered(seq: u32, source: &[u8], token: &[u8]) -> Leaf {
     let (source, tokens) = (vec![Digest16(digest(source))], vec![Digest16(digest(token))]);
-    Event { seq, fate: Fate::Deliver(vec![0]), source, tokens }
+    Leaf { source, tokens, ..leaf(seq, Fate::Deliver(vec![copied(0)])) }
+}
+
+/// Records of one fate, of which so many had the field.
+pub(crate) fn run(seq: u32, count: u32, present: u32) -> Leaf {
+    let copy = Copied { treatment: 0, present: Present::Counts(vec![present]) };
+    Leaf { count, ..leaf(seq, Fate::Deliver(vec![copy])) }
 }
 
 pub(crate) fn treatment(region: &str) -> ([u8; 32], Vec<u8>) {
@@ -252,7 +269,8 @@ pub(crate) fn treatment_to(region: &str, topic: Option<&str>) -> ([u8; 32], Vec<
     })
 }
 
-pub(crate) fn intent(treatment: [u8; 32], events: u32) -> Intent {
+/// Of leaves that are one record each.
+pub(crate) fn intent(treatment: [u8; 32], leaves: u32) -> Intent {
     Intent {
         request: [5; 16],
         actor: Actor { id: "till-7".into(), by: "mtls".into() },
@@ -264,15 +282,17 @@ pub(crate) fn intent(treatment: [u8; 32], events: u32) -> Intent {
         rules: vec!["tills-publish".into()],
         treatments: vec![Digest32(treatment)],
         first_leaf: 0,
-        events,
+        leaves,
+        records: leaves,
+        batch: vec![],
     }
 }
 
 pub(crate) fn outcome(of: Position, region: &str, at: &[(i64, u32)]) -> Outcome {
-    let at = at.iter().map(|(offset, leaf)| At { offset: *offset, leaf: *leaf }).collect();
+    let at = at.iter().map(|(offset, leaf)| At::one(*offset, *leaf)).collect();
     let topic = "shop.orders".into();
     let placed = vec![Placement { region: region.into(), topic, partition: 3, at }];
-    Outcome { of, placed, failed: vec![], complete: true }
+    Outcome { of, placed, missing: vec![], repeat_of: vec![], complete: true }
 }
 
 pub(crate) fn claim(key: u8) -> Claim {

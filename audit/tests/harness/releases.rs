@@ -1,7 +1,7 @@
 //! Releases to try a ledger with.
 
 use sluicegate_audit::{
-    BudgetBlocked, Charge, Cost, Covered, Entry, Exported, Ledger, LossUnit, Release,
+    BudgetBlocked, Charge, Cost, Entry, Exported, Ledger, LossUnit, OffsetRange, Release,
     ReleaseRefused,
 };
 
@@ -29,7 +29,7 @@ pub(crate) fn release(hour: u8) -> Release {
         cap: Cost { loss: 20, delta: 2 },
         period_us: 0,
         mechanism: "discrete-gaussian".into(),
-        covers: vec![Covered {
+        covers: vec![OffsetRange {
             region: "eu".into(),
             topic: "orders.contributions".into(),
             partition: 3,

@@ -8,10 +8,7 @@ use std::{
 use sluicegate_audit as audit;
 use sluicegate_audit::{Appended, Position};
 
-use super::{
-    Account, AccountError,
-    entries::{actor, admin},
-};
+use super::{Account, AccountError, entries::actor};
 use crate::{
     identify::Principal,
     record::RequestId,
@@ -25,10 +22,12 @@ const ANSWERS_MAX: usize = 1_024;
 const ANSWERS_BYTES_MAX: usize = 4 << 20;
 
 /// An idempotency key and the fingerprint of its request, as keyed digests.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Keyed {
     pub(super) key: [u8; 32],
     pub(super) fingerprint: [u8; 32],
+    /// Both, under each older search key.
+    older: Vec<([u8; 32], [u8; 32])>,
 }
 
 impl Keyed {
@@ -86,6 +85,8 @@ impl Intended {
 /// first; whoever comes later finds them in the ledger.
 #[derive(Default)]
 pub(super) struct Given {
+    /// Keys that were found under an older search key, and how they are written there.
+    older: HashMap<[u8; 32], [u8; 32]>,
     by_key: HashMap<[u8; 32], Answer>,
     oldest: VecDeque<[u8; 32]>,
     bytes: usize,
@@ -111,6 +112,18 @@ impl Given {
         }
     }
 
+    /// The key under which the claim of a request is in the ledger.
+    pub(super) fn claimed_as(&self, keyed: &Keyed) -> [u8; 32] {
+        self.older.get(&keyed.key).copied().unwrap_or(keyed.key)
+    }
+
+    fn found_as(&mut self, keyed: &Keyed, key: [u8; 32]) {
+        if self.older.len() >= ANSWERS_MAX {
+            self.older.clear();
+        }
+        self.older.insert(keyed.key, key);
+    }
+
     fn find(&self, keyed: &Keyed, now_us: i64) -> Option<ClaimFound> {
         let answer = self.by_key.get(&keyed.key).filter(|answer| now_us < answer.expires_us)?;
         Some(match answer.fingerprint == keyed.fingerprint {
@@ -134,10 +147,17 @@ impl Account {
         if let Some(given) = given {
             return Ok(given);
         }
-        let Some(state) = ledger.claim(&keyed.key, now_us).await? else {
-            return Ok(ClaimFound::New);
-        };
-        if state.fingerprint != keyed.fingerprint {
+        let mut found = ledger.claim(&keyed.key, now_us).await?.map(|s| (s, keyed.fingerprint));
+        for (key, fingerprint) in &keyed.older {
+            if found.is_none() {
+                found = ledger.claim(key, now_us).await?.map(|state| (state, *fingerprint));
+                if found.is_some() {
+                    self.given.lock().unwrap_or_else(|e| e.into_inner()).found_as(keyed, *key);
+                }
+            }
+        }
+        let Some((state, fingerprint)) = found else { return Ok(ClaimFound::New) };
+        if state.fingerprint != fingerprint {
             return Ok(ClaimFound::Reused);
         }
         if !ledger.is_ours(&state) && now_us.saturating_sub(state.at_us) < LEASE_US {
@@ -157,7 +177,9 @@ impl Account {
         let purpose = target.purpose.as_deref().unwrap_or_default();
         let parts =
             [who.name.as_bytes(), target.topic.as_bytes(), purpose.as_bytes(), key.as_bytes()];
-        Keyed { key: self.digests.claim(&parts), fingerprint: self.digests.fingerprint(body) }
+        let mut all = self.digests.load().claims(&parts, body);
+        let (key, fingerprint) = all.remove(0);
+        Keyed { key, fingerprint, older: all }
     }
 
     /// A retried request goes on where it was interrupted: what its intent allows under the
@@ -168,20 +190,18 @@ impl Account {
         claimed: &Claimed,
     ) -> Result<(Appended, Intended), AccountError> {
         let ledger = self.ledger()?;
-        let about = claimed.first.to_string();
         // Open again: a crash from here on leaves it to the next start.
-        let entry = admin(actor(permitted.who()), "resume", "ok", about);
-        let appended = ledger.reopen(claimed.first, entry).await?;
+        let appended = ledger.reopen(claimed.first, actor(permitted.who())).await?;
         let intent = ledger.intent(claimed.first).await?;
         let Some(intent) = intent else { return Ok((appended, Intended::default())) };
         let request = Some(RequestId(intent.intent.request));
         let same = intent.intent.policy == permitted.policy().0;
-        let copies = intent.events.into_iter().filter(|_| same);
+        let copies = intent.leaves.into_iter().filter(|_| same);
         let topic = intent.intent.topic;
         let named =
             |copy: audit::Destination| (copy.region, copy.topic.unwrap_or_else(|| topic.clone()));
         let copies =
-            copies.map(|(position, to)| (position, to.into_iter().map(named).collect())).collect();
+            copies.map(|leaf| (leaf.position, leaf.to.into_iter().map(named).collect())).collect();
         Ok((appended, Intended { copies, request }))
     }
 }
@@ -195,7 +215,7 @@ mod tests {
         let keyed = |n: u16| {
             let mut key = [0; 32];
             key[..2].copy_from_slice(&n.to_be_bytes());
-            Keyed { key, fingerprint: key }
+            Keyed { key, fingerprint: key, older: vec![] }
         };
         let mut given = Given::default();
         for n in 0..2_000 {

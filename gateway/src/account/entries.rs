@@ -60,39 +60,44 @@ pub(super) fn outcome<'a>(
     first: Position,
     landings: impl Iterator<Item = Landing<'a>>,
 ) -> audit::Outcome {
-    let mut placed: BTreeMap<(&str, &str, u32), Vec<audit::At>> = BTreeMap::new();
-    let mut failed: BTreeMap<(&str, &'static str), Vec<u32>> = BTreeMap::new();
+    type To<'t> = (&'t str, &'t str);
+    let mut placed: BTreeMap<(To<'_>, u32), Vec<audit::At>> = BTreeMap::new();
+    let mut missing: BTreeMap<(To<'_>, audit::MissingState, &str), Vec<u32>> = BTreeMap::new();
     let mut complete = true;
     for landing in landings {
-        let Landing { region, topic, .. } = landing;
+        let to = (landing.region, landing.topic);
         match landing.result {
             Ok(at) => placed
-                .entry((region, topic, at.partition))
+                .entry((to, at.partition))
                 .or_default()
-                .push(audit::At { offset: at.offset, leaf: landing.leaf }),
+                .push(audit::At::one(at.offset, landing.leaf)),
             Err(error) => {
-                complete &= !matches!(error, DeliverError::Unknown(_));
-                failed.entry((region, error.code())).or_default().push(landing.leaf);
+                let state = match error {
+                    DeliverError::Unknown(_) => audit::MissingState::NotConfirmed,
+                    _ => audit::MissingState::NotWritten,
+                };
+                complete &= state != audit::MissingState::NotConfirmed;
+                missing.entry((to, state, error.code())).or_default().push(landing.leaf);
             }
         }
     }
-    let placed = placed.into_iter().map(|((region, topic, partition), mut at)| {
+    let placed = placed.into_iter().map(|(((region, topic), partition), mut at)| {
         at.sort_unstable();
         audit::Placement { region: region.to_string(), topic: topic.to_string(), partition, at }
     });
-    let failed = failed.into_iter().map(|((region, code), leaves)| audit::Failed {
-        region: region.to_string(),
-        code: code.to_owned(),
-        leaves,
+    let missing = missing.into_iter().map(|(((region, topic), state, code), leaves)| {
+        let (region, topic, code) = (region.to_string(), topic.to_string(), code.to_owned());
+        audit::Missing { region, topic, state, code, leaves }
     });
-    audit::Outcome { of: first, placed: placed.collect(), failed: failed.collect(), complete }
+    let (placed, missing) = (placed.collect(), missing.collect());
+    audit::Outcome { of: first, placed, missing, repeat_of: vec![], complete }
 }
 
 pub(super) fn in_groups(open: Vec<audit::OpenIntent>) -> Vec<Vec<audit::OpenIntent>> {
     let mut groups: Vec<Vec<audit::OpenIntent>> = Vec::new();
     let mut room = 0;
     for intent in open {
-        let size = intent.events.len().max(1);
+        let size = intent.leaves.len().max(1);
         match groups.last_mut() {
             Some(group) if size <= room => group.push(intent),
             _ => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sluicegate_audit as audit;
-use sluicegate_audit::{Digest16, Entry, Recorded};
+use sluicegate_audit::{Copied, Digest16, Entry, Present, Recorded};
 use sluicegate_policies::Grant;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     deliver::Landed,
-    record::{Batch, Fate, Judged, Record, RequestId, Verdict},
+    record::{Batch, Copy, Fate, Judged, Record, RequestId, Verdict},
     request::Permitted,
 };
 
@@ -44,9 +44,10 @@ impl Account {
     ) -> Result<Recorded<Verdict>, AccountError> {
         let started = tokio::time::Instant::now();
         let ledger = self.ledger()?;
-        let events = verdict.records().iter().zip(head.first..);
-        let events: Vec<audit::Event> =
-            events.map(|(judged, seq)| event(&verdict, judged, seq)).collect();
+        let leaves = verdict.records().iter().zip(head.first..);
+        let leaves: Vec<audit::Leaf> =
+            leaves.map(|(judged, seq)| leaf(&verdict, judged, seq)).collect();
+        let records = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
         let treatments = verdict.treatments();
         let intent = audit::Intent {
             request: head.request.0,
@@ -59,7 +60,9 @@ impl Account {
             rules: grant.rules().iter().map(ToString::to_string).collect(),
             treatments: treatments.iter().map(|treatment| treatment.digest).collect(),
             first_leaf: 0,
-            events: u32::try_from(events.len()).unwrap_or(u32::MAX),
+            leaves: records,
+            records,
+            batch: vec![],
         };
         let details = treatments.iter().map(|t| (t.digest.0, t.bytes.to_vec())).collect();
         let claim = keyed.map(|(keyed, arrival_ms)| {
@@ -68,7 +71,7 @@ impl Account {
             audit::Claim { key: keyed.key, fingerprint: keyed.fingerprint, at_us, expires_us }
         });
         let appended = ledger
-            .intend(intent, events, details, transfers(head, &verdict), claim)
+            .intend(intent, leaves, details, transfers(head, &verdict), claim)
             .await
             .inspect_err(|_| self.metrics.count_fail_closed("ledger-unavailable"))?;
         self.metrics.ledger_seconds.observe(started.elapsed().as_secs_f64());
@@ -84,12 +87,12 @@ impl Account {
         answered: Option<(&Keyed, Vec<u8>)>,
     ) {
         let outcome = outcome(recorded.first(), landings(recorded, landed));
-        if let Some((keyed, answer)) = &answered {
+        let done = answered.map(|(keyed, answer)| {
             let expires_us = self.ambient.clock.now_us().saturating_add(self.claim_us);
             let mut given = self.given.lock().unwrap_or_else(|e| e.into_inner());
             given.remember(keyed, answer.clone(), expires_us);
-        }
-        let done = answered.map(|(keyed, answer)| (keyed.key, answer));
+            (given.claimed_as(keyed), answer)
+        });
         let settled = self.ledger().and_then(|ledger| Ok(ledger.settle(outcome, done)?));
         if let Err(error) = settled {
             tracing::warn!(event = "outcome-not-recorded", %error);
@@ -97,9 +100,13 @@ impl Account {
     }
 }
 
-fn event(verdict: &Verdict, judged: &Judged, seq: u32) -> audit::Event {
+fn leaf(verdict: &Verdict, judged: &Judged, seq: u32) -> audit::Leaf {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let copies = verdict.copies(judged).iter().map(|copy| number(copy.treatment)).collect();
+    let copied = |copy: &Copy| Copied {
+        treatment: number(copy.treatment),
+        present: Present::Bitmap(verdict.present(copy).to_vec()),
+    };
+    let copies = verdict.copies(judged).iter().map(copied).collect();
     let fate = match &judged.fate {
         Fate::Refuse(refused) => audit::Fate::Refuse(
             refused.code.as_str().to_owned(),
@@ -110,7 +117,7 @@ fn event(verdict: &Verdict, judged: &Judged, seq: u32) -> audit::Event {
     };
     let digests = |digests: &[[u8; 16]]| digests.iter().copied().map(Digest16).collect();
     let (source, tokens) = (digests(verdict.source(judged)), digests(verdict.tokens(judged)));
-    audit::Event { seq, fate, source, tokens }
+    audit::Leaf { seq, fate, source, tokens, count: 1 }
 }
 
 /// One entry for each treatment that crosses a border: how many records, and the categories that
@@ -121,17 +128,17 @@ fn transfers(head: &Head, verdict: &Verdict) -> Vec<Entry> {
         if verdict.treatments().get(copy.treatment).is_none_or(|t| !t.crosses()) {
             continue;
         }
-        let (events, present) = crossed.entry(copy.treatment).or_default();
-        *events += 1;
+        let (records, present) = crossed.entry(copy.treatment).or_default();
+        *records += 1;
         let here = verdict.present(copy);
         present.resize(present.len().max(here.len()), 0);
         present.iter_mut().zip(here).for_each(|(all, here)| *all |= here);
     }
-    let transfer = |(n, (events, present)): (usize, (u32, Vec<u8>))| {
+    let transfer = |(n, (records, present)): (usize, (u32, Vec<u8>))| {
         let treatment = verdict.treatments().get(n)?;
         let crossing = treatment.transfer(&present)?;
         let (request, treatment) = (head.request.0, treatment.digest);
-        Some(Entry::Transfer(audit::Transfer { request, treatment, crossing, events }))
+        Some(Entry::Transfer(audit::Transfer { request, treatment, crossing, records }))
     };
     crossed.into_iter().filter_map(transfer).collect()
 }

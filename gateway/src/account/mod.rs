@@ -5,6 +5,7 @@
 //! about to leave and where it ended, [`claims`] keeps idempotency keys, and [`notes`] records all
 //! that nothing waits for.
 
+mod agreed;
 mod claims;
 mod digests;
 mod entries;
@@ -19,13 +20,13 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use sluicegate_audit as audit;
 use sluicegate_audit::Entry;
 
 use claims::Given;
 pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
-pub use digests::{Digests, SEARCH_KEY};
+pub use digests::{Digests, SEARCH_KEY, SearchKeyError};
 pub use intent::Head;
 
 use crate::{
@@ -86,7 +87,7 @@ pub struct Account {
     /// Whether this is a verb of the command line, beside the node's gateway.
     beside: bool,
     ambient: Ambient,
-    digests: Digests,
+    digests: Arc<ArcSwap<Digests>>,
     claim_us: i64,
     ledger: ArcSwapOption<audit::Ledger>,
     /// Opened, and what former runs left open is not settled yet.
@@ -116,7 +117,7 @@ impl Account {
             node: config.node.clone(),
             beside: false,
             ambient: ambient.clone(),
-            digests: Digests::of(config)?,
+            digests: Arc::new(ArcSwap::from_pointee(digests_of(config)?)),
             claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
             ledger: ArcSwapOption::empty(),
             opened: tokio::sync::Mutex::default(),
@@ -178,8 +179,30 @@ impl Account {
         }
     }
 
-    pub fn digests(&self) -> &Digests {
-        &self.digests
+    /// The search keys, as they change.
+    pub fn digests(&self) -> Arc<ArcSwap<Digests>> {
+        self.digests.clone()
+    }
+
+    /// Writes and searches with these keys from now on. A new one begins a segment of the ledger,
+    /// which is durable before anything is written with it.
+    pub async fn search_with(&self, digests: Digests) -> Result<(), String> {
+        let is_new = self.digests.load().search_key() != digests.search_key();
+        let opened = self.opened.lock().await.clone();
+        if let Some(ledger) = opened.filter(|_| is_new) {
+            ledger.enter(digests.search_key()).await.map_err(|e| e.to_string())?;
+        }
+        self.digests.store(Arc::new(digests));
+        Ok(())
+    }
+
+    /// The segments that the ledger keeps, with the search keys that they need; none before it is
+    /// open.
+    pub async fn segments(&self) -> Vec<(u32, audit::SearchKey)> {
+        match self.ledger.load_full() {
+            Some(ledger) => ledger.segments().await.unwrap_or_default(),
+            None => Vec::new(),
+        }
     }
 
     /// Flushes, and ends the chain in order.
@@ -211,4 +234,9 @@ pub fn store_url(config: &Config) -> Result<audit::Url, OpenError> {
         (None, None) => String::new(),
     };
     text.trim().parse().map_err(OpenError::Url)
+}
+
+/// The search keys of a configuration's keyring and tenant.
+pub fn digests_of(config: &Config) -> Result<Digests, OpenError> {
+    Ok(Digests::of(&crate::decide::keyring(&config.keys.file)?, &config.tenant)?)
 }

@@ -58,18 +58,25 @@ impl Account {
         grant: &Grant<'_>,
         page: &Page,
     ) -> Result<(), AccountError> {
+        let id = self.ambient.id().map_err(|e| AccountError::Release(e.to_string()))?;
+        let from = page.records.first().map_or(wanted.offset, |r| r.offset);
         let entry = Entry::Read(audit::ReadAccess {
+            id,
             actor: actor(permitted.who()),
             origin: wanted.origin,
             purpose: grant.purpose().to_string(),
             dataset: grant.dataset().name.to_string(),
-            region: region.to_owned(),
-            topic: permitted.target().topic.clone(),
-            partition: wanted.partition,
-            offset_from: page.records.first().map_or(wanted.offset, |r| r.offset),
-            records: u32::try_from(page.records.len()).unwrap_or(u32::MAX),
             policy: permitted.policy().0,
             rules: grant.rules().iter().map(ToString::to_string).collect(),
+            treatments: vec![],
+            state: audit::ReadState::Shown,
+            ranges: vec![audit::OffsetRange {
+                region: region.to_owned(),
+                topic: permitted.target().topic.clone(),
+                partition: wanted.partition,
+                from,
+                to: page.records.last().map_or(from, |r| r.offset.saturating_add(1)),
+            }],
         });
         self.ledger()?.append(entry).await?;
         Ok(())
@@ -77,7 +84,7 @@ impl Account {
 
     /// Durable before the caller is answered; where the ledger is away it is kept, bounded.
     pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
-        let origin = address.map_or([0; 16], |address| self.digests.address(address));
+        let origin = address.map_or([0; 16], |address| self.digests.load().address(address));
         let entry = audit::AuthFailure { code: failure.code().to_owned(), origin };
         let entry = Entry::AuthFailure(entry);
         let Some(ledger) = self.ledger.load_full() else { return self.note(entry) };
@@ -95,7 +102,7 @@ impl Account {
     fn stranger(&self, who: &Principal) -> audit::Actor {
         let mut actor = actor(who);
         if !self.named.contains(&*who.name) {
-            actor.id = format!("unknown:{}", audit::hex(&self.digests.name(&who.name)));
+            actor.id = format!("unknown:{}", audit::hex(&self.digests.load().name(&who.name)));
         }
         actor
     }
@@ -150,13 +157,13 @@ impl Account {
         let entry = Entry::LedgerAccess(audit::LedgerAccess {
             actor,
             question: question.kind().to_owned(),
-            digest: self.digests.question(&question.words()),
+            digest: self.digests.load().question(&question.words()),
         });
         self.ledger()?.append(entry).await?;
         Ok(())
     }
 
     pub fn origin(&self, address: IpAddr) -> [u8; 16] {
-        self.digests.address(address)
+        self.digests.load().address(address)
     }
 }

@@ -85,14 +85,26 @@ impl Account {
             node: self.node.clone(),
             software: concat!("sluicegate ", env!("CARGO_PKG_VERSION")).to_owned(),
             clock: Arc::new(LedgerClock(self.ambient.clock.clone())),
+            search_key: self.digests.load().search_key().clone(),
             standing,
             skew_max_us: CLOCK_SKEW_US,
         };
         let ledger = audit::Ledger::open(&self.url, options).await;
         let ledger = ledger.map_err(|error| match error {
             audit::OpenError::Store(audit::StoreError::Held(why)) => NotReconciled::Held(why),
+            audit::OpenError::Store(audit::StoreError::Older | audit::StoreError::Newer)
+            | audit::OpenError::Segment(audit::EnterError::OtherKey { .. }) => {
+                NotReconciled::Held(error.to_string())
+            }
             error => NotReconciled::Waits(error.to_string()),
         })?;
+        let kept = ledger.segments().await.map_err(|e| NotReconciled::Waits(e.to_string()))?;
+        let fit = self.digests.load().fit(&kept);
+        if let Err(error) = fit {
+            // Nothing else is written without them: what is kept could not be searched.
+            let _closed = ledger.close().await;
+            return Err(NotReconciled::Held(error.to_string()));
+        }
         tokio::spawn(log_trouble(ledger.trouble()));
         Ok(ledger)
     }
@@ -117,10 +129,10 @@ impl Account {
         let mut since_us = i64::MAX;
         for intent in open {
             since_us = since_us.min(intent.t_us);
-            for (position, to) in &intent.events {
-                for copy in to {
+            for leaf in &intent.leaves {
+                for copy in &leaf.to {
                     let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
-                    wanted.entry((&copy.region, topic)).or_default().insert(*position);
+                    wanted.entry((&copy.region, topic)).or_default().insert(leaf.position);
                 }
             }
         }
@@ -136,14 +148,15 @@ impl Account {
         }
         let never = DeliverError::Unavailable("not sent before a restart".to_owned());
         for intent in open {
-            let landings = intent.events.iter().flat_map(|(position, to)| {
-                to.iter().map(|copy| {
-                    let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
-                    let placed = found.get(&(&*copy.region, topic, *position)).copied();
-                    let result = placed.ok_or(&never);
-                    Landing { leaf: position.leaf, region: &copy.region, topic, result }
-                })
-            });
+            let landings =
+                intent.leaves.iter().flat_map(|audit::OpenLeaf { position, to, .. }| {
+                    to.iter().map(|copy| {
+                        let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
+                        let placed = found.get(&(&*copy.region, topic, *position)).copied();
+                        let result = placed.ok_or(&never);
+                        Landing { leaf: position.leaf, region: &copy.region, topic, result }
+                    })
+                });
             let outcome = outcome(intent.first, landings);
             ledger.settle_now(outcome).await.map_err(|e| e.to_string())?;
         }

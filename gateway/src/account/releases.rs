@@ -12,6 +12,7 @@ use sluicegate_releases::{Message, store};
 
 use super::{
     Account, AccountError,
+    agreed::{About, Agreed, Of, PlanId, corrupt, range},
     entries::{Landing, outcome},
 };
 use crate::record::{DeliverError, Lot, Placed, positions};
@@ -71,14 +72,19 @@ pub enum ReleaseError {
     Account(#[from] AccountError),
 }
 
-/// The name under which replicas agree on cuts: a changed plan begins anew.
-fn agreed_name(plan: &ReleasePlan) -> String {
-    let [a, b, c, d, ..] = plan.digest;
-    format!("{}#{a:02x}{b:02x}{c:02x}{d:02x}", plan.name)
+/// Where a partition of contributions was cut for a window: the first offset that does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cut {
+    pub window_start_us: i64,
+    pub revision: u32,
+    pub partition: u32,
+    pub cut: i64,
 }
 
-fn refused_name(plan: &ReleasePlan) -> String {
-    format!("{}:refused", agreed_name(plan))
+/// The name under which one of all replicas leads a plan's release.
+fn lease_name(plan: &ReleasePlan) -> String {
+    let [a, b, c, d, ..] = plan.digest;
+    format!("{}#{a:02x}{b:02x}{c:02x}{d:02x}", plan.name)
 }
 
 fn ledger_cost(cost: Cost) -> audit::Cost {
@@ -143,7 +149,7 @@ impl Account {
                 .covers
                 .iter()
                 .map(|covered| covered.outwards())
-                .map(|covered| audit::Covered {
+                .map(|covered| audit::OffsetRange {
                     region: plan.region.to_string(),
                     topic: crate::contribute::contributions_topic(&plan.name).to_string(),
                     partition: covered.partition,
@@ -287,27 +293,35 @@ impl Account {
     /// another one of which something was charged would be a second budget for the same time:
     /// nothing is charged to it until the other is over.
     pub async fn period_fits(&self, plan: &ReleasePlan, at_ms: i64) -> Result<bool, AccountError> {
-        let ledger = self.ledger()?;
         let ours = plan.period_of(at_ms);
         let (start_us, end_us) = (us(ours.start_ms), us(ours.end_ms));
-        let name = format!("period:{}", plan.dataset);
+        let dataset = plan.dataset.to_string();
+        let of = Of::Dataset(&dataset);
         let from_us = start_us.saturating_sub(us(PERIOD_LONGEST_MS));
-        let fits = |known: &[audit::Cut]| {
-            known.iter().all(|other| {
-                let apart = other.cut <= start_us || other.window_start_us >= end_us;
-                apart || (other.window_start_us, other.cut) == (start_us, end_us)
+        let fits = |known: &[(i64, i64)]| {
+            known.iter().all(|(start, end)| {
+                *end <= start_us || *start >= end_us || (*start, *end) == (start_us, end_us)
             })
         };
-        if !fits(&ledger.cuts(&name, from_us).await?) {
+        if !fits(&self.periods(range(About::Period, of, from_us, None)).await?) {
             return Ok(false);
         }
-        let agreed = ledger.cut(&name, start_us, 0, 0, end_us).await?;
+        let proposal = Agreed::Period { dataset: dataset.clone(), start_us, end_us };
+        let agreed = self.agree_on(proposal.clone()).await?;
         // A replica with another policy may have said something else meanwhile.
-        let known = ledger.cuts(&name, from_us).await?;
-        let longest = known.iter().map(|other| other.cut - other.window_start_us).max();
+        let known = self.periods(range(About::Period, of, from_us, None)).await?;
+        let longest = known.iter().map(|(start, end)| end.saturating_sub(*start)).max();
         let before = start_us.saturating_sub(longest.unwrap_or(0).saturating_mul(3));
-        ledger.purge_cuts(&name, before).await?;
-        Ok(agreed == end_us && fits(&known))
+        self.forget_agreed(range(About::Period, of, i64::MIN, Some(before))).await?;
+        Ok(agreed == proposal && fits(&known))
+    }
+
+    async fn periods(&self, range: (Vec<u8>, Vec<u8>)) -> Result<Vec<(i64, i64)>, AccountError> {
+        let period = |agreed| match agreed {
+            Agreed::Period { start_us, end_us, .. } => Some((start_us, end_us)),
+            _ => None,
+        };
+        Ok(self.all_agreed(range).await?.into_iter().filter_map(period).collect())
     }
 
     /// Whether subjects of a period are still those that its first release counted: under other
@@ -318,14 +332,15 @@ impl Account {
         at_ms: i64,
         fingerprint: i64,
     ) -> Result<bool, AccountError> {
-        let ledger = self.ledger()?;
         let period = plan.period_of(at_ms);
-        let name = format!("{}:keys", agreed_name(plan));
-        let agreed = ledger.cut(&name, us(period.start_ms), 0, 0, fingerprint).await?;
+        let id = PlanId::of(plan);
+        let proposal =
+            Agreed::Keys { plan: id.clone(), period_us: us(period.start_ms), fingerprint };
+        let fits = self.agree_on(proposal.clone()).await? == proposal;
         let length = period.end_ms.saturating_sub(period.start_ms);
-        let before = period.start_ms.saturating_sub(length.saturating_mul(3));
-        ledger.purge_cuts(&name, us(before)).await?;
-        Ok(agreed == fingerprint)
+        let before = us(period.start_ms.saturating_sub(length.saturating_mul(3)));
+        self.forget_agreed(range(About::Keys, Of::Plan(&id), i64::MIN, Some(before))).await?;
+        Ok(fits)
     }
 
     /// Remembers that a pane is refused, so that no start waits for it again.
@@ -334,9 +349,9 @@ impl Account {
         plan: &ReleasePlan,
         pane: PaneId,
     ) -> Result<(), AccountError> {
-        let name = refused_name(plan);
         let (start_us, end_us) = (us(pane.start_ms), us(pane.end_ms));
-        self.ledger()?.cut(&name, start_us, pane.revision, 0, end_us).await?;
+        let (plan, revision) = (PlanId::of(plan), pane.revision);
+        self.agree_on(Agreed::Refused { plan, start_us, revision, end_us }).await?;
         Ok(())
     }
 
@@ -346,13 +361,17 @@ impl Account {
         plan: &ReleasePlan,
         from_ms: i64,
     ) -> Result<Vec<PaneId>, AccountError> {
-        let cuts = self.ledger()?.cuts(&refused_name(plan), us(from_ms)).await?;
-        let pane = |cut: &audit::Cut| PaneId {
-            start_ms: cut.window_start_us.div_euclid(1_000),
-            end_ms: cut.cut.div_euclid(1_000),
-            revision: cut.revision,
+        let id = PlanId::of(plan);
+        let refused = range(About::Refused, Of::Plan(&id), us(from_ms), None);
+        let pane = |agreed| match agreed {
+            Agreed::Refused { start_us, revision, end_us, .. } => Some(PaneId {
+                start_ms: start_us.div_euclid(1_000),
+                end_ms: end_us.div_euclid(1_000),
+                revision,
+            }),
+            _ => None,
         };
-        Ok(cuts.iter().map(pane).collect())
+        Ok(self.all_agreed(refused).await?.into_iter().filter_map(pane).collect())
     }
 
     /// The end of the newest pane that another plan of this name has released.
@@ -396,8 +415,8 @@ impl Account {
         Ok(())
     }
 
-    /// Agrees with other replicas where a partition is cut for a pane. The first to say wins, and
-    /// with the cut its sealed totals.
+    /// Agrees with other replicas where a partition is cut for a pane. The first to say wins. The
+    /// sealed totals are there before the cut is proposed, so that the cut that wins has them.
     pub async fn cut(
         &self,
         plan: &ReleasePlan,
@@ -406,55 +425,102 @@ impl Account {
         cut: i64,
         sealed: Vec<u8>,
     ) -> Result<i64, AccountError> {
-        let name = agreed_name(plan);
-        let (window_start_us, revision) = (us(pane.start_ms), pane.revision);
-        let cut = audit::Cut { window_start_us, revision, partition, cut };
-        Ok(self.ledger()?.cut_with(&name, cut, &sealed).await?)
+        let (plan, start_us, revision) = (PlanId::of(plan), us(pane.start_ms), pane.revision);
+        let partial =
+            Agreed::Partial { plan: plan.clone(), start_us, revision, partition, cut, sealed };
+        self.agree_on(partial).await?;
+        let proposal = Agreed::Cut { plan, start_us, revision, partition, cut };
+        match self.agree_on(proposal).await? {
+            Agreed::Cut { cut, .. } => Ok(cut),
+            _ => Err(corrupt()),
+        }
     }
 
     /// The cuts of panes from a time on.
-    pub async fn cuts(
-        &self,
-        plan: &ReleasePlan,
-        from_ms: i64,
-    ) -> Result<Vec<audit::Cut>, AccountError> {
-        Ok(self.ledger()?.cuts(&agreed_name(plan), us(from_ms)).await?)
+    pub async fn cuts(&self, plan: &ReleasePlan, from_ms: i64) -> Result<Vec<Cut>, AccountError> {
+        let id = PlanId::of(plan);
+        self.cuts_in(range(About::Cut, Of::Plan(&id), us(from_ms), None)).await
     }
 
-    /// The sealed totals of a pane, by partition, with their cuts.
+    async fn cuts_in(&self, range: (Vec<u8>, Vec<u8>)) -> Result<Vec<Cut>, AccountError> {
+        let cut = |agreed| match agreed {
+            Agreed::Cut { start_us, revision, partition, cut, .. } => {
+                Some(Cut { window_start_us: start_us, revision, partition, cut })
+            }
+            _ => None,
+        };
+        Ok(self.all_agreed(range).await?.into_iter().filter_map(cut).collect())
+    }
+
+    /// The sealed totals of a pane, by partition, with their cuts: those of the cuts that count.
     pub async fn partials(
         &self,
         plan: &ReleasePlan,
         pane: PaneId,
     ) -> Result<Vec<(u32, i64, Vec<u8>)>, AccountError> {
-        let ledger = self.ledger()?;
-        Ok(ledger.partials(&agreed_name(plan), us(pane.start_ms), pane.revision).await?)
+        let id = PlanId::of(plan);
+        let (from, to) = (us(pane.start_ms), us(pane.start_ms).saturating_add(1));
+        let cuts = self.cuts_in(range(About::Cut, Of::Plan(&id), from, Some(to))).await?;
+        let partial = |agreed| match agreed {
+            Agreed::Partial { revision, partition, cut, sealed, .. } => {
+                let counts = |at: &Cut| {
+                    (at.revision, at.partition, at.cut) == (pane.revision, partition, cut)
+                };
+                (revision == pane.revision && cuts.iter().any(counts))
+                    .then_some((partition, cut, sealed))
+            }
+            _ => None,
+        };
+        let partials = range(About::Partial, Of::Plan(&id), from, Some(to));
+        Ok(self.all_agreed(partials).await?.into_iter().filter_map(partial).collect())
     }
 
-    /// Forgets the totals of a pane, which is released or refused, and cuts that no replay needs.
+    /// Forgets the totals of a pane, all revisions of which are released or refused, and cuts that no
+    /// replay needs.
     pub async fn forget_partials(
         &self,
         plan: &ReleasePlan,
         pane: PaneId,
         cuts_before_ms: i64,
     ) -> Result<(), AccountError> {
-        let ledger = self.ledger()?;
-        let name = agreed_name(plan);
-        ledger.forget_partials(&name, us(pane.start_ms), pane.revision).await?;
-        ledger.purge_cuts(&name, us(cuts_before_ms)).await?;
-        ledger.purge_cuts(&refused_name(plan), us(cuts_before_ms)).await?;
-        Ok(())
+        let id = PlanId::of(plan);
+        let (of, before) = (Of::Plan(&id), Some(us(cuts_before_ms)));
+        let (from, to) = (us(pane.start_ms), us(pane.start_ms).saturating_add(1));
+        self.forget_agreed(range(About::Partial, of, from, Some(to))).await?;
+        self.forget_agreed(range(About::Cut, of, i64::MIN, before)).await?;
+        self.forget_agreed(range(About::Refused, of, i64::MIN, before)).await
     }
 
-    /// Agrees with other replicas, once for this plan, on a number such as its first pane.
-    pub async fn agree(
+    /// Agrees with other replicas on the first pane that this plan releases.
+    pub async fn agree_first_pane(
         &self,
         plan: &ReleasePlan,
-        what: &str,
-        number: i64,
+        start_ms: i64,
     ) -> Result<i64, AccountError> {
-        let name = format!("{}:{what}", agreed_name(plan));
-        Ok(self.ledger()?.cut(&name, 0, 0, 0, number).await?)
+        let proposal = Agreed::FirstPane { plan: PlanId::of(plan), start_ms };
+        match self.agree_on(proposal).await? {
+            Agreed::FirstPane { start_ms, .. } => Ok(start_ms),
+            _ => Err(corrupt()),
+        }
+    }
+
+    /// Agrees with other replicas on how many partitions the plan's contributions have.
+    pub async fn agree_partitions(
+        &self,
+        plan: &ReleasePlan,
+        partitions: u32,
+    ) -> Result<u32, AccountError> {
+        let proposal = Agreed::Partitions { plan: PlanId::of(plan), partitions };
+        match self.agree_on(proposal).await? {
+            Agreed::Partitions { partitions, .. } => Ok(partitions),
+            _ => Err(corrupt()),
+        }
+    }
+
+    /// Whether it is this process that notes the windows which a change of plan left out.
+    pub async fn notes_gap(&self, plan: &ReleasePlan, now_us: i64) -> Result<bool, AccountError> {
+        let proposal = Agreed::Gap { plan: PlanId::of(plan), noted_us: now_us };
+        Ok(self.agree_on(proposal.clone()).await? == proposal)
     }
 
     /// Whether this process may release now: one of all replicas.
@@ -464,7 +530,7 @@ impl Account {
         // Several machines judge by one clock.
         let store_us = ledger.store_clock_us().await?;
         let now_us = store_us.unwrap_or_else(|| self.ambient.clock.now_us());
-        Ok(ledger.lease(&agreed_name(plan), &holder, now_us, ttl_us).await?.is_some())
+        Ok(ledger.lease(&lease_name(plan), &holder, now_us, ttl_us).await?.is_some())
     }
 
     /// What the current period has cost one unit of the dataset, in parts per million of its cap.

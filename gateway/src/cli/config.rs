@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Output, eprint, print, runtime};
 use crate::{
-    account::Digests,
+    account::digests_of,
     ambient::Ambient,
     config::{self, Config},
     decide::Policy,
@@ -59,7 +59,7 @@ fn unusable(config: &Config) -> Result<Vec<String>, Exit> {
         Ok(_) => found.extend(strangers(config, &policy)),
         Err(error) => found.push(said(error)),
     }
-    found.extend(Digests::of(config).err().map(said));
+    found.extend(digests_of(config).err().map(said));
     let identifier = Identifier::new(&config.identify, ambient.clock.clone());
     found.extend(runtime()?.block_on(identifier.refresh_files()).into_iter().map(said));
     found.extend(named(config).iter().filter_map(|file| unreadable(file)));

@@ -6,7 +6,8 @@ use crate::ambient::{Ambient, JudgedClock, ManualClock};
 /// 2026-11-23.
 const NOW_US: i64 = 1_795_392_000_000_000;
 const DAY_US: i64 = 86_400_000_000;
-const KEY: &str = "keys: { tokens-1: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= }\n";
+const KEY: &str = "keys: { tokens-1: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=, \
+                   ledger-search: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= }\n";
 
 #[test]
 fn only_regular_files_of_each_folder_once_are_read() {
@@ -126,7 +127,7 @@ fn a_bad_bundle_changes_nothing_and_says_why() {
 #[test]
 fn a_missing_key_refuses_the_bundle_and_a_found_one_takes_it() {
     let house = house();
-    house.keyring("keys: { other: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= }\n");
+    house.keyring(&KEY.replace("tokens-1", "other"));
     let error = house.policy.reload().unwrap_err().to_string();
     assert!(error.contains("tokens-1"), "{error}");
     assert!(house.policy.now().is_err());

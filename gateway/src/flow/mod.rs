@@ -66,7 +66,8 @@ impl Flow {
         records: Vec<Record>,
         arrived: Arrived,
     ) -> Result<Verdict, Stopped> {
-        let judge = || judge::judge(permitted, self.account.digests(), &records, arrived);
+        let digests = self.account.digests().load_full();
+        let judge = || judge::judge(permitted, &digests, &records, arrived);
         Ok(heavy(records.len(), judge)?)
     }
 

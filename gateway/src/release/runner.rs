@@ -76,7 +76,7 @@ pub enum RunError {
     #[error(
         "the topic `{topic}` has {now} partitions and had {then}: releases need a fixed number"
     )]
-    Partitions { topic: String, now: u32, then: i64 },
+    Partitions { topic: String, now: u32, then: u32 },
 }
 
 /// Releases, by their plans' digests, whose topics exist and whose first pane is agreed: from then on no
@@ -195,8 +195,8 @@ impl<'r> Run<'r> {
         let pipeline = pipeline.ok_or(DeliverError::UnknownTopic)?;
         let partitions = pipeline.ensure(&topic, Some(plan.keep_ms())).await?;
         pipeline.ensure(&plan.topic, None).await?;
-        let then = of.account.agree(plan, "partitions", i64::from(partitions)).await?;
-        if then != i64::from(partitions) {
+        let then = of.account.agree_partitions(plan, partitions).await?;
+        if then != partitions {
             let topic = topic.to_string();
             return Err(RunError::Partitions { topic, now: partitions, then });
         }
@@ -223,7 +223,7 @@ impl<'r> Run<'r> {
     async fn begin(&mut self) -> Result<(), RunError> {
         let plan = &self.of.plan;
         let first = plan.schedule.pane.containing(self.of.now_ms()).start_ms;
-        let agreed = self.of.account.agree(plan, "first pane", first).await?;
+        let agreed = self.of.account.agree_first_pane(plan, first).await?;
         let latest = self.of.account.latest_release(plan).await?;
         // A pane may wait for its revisions while younger ones are out.
         let resumed =

@@ -311,7 +311,7 @@ async fn the_demo_shows_everything_and_a_gateway_goes_on_from_it() {
     publish(&written.client("svc.market"), &gateway, "bids", &bid("terminal-7")).await;
     assert_eq!(gateway.stop().await, Some(0));
     let after = verb_json(&written.dir, 0, &["ledger", "verify", "--config", CONFIG]);
-    let events = |verdict: &Value| verdict["events"].as_u64().unwrap();
+    let events = |verdict: &Value| verdict["records"].as_u64().unwrap();
     assert!(events(&before) >= 500, "{before}");
     assert_eq!(events(&after), events(&before) + 1);
 }

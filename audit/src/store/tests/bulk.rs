@@ -1,8 +1,9 @@
 //! A valid chain, written in bulk: rows of one intent of one event, and of its outcome, in turn.
 
 use crate::{
-    Actor, At, Digest16, Digest32, Entry, Event, Fate, Filter, Intent, Link, Outcome, Placement,
-    Position, Row, SearchDigest, Treatment, WriterId, detail_digest, genesis, link_of,
+    Actor, At, Copied, Digest16, Digest32, Entry, Fate, Filter, Intent, Leaf, Link, ManifestLeaf,
+    Outcome, Placement, Position, Present, Row, SearchDigest, SegmentOpen, Treatment, WriterId,
+    detail_digest, genesis, link_of,
     row::{encode_manifest, leaf_bytes},
     store::{Commit, Edge, NewRow, Store},
     tree,
@@ -59,12 +60,19 @@ impl Chain {
             let source = vec![Digest16(source_of(event % SOURCES))];
             let tokens = vec![Digest16(token_of(event))];
             filter = Filter::of([source[0].0, tokens[0].0].iter()).as_bytes().to_vec();
-            let fate = Fate::Deliver(vec![0]);
-            leaves.push(leaf_bytes(&Event { seq: 0, fate, source, tokens }));
+            let fate = Fate::Deliver(vec![Copied { treatment: 0, present: Present::of([]) }]);
+            leaves.push(leaf_bytes(&Leaf { seq: 0, fate, source, tokens, count: 1 }));
             Entry::Intent(intent(treatment))
         } else {
             Entry::Outcome(self.outcome(event, commit))
         };
+        let opens = Entry::SegmentOpen(SegmentOpen {
+            segment: 1,
+            key: "search".into(),
+            check: [1; 16],
+            heads: vec![],
+        });
+        let entries = if self.next == 0 { vec![opens, entry] } else { vec![entry] };
         let prev = self.head.unwrap_or_else(|| genesis(ORIGIN, self.writer));
         let t_us = START_US + i64::try_from(event).unwrap() * EVENT_US;
         let row = Row {
@@ -75,14 +83,17 @@ impl Chain {
             t_us,
             t_err_us: 0,
             clock: "test".into(),
-            entries: vec![entry],
-            events: leaves.len() as u32,
-            event_root: tree::root(leaves.iter().map(Vec::as_slice)),
+            segment: 1,
+            entries,
+            leaves: leaves.len() as u32,
+            root: tree::root(leaves.iter().map(Vec::as_slice)),
         };
         let bytes = row.encode();
         let link = link_of(&bytes);
-        let manifest = (!leaves.is_empty()).then(|| (encode_manifest(&leaves), filter));
-        commit.rows.push(NewRow { wseq: self.next, t_us, bytes, prev, link, manifest });
+        let kept: Vec<_> = leaves.iter().map(|leaf| ManifestLeaf::Kept(leaf)).collect();
+        let manifest = (!kept.is_empty()).then(|| (encode_manifest(&kept), filter));
+        let wseq = self.next;
+        commit.rows.push(NewRow { wseq, t_us, segment: 1, bytes, prev, link, manifest });
         (self.next, self.head) = (self.next + 1, Some(link));
     }
 
@@ -99,10 +110,10 @@ impl Chain {
             of,
             wseq: self.next,
         });
-        let at = vec![At { offset, leaf: 0 }];
+        let at = vec![At::one(offset, 0)];
         let placed = vec![Placement { region, topic, partition: 3, at }];
         let of = Position { writer: of.0, wseq: of.1, leaf: 0 };
-        Outcome { of, placed, failed: vec![], complete: true }
+        Outcome { of, placed, missing: vec![], repeat_of: vec![], complete: true }
     }
 }
 
@@ -118,7 +129,9 @@ fn intent(treatment: [u8; 32]) -> Intent {
         rules: vec!["tills-publish".into()],
         treatments: vec![Digest32(treatment)],
         first_leaf: 0,
-        events: 1,
+        leaves: 1,
+        records: 1,
+        batch: vec![],
     }
 }
 

@@ -3,7 +3,14 @@
 
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 
-const BOTH: [&str; 2] = [include_str!("../queries.rs"), include_str!("../releases.rs")];
+const BOTH: [&str; 6] = [
+    include_str!("../books.rs"),
+    include_str!("../claims.rs"),
+    include_str!("../index.rs"),
+    include_str!("../register.rs"),
+    include_str!("../rows.rs"),
+    include_str!("../mod.rs"),
+];
 
 /// Queries that may read a table as a whole, or sort: a part of the text, what the plan may say in
 /// either engine, and why.
@@ -39,6 +46,7 @@ const MAY: &[(&str, &[&str], &str)] = &[
         &["SCAN ledger_charge", "Seq Scan on ledger_charge"],
         "the budget of all accounts is asked for",
     ),
+    ("FROM _sqlx_migrations", &["SCAN _sqlx", "Seq Scan", "Index Scan", "Sort"], "a handful"),
     (
         "FROM ledger_blocked ORDER BY",
         &["SCAN ledger_blocked", "Seq Scan on ledger_blocked", "Index Only Scan"],
@@ -61,7 +69,7 @@ const FILL: [(u32, &str); 11] = [
         "ledger_release SELECT {key}, 'name-' || (i % 5), i, i + 1, 0, {key}, i, 0, \
          CASE WHEN i % 100 = 0 THEN 0 ELSE 1 END FROM n",
     ),
-    (20_000, "ledger_cut SELECT 'name-' || (i % 5), i / 8, 0, i % 8, i, NULL FROM n"),
+    (20_000, "ledger_register SELECT {key}, {key} FROM n"),
     (20_000, "ledger_blob SELECT {line}, {key} FROM n"),
     (20_000, "ledger_detail SELECT {line}, {key} FROM n"),
     (5_000, "ledger_intent SELECT {key}, i, 0 FROM n"),

@@ -2,9 +2,9 @@
 //! somebody could who owns the store.
 
 use crate::{
-    BudgetBlocked, Cost, Covered, Digest32, Entry, LossUnit, Position, Predecessor, Release,
-    ReleasePublished, ReleaseVoid, Row, WriterId, WriterOpen, blob_digest, empty_root, genesis,
-    link_of,
+    BudgetBlocked, ChainHead, Cost, Digest32, Entry, LossUnit, OffsetRange, Position, Release,
+    ReleasePublished, ReleaseVoid, Row, SegmentOpen, WriterId, WriterOpen, blob_digest, empty_root,
+    genesis, link_of,
     verify::{Stored, Verdict, Verifier, What},
 };
 
@@ -30,9 +30,10 @@ fn verdict(rows: &Rows, blobs: &[(&[u8; 32], &[u8])]) -> Verdict {
                 t_us: 0,
                 t_err_us: 0,
                 clock: "test".into(),
-                entries: entries.clone(),
-                events: 0,
-                event_root: empty_root(),
+                segment: 1,
+                entries: opened(wseq, entries),
+                leaves: 0,
+                root: empty_root(),
             };
             let bytes = row.encode();
             verifier.row(&Stored {
@@ -50,7 +51,14 @@ fn verdict(rows: &Rows, blobs: &[(&[u8; 32], &[u8])]) -> Verdict {
     verifier.finish()
 }
 
-fn open(predecessor: Vec<Predecessor>) -> Entry {
+/// Each chain begins in segment 1; the entry is the last, so that others keep their numbers.
+fn opened(wseq: u64, entries: &[Entry]) -> Vec<Entry> {
+    let open = SegmentOpen { segment: 1, key: "k".into(), check: [0; 16], heads: vec![] };
+    let open = (wseq == 0).then_some(Entry::SegmentOpen(open));
+    entries.iter().cloned().chain(open).collect()
+}
+
+fn open(predecessor: Vec<ChainHead>) -> Entry {
     Entry::WriterOpen(WriterOpen { node: "n".into(), software: "s".into(), predecessor })
 }
 
@@ -72,7 +80,7 @@ fn release(id: u8) -> Release {
         cap: Cost { loss: 20, delta: 2 },
         period_us: 0,
         mechanism: "discrete-gaussian".into(),
-        covers: vec![Covered {
+        covers: vec![OffsetRange {
             region: "eu".into(),
             topic: "c".into(),
             partition: 0,
@@ -291,7 +299,7 @@ fn a_race_is_unsettled_until_a_second_chain_has_ended() {
     // A later writer continues B's chain: B has ended.
     let continued = |mut rows: Rows, more: Vec<Entry>| {
         let link = link_of_last(&rows, B);
-        let mut entries = vec![open(vec![Predecessor { writer: B, wseq: 3, link }])];
+        let mut entries = vec![open(vec![ChainHead { writer: B, wseq: 3, link, segment: 1 }])];
         entries.extend(more);
         rows.push((C, entries));
         rows

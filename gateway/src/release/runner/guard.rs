@@ -102,8 +102,7 @@ impl Run<'_> {
         let plan = &self.of.plan;
         let Some(until) = self.of.account.other_plan_until(plan).await? else { return Ok(()) };
         // One of all replicas notes them, once.
-        let mine = self.of.clock.now_us();
-        if self.of.account.agree(plan, "gap", mine).await? != mine {
+        if !self.of.account.notes_gap(plan, self.of.clock.now_us()).await? {
             return Ok(());
         }
         let mut gap = Vec::new();

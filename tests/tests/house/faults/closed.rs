@@ -340,6 +340,7 @@ async fn clock_behind(table: &Table) {
         node: "faults-1".to_owned(),
         software: "test".to_owned(),
         clock: Arc::new(Ahead),
+        search_key: audit::SearchKey { name: "test".to_owned(), check: [1; 16] },
         standing: audit::Standing::Node,
         skew_max_us: i64::MAX,
     };

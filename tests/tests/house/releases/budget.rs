@@ -120,11 +120,6 @@ async fn other_keys_of_subjects_are_no_second_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_keys_of_seals_are_no_second_budget() {
-    no_second_budget_after(Change::Keys("ledger-search")).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_contributions_are_no_second_budget() {
     no_second_budget_after(Change::ContributionsLost).await;
 }

@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use sluicegate_audit::{Covered, Entry, Release};
+use sluicegate_audit::{Entry, OffsetRange, Release};
 use sluicegate_tests::{
     ca::replace,
     canary::{Finding, Search, assert_none},
@@ -148,7 +148,7 @@ async fn delivered(spec: &Spec, house: &House, gateway: &Gateway) -> String {
 
 /// The offsets that releases cover hold every contribution, and each but once for each pane that was open.
 fn covered(spec: &Spec, entries: &[Entry], contributions: &[(i64, i64)]) {
-    let covers: Vec<&Covered> = entries
+    let covers: Vec<&OffsetRange> = entries
         .iter()
         .filter_map(|entry| match entry {
             Entry::Release(release) => Some(&release.covers),
@@ -158,10 +158,10 @@ fn covered(spec: &Spec, entries: &[Entry], contributions: &[(i64, i64)]) {
         .collect();
     assert!(!contributions.is_empty());
     // An auditor does not learn from it how many records a window had.
-    let is_rounded = |covered: &&Covered| covered.from % 1_024 == 0 && covered.to % 1_024 == 0;
+    let is_rounded = |covered: &&OffsetRange| covered.from % 1_024 == 0 && covered.to % 1_024 == 0;
     assert!(covers.iter().all(is_rounded), "offsets are exact");
     for (partition, offset) in contributions {
-        let holds = |covered: &&Covered| {
+        let holds = |covered: &&OffsetRange| {
             covered.topic == spec.contributions()
                 && i64::from(covered.partition) == *partition
                 && (covered.from..covered.to).contains(offset)
@@ -323,6 +323,6 @@ async fn what_crosses_a_border_on_its_way_into_a_release_is_on_record() {
         })
         .collect();
     assert_eq!(crossed.len(), 1, "{crossed:?}");
-    assert_eq!((&*crossed[0].crossing.rule, crossed[0].events), ("to-frankfurt", 2));
+    assert_eq!((&*crossed[0].crossing.rule, crossed[0].records), ("to-frankfurt", 2));
     assert!(house.topic(&spec.dataset()).await.is_empty(), "a copy was delivered");
 }
