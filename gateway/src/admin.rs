@@ -17,6 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     config::Roles,
+    health::Health,
     identify::{Credentials, Principal},
     lineage::{Lineage, Question},
     listen::{
@@ -24,7 +25,6 @@ use crate::{
         http::{self, Document, HttpState},
         problem::Problem,
     },
-    service::Health,
     telemetry::{OPENMETRICS, PLAIN},
 };
 
@@ -70,7 +70,7 @@ pub fn router(state: Arc<AdminState>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(http::openapi))
         .layer(middleware::from_fn_with_state(state.clone(), known));
     let (router, mut api) = health.merge(operator).merge(auditor).merge(anyone).split_for_parts();
-    finish_document(&mut api);
+    http::finish_document(&mut api);
     let document: Arc<str> = Arc::from(api.to_json().unwrap_or_default());
     let router = router
         .fallback(|| async { http::not_found() })
@@ -78,13 +78,6 @@ pub fn router(state: Arc<AdminState>) -> (Router, utoipa::openapi::OpenApi) {
         .layer(Extension(Document(document)))
         .with_state(state);
     (router, api)
-}
-
-/// What both documents have in common.
-pub(crate) fn finish_document(api: &mut utoipa::openapi::OpenApi) {
-    api.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    api.info.license = None;
-    api.info.contact = None;
 }
 
 async fn operator(

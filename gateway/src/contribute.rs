@@ -26,7 +26,7 @@ use sluicegate_releases::{
 };
 
 use crate::{
-    account::SEARCH_KEY,
+    digests::SEARCH_KEY,
     record::{Record, RequestId, Uncounted},
 };
 

@@ -28,10 +28,11 @@ use sluicegate_protect::{
 use zeroize::Zeroizing;
 
 use crate::{
-    account::{Digests, SearchKeyError},
     ambient::Ambient,
     classify::Classifier,
+    config::Config,
     contribute::Contributor,
+    digests::{Digests, SearchKeyError},
     files::{self, SMALL_FILE_BYTES_MAX},
     keys::{self, KeyringError},
     record::Refused,
@@ -158,7 +159,7 @@ pub struct Policy {
 
 impl Policy {
     /// Holds nothing yet; [`Policy::reload`] fills it.
-    pub fn new(config: &crate::config::Config, ambient: &Ambient) -> Self {
+    pub fn new(config: &Config, ambient: &Ambient) -> Self {
         Self {
             dir: config.policies.clone(),
             keyring_file: config.keys.file.clone(),
@@ -404,6 +405,11 @@ fn bundle_files(dir: &Path) -> Result<Files, String> {
 /// anything for everyone else. Its group may read: Kubernetes mounts secrets 0440, for the group
 /// of the process.
 const KEYRING_MODE_REFUSED: u32 = 0o037;
+
+/// The search keys of a configuration's keyring and tenant.
+pub fn digests_of(config: &Config) -> Result<Digests, ReloadError> {
+    Ok(Digests::of(&keyring(&config.keys.file)?, &config.tenant)?)
+}
 
 /// The keys of a keyring file.
 pub fn keyring(file: &Path) -> Result<Masters, ReloadError> {

@@ -8,7 +8,11 @@ use sluicegate_audit as audit;
 use sluicegate_audit::lineage::Answer;
 use tokio::sync::OnceCell;
 
-use crate::{account::Digests, config::Config};
+use crate::{
+    config::{Config, StoreUrlError},
+    decide::{ReloadError, digests_of},
+    digests::Digests,
+};
 
 /// One question.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,6 +39,10 @@ pub enum BadQuestion {
 pub enum LineageError {
     #[error(transparent)]
     Store(#[from] audit::StoreError),
+    #[error(transparent)]
+    Url(#[from] StoreUrlError),
+    #[error(transparent)]
+    Keys(#[from] ReloadError),
 }
 
 impl Question {
@@ -111,10 +119,9 @@ impl Lineage {
         Self { url, digests, store: OnceCell::new() }
     }
 
-    pub fn of(config: &Config) -> Result<Self, crate::account::OpenError> {
-        let digests = crate::account::digests_of(config)?;
-        let digests = Arc::new(ArcSwap::from_pointee(digests));
-        Ok(Self::new(crate::account::store_url(config)?, digests))
+    pub fn of(config: &Config) -> Result<Self, LineageError> {
+        let digests = Arc::new(ArcSwap::from_pointee(digests_of(config)?));
+        Ok(Self::new(config.ledger.url()?, digests))
     }
 
     /// Answers a question other than [`Question::Verify`], which finds nothing here.

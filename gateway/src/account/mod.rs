@@ -7,7 +7,6 @@
 
 mod agreed;
 mod claims;
-mod digests;
 mod entries;
 mod intent;
 mod notes;
@@ -26,14 +25,14 @@ use sluicegate_audit::Entry;
 
 use claims::Given;
 pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
-pub use digests::{Digests, SEARCH_KEY, SearchKeyError};
 pub use intent::Head;
 
 use crate::{
     ambient::Ambient,
-    config::Config,
+    config::{Config, StoreUrlError},
+    decide::{ReloadError, digests_of},
     deliver::Regions,
-    files::{self, SMALL_FILE_BYTES_MAX},
+    digests::Digests,
     telemetry::Metrics,
 };
 
@@ -64,19 +63,13 @@ pub enum NotReconciled {
     Waits(String),
 }
 
-/// Why the account could not be set up: mistakes of the set-up, not outages.
+/// Why the account could not be set up: errors in the setup, not outages.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("couldn't read the ledger's `store-file` `{file}`: {why}")]
-    StoreFile { file: String, why: String },
     #[error(transparent)]
-    Url(audit::StoreError),
+    Store(#[from] StoreUrlError),
     #[error(transparent)]
-    Keyring(#[from] crate::decide::ReloadError),
-    #[error(transparent)]
-    Keys(#[from] crate::keys::KeyringError),
-    #[error(transparent)]
-    Key(#[from] sluicegate_protect::keys::KeyError),
+    Keys(#[from] ReloadError),
 }
 
 /// The account.
@@ -112,7 +105,7 @@ impl Account {
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
         Ok(Self {
-            url: store_url(config)?,
+            url: config.ledger.url()?,
             origin: config.ledger.origin.clone(),
             node: config.node.clone(),
             beside: false,
@@ -223,20 +216,4 @@ fn named(config: &Config) -> BTreeSet<String> {
     let tokens = identify.tokens.iter().flat_map(|issuer| issuer.principals.values());
     let roles = config.roles.auditor.iter().chain(&config.roles.operator);
     certificates.chain(tokens).chain(roles).chain(&identify.anonymous).cloned().collect()
-}
-
-/// The ledger's store as configured; a URL with a password stands in a file of its own.
-pub fn store_url(config: &Config) -> Result<audit::Url, OpenError> {
-    let text = match (&config.ledger.store, &config.ledger.store_file) {
-        (Some(store), _) => store.clone(),
-        (None, Some(file)) => files::read_text(file, SMALL_FILE_BYTES_MAX)
-            .map_err(|why| OpenError::StoreFile { file: file.display().to_string(), why })?,
-        (None, None) => String::new(),
-    };
-    text.trim().parse().map_err(OpenError::Url)
-}
-
-/// The search keys of a configuration's keyring and tenant.
-pub fn digests_of(config: &Config) -> Result<Digests, OpenError> {
-    Ok(Digests::of(&crate::decide::keyring(&config.keys.file)?, &config.tenant)?)
 }

@@ -15,7 +15,7 @@ use sluicegate_policies::release::{
 
 use super::{Exit, Output, eprint, load_config, print, release::utc, runtime};
 use crate::{
-    account::{Account, store_url},
+    account::Account,
     ambient::{Ambient, Clock, SystemClock},
     config::Config,
     decide::read_bundle,
@@ -150,7 +150,7 @@ async fn spent(config: &Config) -> Result<SpentBefore, Exit> {
         eprint(format!("couldn't read the ledger: {error}"));
         Exit::Usage
     };
-    let url = store_url(config).map_err(|e| failed(e.to_string()))?;
+    let url = config.ledger.url().map_err(|e| failed(e.to_string()))?;
     let reader = audit::Reader::open(&url).await.map_err(|e| failed(e.to_string()))?;
     let lines = reader.budget(None).await;
     let blocked = reader.blocked(None).await;

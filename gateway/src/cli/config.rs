@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Output, eprint, print, runtime};
 use crate::{
-    account::digests_of,
     ambient::Ambient,
     config::{self, Config},
     decide::Policy,
+    decide::digests_of,
     files,
     identify::Identifier,
     listen::tls::Tls,

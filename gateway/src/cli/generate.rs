@@ -48,7 +48,7 @@ fn write_secret(file: &Path, text: &str) -> Result<(), GenerateError> {
 
 /// A fresh master key for each name, and the ledger's search key.
 pub(super) fn keyring(file: &Path, names: &[&str], ambient: &Ambient) -> Result<(), GenerateError> {
-    let names = names.iter().copied().chain([crate::account::SEARCH_KEY]);
+    let names = names.iter().copied().chain([crate::digests::SEARCH_KEY]);
     file.parent().map_or(Ok(()), private_folder)?;
     write_secret(file, &keys::generate(names, &*ambient.random)?)
 }

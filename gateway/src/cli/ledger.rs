@@ -11,11 +11,7 @@ use std::{
 use sluicegate_audit as audit;
 
 use super::{Exit, Output, eprint, load_config, load_config_as, print, runtime};
-use crate::{
-    account::{Account, store_url},
-    ambient::Ambient,
-    config::Config,
-};
+use crate::{account::Account, ambient::Ambient, config::Config};
 
 const RESTART_EXAMPLE: &str = "\
 Example:
@@ -73,7 +69,7 @@ pub(super) struct Store {
 impl Store {
     fn url(&self) -> Result<audit::Url, Exit> {
         if let Some(file) = &self.config {
-            return store_url(&load_config(file)?).map_err(|error| {
+            return load_config(file)?.ledger.url().map_err(|error| {
                 eprint(error);
                 Exit::Usage
             });

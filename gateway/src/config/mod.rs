@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::identify::Algorithm;
+use crate::files::{self, SMALL_FILE_BYTES_MAX};
 
 pub use parse::{Mistake, load, load_as, parse};
 
@@ -356,4 +356,44 @@ fn jwks_max_age() -> u32 {
 }
 fn sub() -> String {
     "sub".to_owned()
+}
+
+/// A signature algorithm, by its name in RFC 7518 and RFC 8037.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Algorithm {
+    // RFC 9864 gives EdDSA with this curve a name of its own.
+    #[serde(rename = "EdDSA", alias = "Ed25519")]
+    EdDsa,
+    Es256,
+    Es384,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+}
+
+/// Why the ledger's store is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreUrlError {
+    #[error("couldn't read the ledger's `store-file` `{file}`: {why}")]
+    StoreFile { file: String, why: String },
+    #[error(transparent)]
+    Url(#[from] sluicegate_audit::StoreError),
+}
+
+impl LedgerConfig {
+    /// The store; a URL with a password is in a file of its own.
+    pub fn url(&self) -> Result<sluicegate_audit::Url, StoreUrlError> {
+        let text = match (&self.store, &self.store_file) {
+            (Some(store), _) => store.clone(),
+            (None, Some(file)) => files::read_text(file, SMALL_FILE_BYTES_MAX).map_err(|why| {
+                StoreUrlError::StoreFile { file: file.display().to_string(), why }
+            })?,
+            (None, None) => String::new(),
+        };
+        Ok(text.trim().parse()?)
+    }
 }

@@ -11,10 +11,10 @@ use sluicegate_policies::{Grant, Records, RefusalCode, Route};
 use sluicegate_protect::{Found, Protected};
 
 use crate::{
-    account::Digests,
     classify::{Classified, Classifier},
     contribute::{ContributeError, Contributor, Moment},
     decide::Snapshot,
+    digests::Digests,
     record::{Fate, Parts, Record, Refused, RequestId, Uncounted, Verdict, VerdictDraft},
     request::Permitted,
 };

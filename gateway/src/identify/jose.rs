@@ -16,27 +16,10 @@ use serde::{
 use serde_json::Value;
 
 use super::Failure;
-use crate::members::Members;
+use crate::{config::Algorithm, members::Members};
 
 /// RFC 7518 3.3: an RSA key is at least this long.
 const RSA_BITS_MIN: usize = 2048;
-
-/// A signature algorithm, by its name in RFC 7518 and RFC 8037.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Algorithm {
-    // RFC 9864 gives EdDSA with this curve a name of its own.
-    #[serde(rename = "EdDSA", alias = "Ed25519")]
-    EdDsa,
-    Es256,
-    Es384,
-    Rs256,
-    Rs384,
-    Rs512,
-    Ps256,
-    Ps384,
-    Ps512,
-}
 
 impl Algorithm {
     const RSA: [Self; 6] =

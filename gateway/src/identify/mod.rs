@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use crate::{ambient::Clock, config::Identify};
 pub use certificates::CertificateNames;
-pub use jose::Algorithm;
 pub use jwks::RefreshError;
 
 /// An authenticated name of the policy's vocabulary, and how it was proven.
@@ -216,7 +215,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{ambient::ManualClock, config::TokenIssuer};
+    use crate::{
+        ambient::ManualClock,
+        config::{Algorithm, TokenIssuer},
+    };
 
     /// One issuer that is down takes nobody else's way in.
     #[tokio::test]

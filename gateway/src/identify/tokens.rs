@@ -8,10 +8,13 @@ use serde_json::{Number, Value};
 
 use super::{
     Failure,
-    jose::{Algorithm, Jws, Object, WrongType},
+    jose::{Jws, Object, WrongType},
     jwks::{KeySet, Location},
 };
-use crate::{ambient::Clock, config::TokenIssuer};
+use crate::{
+    ambient::Clock,
+    config::{Algorithm, TokenIssuer},
+};
 
 /// A bearer token longer than this is malformed.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;

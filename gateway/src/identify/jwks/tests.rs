@@ -89,7 +89,7 @@ impl Provider {
             discovery: false,
             ca: Some(self.dir.path().join("ca.pem")),
             jwks_max_age_s: 3600,
-            algorithms: vec![crate::identify::Algorithm::EdDsa],
+            algorithms: vec![crate::config::Algorithm::EdDsa],
             token_type: None,
             clock_skew_s: 60,
             principal_claim: "sub".into(),

@@ -94,6 +94,13 @@ impl utoipa::Modify for SecuritySchemes {
     }
 }
 
+/// What both documents have in common.
+pub(crate) fn finish_document(api: &mut utoipa::openapi::OpenApi) {
+    api.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    api.info.license = None;
+    api.info.contact = None;
+}
+
 /// The router and its OpenAPI document, made from the same declarations.
 pub fn router(state: Arc<HttpState>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, mut api) = OpenApiRouter::with_openapi(Api::openapi())
@@ -101,7 +108,7 @@ pub fn router(state: Arc<HttpState>) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(read::read))
         .routes(routes!(openapi))
         .split_for_parts();
-    crate::admin::finish_document(&mut api);
+    finish_document(&mut api);
     let document: Arc<str> = Arc::from(api.to_json().unwrap_or_default());
     let router = router
         .fallback(|| async { not_found() })
