@@ -121,7 +121,7 @@ pub enum ReloadError {
     Shape(#[from] KeyringError),
     #[error(transparent)]
     SearchKey(#[from] SearchKeyError),
-    #[error("the policies name region `{0}`, which the configuration does not have")]
+    #[error("the policies name region `{0}`, which is not in the configuration")]
     Region(String),
     #[error("reading the policies was interrupted")]
     Interrupted,

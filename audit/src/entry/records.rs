@@ -168,9 +168,8 @@ impl Present {
         match self {
             Self::Bitmap(bytes) => {
                 let unused = bytes.len() * 8 - fields.min(bytes.len() * 8);
-                let is_clear = bytes
-                    .last()
-                    .is_none_or(|last| u32::from(last.leading_zeros()) as usize >= unused);
+                let is_clear =
+                    bytes.last().is_none_or(|last| last.leading_zeros() as usize >= unused);
                 records == 1 && bytes.len() == fields.div_ceil(8) && is_clear
             }
             Self::Counts(counts) => {

@@ -223,6 +223,9 @@ pub(crate) struct EdgeRow {
 
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
+/// A row with its bytes, and a time.
+pub(crate) type Newest = (Option<(ChainHead, Vec<u8>)>, Option<i64>);
+
 /// Rows, what belongs to them, and the heads of chains.
 pub(crate) trait Rows: Send + Sync {
     /// One durable transaction of a writer, which is registered with its first row. Claims and
@@ -241,10 +244,7 @@ pub(crate) trait Rows: Send + Sync {
     /// The store's own clock, microseconds since the epoch; none where it is the machine's.
     fn clock_us(&self) -> Answer<'_, Option<i64>>;
     /// The newest row of a node's last writer with its bytes, and the newest time of all rows.
-    fn last_of<'a>(
-        &'a self,
-        node: &'a str,
-    ) -> Answer<'a, (Option<(ChainHead, Vec<u8>)>, Option<i64>)>;
+    fn last_of<'a>(&'a self, node: &'a str) -> Answer<'a, Newest>;
     fn row(&self, writer: WriterId, wseq: u64) -> Answer<'_, Option<StoredRow>>;
     /// A page of rows in order of writer and number.
     fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<PageRow>>;

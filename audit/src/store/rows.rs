@@ -112,10 +112,7 @@ macro_rules! row_methods {
             })
         }
 
-        fn last_of<'a>(
-            &'a self,
-            node: &'a str,
-        ) -> Answer<'a, (Option<(ChainHead, Vec<u8>)>, Option<i64>)> {
+        fn last_of<'a>(&'a self, node: &'a str) -> Answer<'a, super::Newest> {
             Box::pin(async move {
                 let newest: Option<i64> =
                     sqlx::query_scalar(rows::NEWEST_TIME).fetch_one(&self.readers).await?;

@@ -102,9 +102,9 @@ impl Outcomes {
         if outcome.repeat_of.len() > 1 {
             return rule("an outcome is a repetition of more than one intent");
         }
-        if !outcome.repeat_of.is_empty()
-            && !(outcome.complete && outcome.placed.is_empty() && outcome.missing.is_empty())
-        {
+        let sent_nothing = outcome.placed.is_empty() && outcome.missing.is_empty();
+        let is_whole = outcome.complete && sent_nothing;
+        if !outcome.repeat_of.is_empty() && !is_whole {
             return rule("a repetition was sent, or is not complete");
         }
         if !is_there {

@@ -8,11 +8,14 @@ use crate::{OffsetRange, ReadAccess, ReadClosed, ReadState, WriterId};
 const BEYOND: What = What::Rule("more was read than was granted");
 const NO_GRANT: What = What::Rule("a read is closed that was not granted, or closed before");
 
+/// Where a grant is closed, and what was read of it.
+type Closing = ((WriterId, u64), Vec<OffsetRange>);
+
 #[derive(Default)]
 pub(super) struct Reads {
     granted: BTreeMap<[u8; 16], Vec<OffsetRange>>,
     /// Closings of grants that were not met yet: another writer's.
-    early: BTreeMap<[u8; 16], ((WriterId, u64), Vec<OffsetRange>)>,
+    early: BTreeMap<[u8; 16], Closing>,
 }
 
 impl Reads {

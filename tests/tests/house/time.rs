@@ -139,6 +139,13 @@ async fn a_second_gateway_of_a_name_refuses_to_start_on_postgres() {
         setup
     };
     let first = on_postgres("twin");
+    // Gateways of one ledger have one keyring.
+    let keyring = "keys/keyring.yaml";
+    let on_postgres = |node: &str| {
+        let setup = on_postgres(node);
+        std::fs::copy(first.path().join(keyring), setup.path().join(keyring)).unwrap();
+        setup
+    };
     let gateway = first.start().await;
     let (code, said) = refused(on_postgres("twin").path(), 0).await;
     assert!(code == Some(1) && said.contains("runs as node `twin`"), "{code:?}: {said}");

@@ -321,8 +321,7 @@ fn a_constant_that_is_no_json_redacts() {
 /// spelling of elsewhere, is dropped whole.
 #[test]
 fn no_transform_keeps_any_of_what_it_cannot_tell() {
-    let token =
-        |normalizer| Transform::Tokenize(TokenUse { normalizer: normalizer, ..token_use() });
+    let token = |normalizer| Transform::Tokenize(TokenUse { normalizer, ..token_use() });
     let transforms = [
         date(DatePart::Year, EventUnit::Rfc3339),
         date(DatePart::Hour, EventUnit::Seconds),

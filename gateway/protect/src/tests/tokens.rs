@@ -34,7 +34,7 @@ fn tokens_equal_those_of_an_independent_implementation() {
             domain: text("domain").into(),
             scope: text("scope").into(),
             epoch: u32::try_from(v["epoch"].as_u64().unwrap()).unwrap(),
-            normalizer: normalizer,
+            normalizer,
             key: text("key").into(),
         };
         let made = token(&make(&token_use, text("tenant")), text("value"));
@@ -177,7 +177,7 @@ fn an_empty_text_is_a_value_and_a_phone_without_digits_is_none() {
 }
 
 fn tokens_of(normalizer: Normalizer, texts: &[&str]) -> Vec<Option<String>> {
-    let tokenizer = make(&TokenUse { normalizer: normalizer, ..token_use() }, "acme");
+    let tokenizer = make(&TokenUse { normalizer, ..token_use() }, "acme");
     texts.iter().map(|text| token(&tokenizer, text)).collect()
 }
 
@@ -334,7 +334,7 @@ fn what_cannot_be_told_has_no_token() {
 #[test]
 fn a_number_has_the_token_of_its_value() {
     let of = |normalizer, json: &str| {
-        let transform = Transform::Tokenize(TokenUse { normalizer: normalizer, ..token_use() });
+        let transform = Transform::Tokenize(TokenUse { normalizer, ..token_use() });
         let plan = plan(Unlisted::Drop, [field("a", transform)]);
         apply(&plan, &format!(r#"{{"a":{json}}}"#))
     };
