@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((choice, bytes)) = data.split_first() else { return };
     let choice = usize::from(*choice) % PROGRAMS.len();
     let Some(program) = PROGRAMS.get(choice) else { return };
-    let headers = [("x".to_owned(), bytes.to_vec())];
+    let headers = [("x".to_owned(), Some(bytes.to_vec()))];
     let record = RecordRef { key: Some(bytes), headers: &headers, value: bytes };
     let mut out = Protected::default();
     if program.apply(record, &mut out).is_err() {
@@ -61,7 +61,7 @@ fn plant(program: &Program, bytes: &[u8], keeps: bool) {
     let value = format!(
         "{{\"a\":{{\"{PLANTED}\":{text},\"n\":{{\"{PLANTED}\":{{}}}}}},\"{PLANTED}\":[{{}},{text}],\"c\":{text}}}"
     );
-    let headers = [(PLANTED.to_owned(), b"x".to_vec())];
+    let headers = [(PLANTED.to_owned(), Some(b"x".to_vec()))];
     let record = RecordRef { key: Some(value.as_bytes()), headers: &headers, value: value.as_bytes() };
     let mut out = Protected::default();
     if keeps || text.contains(PLANTED) || program.apply(record, &mut out).is_err() {

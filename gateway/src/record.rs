@@ -11,6 +11,8 @@ use sluicegate_audit::{Position, Recorded, message_leaf};
 use sluicegate_policies::{RefusalCode, RuleName};
 use sluicegate_protect::RecordRef;
 
+pub use sluicegate_protect::Header;
+
 use crate::treatments::Treatment;
 
 /// A request's id; with a record's number in it, it is the decision id.
@@ -28,8 +30,10 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// A header's name and value.
-pub type Header = (String, Vec<u8>);
+/// Bytes of names and values.
+pub(crate) fn bytes_of(headers: &[Header]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum()
+}
 
 /// One record as a publisher gave it. Its parts share the body that it came in.
 pub struct Record {
@@ -41,8 +45,7 @@ pub struct Record {
 
 impl Record {
     pub fn bytes(&self) -> usize {
-        let headers: usize =
-            self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let headers = bytes_of(&self.headers);
         self.key.as_ref().map_or(0, Bytes::len)
             + self.value.as_ref().map_or(0, Bytes::len)
             + headers
@@ -561,13 +564,13 @@ pub struct Stored {
     pub offset: i64,
     pub timestamp_ms: i64,
     pub key: Option<Bytes>,
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<Header>,
     pub value: Option<Bytes>,
 }
 
 impl Stored {
     pub fn bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        let headers = bytes_of(&self.headers);
         let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
         length(&self.key) + length(&self.value) + headers
     }

@@ -130,7 +130,7 @@ fn the_traps_of_yaml_are_caught() {
     );
     errors(
         &format!("{vocabulary}subjects:\n  - id: x\n    title: x\n\t  y: z\n"),
-        &["6: : a tab cannot indent YAML / indent with spaces"],
+        &["6: : YAML cannot be indented with tabs / indent with spaces"],
     );
     errors(
         &format!("{vocabulary}subjects: [{{ id: “x” }}, {{ id: \"“y”\" }}]\n"),

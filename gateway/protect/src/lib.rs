@@ -46,11 +46,14 @@ pub use json::{
 };
 pub use program::Program;
 
+/// A header's name, and its value; null is not empty.
+pub type Header = (String, Option<Vec<u8>>);
+
 /// A record as it came in. Protocol headers are the caller's business: it keeps them apart.
 #[derive(Clone, Copy)]
 pub struct RecordRef<'a> {
     pub key: Option<&'a [u8]>,
-    pub headers: &'a [(String, Vec<u8>)],
+    pub headers: &'a [Header],
     /// JSON, or empty (a tombstone).
     pub value: &'a [u8],
 }
@@ -60,7 +63,7 @@ pub struct RecordRef<'a> {
 pub struct Protected {
     key: Vec<u8>,
     has_key: bool,
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<Header>,
     pub value: Vec<u8>,
     /// The tokens made or recognized in this record, in the order of the output.
     pub tokens: Vec<Token>,

@@ -10,7 +10,7 @@ use sluicegate_policies::{
 };
 
 use crate::{
-    Protected, RecordRef, Refused, Scratch,
+    Header, Protected, RecordRef, Refused, Scratch,
     actions::{
         Action,
         randomize::{Chance, Occasion, Place, RANDOMIZED_HEADER, Randomizer, is_label_of},
@@ -40,7 +40,7 @@ pub struct Program {
     /// Where the subjects of memoized answers stand.
     subjects: Box<[FieldPath]>,
     /// A header for each randomized field.
-    labels: Box<[(String, Vec<u8>)]>,
+    labels: Box<[Header]>,
     /// Headers that the plan reads: of two of one name nobody could say which one counts.
     read_once: Box<[Arc<str>]>,
 }
@@ -181,12 +181,7 @@ impl Program {
         Ok(())
     }
 
-    fn apply_header(
-        &self,
-        part: u32,
-        header: &(String, Vec<u8>),
-        out: &mut Protected,
-    ) -> Result<(), Refused> {
+    fn apply_header(&self, part: u32, header: &Header, out: &mut Protected) -> Result<(), Refused> {
         let (name, value) = header;
         if name.eq_ignore_ascii_case(RANDOMIZED_HEADER) {
             self.apply_label(header, out);
@@ -195,24 +190,53 @@ impl Program {
         let Protected { headers, tokens, present, scratch, .. } = out;
         scratch.occasion.part = part;
         let known = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        let mut bytes = Vec::with_capacity(value.len());
+        let field = known.map(|(_, field)| *field);
+        let mut bytes = Vec::with_capacity(value.as_ref().map_or(0, Vec::len));
         let made = Made { to: &mut bytes, tokens, present };
-        let fate = self.apply_text(known.map(|(_, field)| *field), value, made, scratch).map_err(
-            |fault| fault.refused(&format!("header:{}", known.map_or("", |(name, _)| name))),
-        )?;
-        if let Fate::Kept = fate {
-            headers.push((name.clone(), bytes));
-        }
+        let kept = match value {
+            Some(value) => self.apply_text(field, value, made, scratch).map(|fate| match fate {
+                Fate::Kept => Some(Some(bytes)),
+                Fate::Dropped => None,
+            }),
+            None => self.apply_null(field, scratch),
+        };
+        let kept = kept.map_err(|fault| {
+            fault.refused(&format!("header:{}", known.map_or("", |(name, _)| name)))
+        })?;
+        headers.extend(kept.map(|value| (name.clone(), value)));
         Ok(())
     }
 
     /// A stored record's label goes with its field, to a reader as it stands. Where this program
     /// randomizes, labels are its own: a foreign one would have consumers take out noise that is
     /// not there. (No publisher may send one.)
-    fn apply_label(&self, header: &(String, Vec<u8>), out: &mut Protected) {
-        let shown = || self.fields.iter().filter_map(|f| f.shown_as.as_deref());
-        if self.labels.is_empty() && shown().any(|field| is_label_of(field, &header.1)) {
+    fn apply_label(&self, header: &Header, out: &mut Protected) {
+        let label = header.1.as_deref().unwrap_or_default();
+        let mut shown = self.fields.iter().filter_map(|f| f.shown_as.as_deref());
+        if self.labels.is_empty() && shown.any(|field| is_label_of(field, label)) {
             out.headers.push(header.clone());
+        }
+    }
+
+    /// A header whose value is null: what stands for it, if it is kept.
+    fn apply_null(
+        &self,
+        field: Option<usize>,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Option<Vec<u8>>>, Fault> {
+        let Some(field) = field.and_then(|i| self.fields.get(i)) else {
+            return Ok((text_unlisted(self.unlisted) == Unlisted::Keep).then_some(None));
+        };
+        match &field.action {
+            Action::Drop => Ok(None),
+            action if action.covers_everything() => {
+                let place = Place { occasion: &scratch.occasion, offset: 0 };
+                match action.rewrite_other(place, &mut scratch.draft) {
+                    Some(_) => Ok(Some(Some(scratch.draft.as_bytes().to_vec()))),
+                    None => field.invalid().map(|_| None),
+                }
+            }
+            _ => Ok(Some(None)),
         }
     }
 
@@ -321,9 +345,9 @@ fn subjects(plan: &Plan) -> Box<[FieldPath]> {
     paths.into()
 }
 
-fn labels(plan: &Plan) -> Box<[(String, Vec<u8>)]> {
+fn labels(plan: &Plan) -> Box<[Header]> {
     let label = |(field, r): (&FieldPlan, &Randomize)| {
-        (RANDOMIZED_HEADER.to_owned(), r.label(&field.path.written).into_bytes())
+        (RANDOMIZED_HEADER.to_owned(), Some(r.label(&field.path.written).into_bytes()))
     };
     randomized(plan).map(label).collect()
 }

@@ -93,10 +93,13 @@ pub(super) fn range(about: About, of: Of<'_>, from: i64, to: Option<i64>) -> (Ve
     let begin = [&prefix[..], &ordered(from)].concat();
     let end = match to {
         Some(to) => [&prefix[..], &ordered(to)].concat(),
-        None => [&prefix[..], &[0xff; 9]].concat(),
+        None => [&prefix[..], &BEHIND_ALL].concat(),
     };
     (begin, end)
 }
+
+/// Sorts behind a moment and whatever follows it.
+const BEHIND_ALL: [u8; 32] = [0xff; 32];
 
 impl Agreed {
     /// The register's key and value.

@@ -59,7 +59,9 @@ fn unusable(config: &Config) -> Result<Vec<String>, Exit> {
         Ok(_) => found.extend(strangers(config, &policy)),
         Err(error) => found.push(said(error)),
     }
-    found.extend(digests_of(config).err().map(said));
+    // The policy asks for the search keys, too, where it can be read.
+    let keys = digests_of(config).err().map(said);
+    found.extend(keys.filter(|text| !found.contains(text)).into_iter().collect::<Vec<_>>());
     let identifier = Identifier::new(&config.identify, ambient.clock.clone());
     found.extend(runtime()?.block_on(identifier.refresh_files()).into_iter().map(said));
     found.extend(named(config).iter().filter_map(|file| unreadable(file)));

@@ -666,27 +666,34 @@ async fn load(
     Ok(Topic { id, partitions, next })
 }
 
+/// The length of a header's value that is null.
+const NULL: u32 = u32::MAX;
+
 /// Headers as `name length (u32 BE), name, value length (u32 BE), value` each.
 pub fn pack(headers: &[Header]) -> Vec<u8> {
     let mut packed = Vec::new();
     for (name, value) in headers {
-        for bytes in [name.as_bytes(), value] {
-            packed.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-            packed.extend_from_slice(bytes);
+        for bytes in [Some(name.as_bytes()), value.as_deref()] {
+            let length = bytes.map_or(NULL, |bytes| u32::try_from(bytes.len()).unwrap_or(NULL));
+            packed.extend_from_slice(&length.to_be_bytes());
+            packed.extend_from_slice(bytes.unwrap_or_default());
         }
     }
     packed
 }
 
 fn unpack(mut packed: &[u8]) -> Vec<Header> {
-    let mut take = || -> Option<Vec<u8>> {
+    let mut take = || -> Option<Option<Vec<u8>>> {
         let (length, rest) = packed.split_first_chunk::<4>()?;
-        let (bytes, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        let length = u32::from_be_bytes(*length);
+        let is_null = length == NULL;
+        let (bytes, rest) = rest.split_at_checked(if is_null { 0 } else { length as usize })?;
         packed = rest;
-        Some(bytes.to_vec())
+        Some((!is_null).then(|| bytes.to_vec()))
     };
     let mut headers = Vec::new();
     while let (Some(name), Some(value)) = (take(), take()) {
+        let name = name.unwrap_or_default();
         headers.push((String::from_utf8_lossy(&name).into_owned(), value));
     }
     headers

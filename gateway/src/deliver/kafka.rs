@@ -36,7 +36,7 @@ use self::{
 use super::{Answer, POSITION_HEADER, Pipeline, Tail};
 use crate::{
     config::KafkaCluster,
-    record::{DeliverError, Outbound, Page, Placed, Sending, Stored},
+    record::{DeliverError, Header, Outbound, Page, Placed, Sending, Stored},
 };
 
 /// How long reconciliation or a read may wait for a partition's records.
@@ -334,7 +334,8 @@ fn record(topic: &str, outbound: Outbound<'_>) -> Record {
     };
     record.key = outbound.key;
     let headers = outbound.headers.iter();
-    record.headers = headers.map(|(name, value)| (name.clone(), Some(bytes(value)))).collect();
+    let header = |(name, value): &Header| (name.clone(), value.as_deref().map(bytes));
+    record.headers = headers.map(header).collect();
     let position = bytes(&outbound.position.to_bytes());
     record.headers.push((POSITION_HEADER.to_owned(), Some(position)));
     record
@@ -354,7 +355,7 @@ fn stored(record: &ConsumerRecord) -> Stored {
             .headers
             .iter()
             .filter(|(name, _)| name != POSITION_HEADER)
-            .map(|(name, value)| (name.clone(), value.as_deref().unwrap_or_default().to_vec()))
+            .map(|(name, value)| (name.clone(), value.as_deref().map(<[u8]>::to_vec)))
             .collect(),
         value: record.value.clone(),
     }

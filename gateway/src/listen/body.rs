@@ -11,7 +11,11 @@ use serde_json::value::RawValue;
 
 pub use count::exceeds;
 
-use crate::{deliver::RESERVED_HEADER_PREFIX, members::Members, record::Record};
+use crate::{
+    deliver::RESERVED_HEADER_PREFIX,
+    members::Members,
+    record::{Header, Record},
+};
 
 /// Headers of one record.
 const HEADERS_MAX: usize = 64;
@@ -149,11 +153,11 @@ struct Envelope<'a> {
     value: &'a RawValue,
 }
 
-const HEADERS: &str = "`headers` is an object of strings with each name once, or an array of \
+const HEADERS: &str = "`headers` is an object of strings (or null) with each name once, or an array of \
     `[name, value]` pairs";
 
-/// An object of strings, or an array of `[name, value]` pairs where names repeat.
-fn pairs(raw: &RawValue) -> Result<Vec<(String, String)>, Unreadable> {
+/// An object of strings and nulls, or an array of `[name, value]` pairs where names repeat.
+fn pairs(raw: &RawValue) -> Result<Vec<(String, Option<String>)>, Unreadable> {
     let shape = |_: serde_json::Error| unreadable(HEADERS);
     if !raw.get().starts_with('{') {
         return serde_json::from_str(raw.get()).map_err(shape);
@@ -221,7 +225,7 @@ struct Stored<'a> {
     _offset: Option<IgnoredAny>,
 }
 
-fn headers(given: Vec<(String, String)>) -> Result<Vec<(String, Vec<u8>)>, Unreadable> {
+fn headers(given: Vec<(String, Option<String>)>) -> Result<Vec<Header>, Unreadable> {
     if given.len() > HEADERS_MAX {
         return Err(unreadable(format!("more than {HEADERS_MAX} headers")));
     }
@@ -233,7 +237,7 @@ fn headers(given: Vec<(String, String)>) -> Result<Vec<(String, Vec<u8>)>, Unrea
         let what = format!("header names that begin with `{RESERVED_HEADER_PREFIX}` are reserved");
         return Err(unreadable(what));
     }
-    Ok(given.into_iter().map(|(name, value)| (name, value.into_bytes())).collect())
+    Ok(given.into_iter().map(|(name, value)| (name, value.map(String::into_bytes))).collect())
 }
 
 /// The bytes of a JSON value within the body, shared, not copied. `null` is a tombstone.

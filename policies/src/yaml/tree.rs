@@ -224,7 +224,7 @@ impl Builder<'_> {
             |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
         // A line may be continued by the next one, whose tab is then found at its own end.
         if lines.lines().take(2).any(indented_by_tab) {
-            findings.error(span, "a tab cannot indent YAML").help("indent with spaces");
+            findings.error(span, "YAML cannot be indented with tabs").help("indent with spaces");
             return;
         }
         let what = error.info();

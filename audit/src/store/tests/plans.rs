@@ -29,6 +29,12 @@ const MAY: &[(&str, &[&str], &str)] = &[
         "open intents, once at a start; ended ones are removed",
     ),
     (
+        "SELECT 1 FROM ledger_intent LIMIT",
+        &["SCAN ledger_intent", "SCAN open", "Seq Scan on ledger_intent"],
+        "counted up to a limit; ended ones are removed",
+    ),
+    ("pg_total_relation_size", &["Seq Scan on pg_class"], "the database's catalog of tables"),
+    (
         "FROM ledger_release_lost l JOIN",
         &[
             "SCAN l",

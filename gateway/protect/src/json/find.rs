@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use sluicegate_policies::{FieldPath, Part, Step, number::canonical};
 
 use super::{Kind, Malformed, Names, Scalar, Scanner, What, is_json, unescape};
-use crate::RecordRef;
+use crate::{Header, RecordRef};
 
 /// The first scalar at `path`, unescaped; a null is none. Booleans are their spelling, numbers
 /// their value in its one spelling. A header is searched without case, and must not be there twice.
@@ -31,14 +31,14 @@ pub fn find<'a>(
                 return Err(Malformed { offset: 0, what: What::DuplicateHeader });
             }
             let named = record.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
-            named.map(|(_, value)| text(value)).transpose()
+            named.and_then(|(_, value)| value.as_deref()).map(text).transpose()
         }
         Part::Header(_) | Part::Name => Ok(None),
     }
 }
 
 /// Whether more than one header has this name.
-pub(crate) fn is_repeated(name: &str, headers: &[(String, Vec<u8>)]) -> bool {
+pub(crate) fn is_repeated(name: &str, headers: &[Header]) -> bool {
     headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).nth(1).is_some()
 }
 

@@ -118,7 +118,7 @@ impl Probe {
                 return Err(misread(Malformed { offset: 0, what: What::DuplicateHeader }));
             }
             let named = record.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
-            if let Some((_, value)) = named {
+            if let Some((_, Some(value))) = named {
                 found.put(*path, &text(value).map_err(misread)?);
             }
         }
@@ -239,7 +239,7 @@ mod tests {
             let paths = PATHS.map(path);
             let probe = Probe::new(&paths.iter().collect::<Vec<_>>());
             let headers: Vec<_> =
-                header.iter().map(|h| ("X".to_owned(), h.clone().into_bytes())).collect();
+                header.iter().map(|h| ("X".to_owned(), Some(h.clone().into_bytes()))).collect();
             let record = RecordRef {
                 key: Some(key.as_bytes()),
                 headers: &headers,

@@ -182,7 +182,7 @@ fn headers_match_without_case_and_unlisted_ones_go() {
         strict,
     ];
     let program = compile(&plan(Unlisted::Refuse, fields));
-    let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+    let header = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().to_vec()));
     let mut out = Protected::default();
     let headers = [
         header("x-user", "ada"),
@@ -193,8 +193,8 @@ fn headers_match_without_case_and_unlisted_ones_go() {
     program.apply(RecordRef { key: None, headers: &headers, value: b"" }, &mut out).unwrap();
     let names: Vec<_> = out.headers.iter().map(|(n, _)| n.as_str()).collect();
     assert_eq!(names, ["x-user", "X-TENANT", "X-C"]);
-    assert_eq!(out.headers[0].1, out.tokens[0].as_str().as_bytes());
-    assert_eq!(out.headers[2].1, b"EU");
+    assert_eq!(out.headers[0].1.as_deref(), Some(out.tokens[0].as_str().as_bytes()));
+    assert_eq!(out.headers[2].1.as_deref(), Some(&b"EU"[..]));
     let headers = [header("X-Mail", "no mail address")];
     let refused = program
         .apply(RecordRef { key: None, headers: &headers, value: b"" }, &mut out)
@@ -206,7 +206,7 @@ fn headers_match_without_case_and_unlisted_ones_go() {
 
 #[test]
 fn find_takes_the_first_scalar() {
-    let headers = [("X-Country".to_owned(), b"FR".to_vec())];
+    let headers = [("X-Country".to_owned(), Some(b"FR".to_vec()))];
     let json =
         br#"{"a":{"c":{"x":1},"n":null},"b":[{"c":"D\u0045"},{"c":"IT"}],"n":7.50,"t":true}"#;
     let record = RecordRef { key: Some(br#"{"id":"k1"}"#), headers: &headers, value: json };
@@ -236,4 +236,58 @@ fn a_plan_of_many_paths_spans_words() {
         let near = format!(r#"{{"m{i}":{{"x{i}":{{"y":1}}}}}}"#);
         assert_eq!(apply(&plan, &near), near);
     }
+}
+
+/// A header without a value is not one with an empty value.
+#[test]
+fn a_null_header_stays_null_and_is_dropped_by_drop() {
+    let transforms = [
+        ("header:kept", Transform::Keep),
+        ("header:token", Transform::Tokenize(token_use())),
+        ("header:constant", Transform::Constant(r#""x""#.into())),
+        ("header:gone", Transform::Drop),
+    ];
+    let fields = transforms.map(|(path, transform)| field(path, transform));
+    let names = ["kept", "token", "constant", "gone", "unlisted"];
+    let headers = names.map(|name| (name.to_owned(), None));
+    let record = RecordRef { key: None, headers: &headers, value: b"" };
+    for (unlisted, left) in [(Unlisted::Keep, vec![0, 1, 2, 4]), (Unlisted::Drop, vec![0, 1, 2])] {
+        let mut out = Protected::default();
+        compile(&plan(unlisted, fields.clone())).apply(record, &mut out).unwrap();
+        let left: Vec<Header> = left.into_iter().map(|n: usize| headers[n].clone()).collect();
+        assert_eq!(out.headers, left);
+        assert_eq!(out.present, [0], "a null is no value that the record had");
+    }
+    assert_eq!(find(&path("header:kept"), record), Ok(None));
+}
+
+/// What the ledger says a record had.
+#[test]
+fn fields_that_a_record_had_are_marked() {
+    let fields = [
+        field("a", Transform::Keep),
+        field("b", Transform::Drop),
+        field("c.d", Transform::Tokenize(token_use())),
+        field("e.**", Transform::Keep),
+        field("key:", Transform::Keep),
+        field("header:x", Transform::Redact),
+        field("f[].g", Transform::Keep),
+        field("h", Transform::Keep),
+        field("i", Transform::Redact),
+    ];
+    let program = compile(&knowing(&["f", "g"], plan(Unlisted::Drop, fields)));
+    let had = |key: Option<&[u8]>, headers: &[Header], value: &str| {
+        let mut out = Protected::default();
+        let record = RecordRef { key, headers, value: value.as_bytes() };
+        program.apply(record, &mut out).unwrap();
+        let bit = |n: &usize| out.present[n / 8] & (1 << (n % 8)) != 0;
+        (0..9).filter(bit).collect::<Vec<_>>()
+    };
+    let x = [("X".to_owned(), Some(b"1".to_vec()))];
+    let none: [usize; 0] = [];
+    assert_eq!(had(None, &[], r#"{"z":1}"#), none);
+    assert_eq!(had(None, &[], r#"{"a":null,"c":{},"e":{"f":[]}}"#), none);
+    assert_eq!(had(Some(b"k"), &x, r#"{"a":1,"b":{"x":1}}"#), [0, 1, 4, 5]);
+    assert_eq!(had(None, &[], r#"{"c":{"d":"u"},"e":{"f":{"g":1}}}"#), [2, 3]);
+    assert_eq!(had(None, &[], r#"{"f":[{},{"g":2}],"h":{"x":1},"i":[1]}"#), [6, 7, 8]);
 }

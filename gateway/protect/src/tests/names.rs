@@ -136,7 +136,7 @@ fn a_dropped_element_leaves_null() {
 
 #[test]
 fn a_header_that_is_read_is_there_once() {
-    let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+    let header = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().to_vec()));
     let headers = [header("x-a", "1"), header("x-b", "2"), header("X-A", "3"), header("x-b", "4")];
     let of = |paths: &[&str], n: usize| {
         let mut out = Protected::default();

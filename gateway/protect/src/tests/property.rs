@@ -384,7 +384,7 @@ proptest! {
     #[test]
     fn any_bytes_are_transformed_or_refused(plan in any_plan(), bytes in vec(any::<u8>(), 0..64)) {
         let mut out = Protected::default();
-        let headers = [("x".to_owned(), bytes.clone())];
+        let headers = [("x".to_owned(), Some(bytes.clone()))];
         let record = RecordRef { key: Some(&bytes), headers: &headers, value: &bytes };
         let done = compile(&plan).apply(record, &mut out);
         if serde_json::from_slice::<serde_json::Value>(&bytes).is_err() && !bytes.is_empty() {

@@ -8,7 +8,7 @@ fn position(leaf: u32) -> Position {
 }
 
 fn headers() -> Vec<Header> {
-    vec![("a".into(), b"1".to_vec()), ("a".into(), vec![])]
+    vec![("a".into(), Some(b"1".to_vec())), ("a".into(), Some(vec![])), ("b".into(), None)]
 }
 
 fn entry(leaf: u32, key: Option<&str>) -> Entry {

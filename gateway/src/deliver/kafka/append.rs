@@ -6,7 +6,7 @@ use std::sync::Arc;
 use krafka::producer::{DeliveryConfirmation, RecordMetadata};
 
 use super::{Kafka, client::Session, errors::Call, record, topics::Topic};
-use crate::record::{DeliverError, Outbound, Placed, Sending};
+use crate::record::{DeliverError, Outbound, Placed, Sending, bytes_of};
 
 /// A batch that was refused for its size goes out again in batches of this share.
 const SHRINK: usize = 4;
@@ -107,8 +107,7 @@ async fn round(
 /// At least what the client counts of it is more: a record of a batch's size has a batch alone.
 fn size(outbound: &Outbound<'_>) -> usize {
     let bytes = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len());
-    let headers = outbound.headers.iter().map(|(name, value)| name.len() + value.len());
-    bytes(&outbound.key) + bytes(&outbound.value) + headers.sum::<usize>()
+    bytes(&outbound.key) + bytes(&outbound.value) + bytes_of(outbound.headers)
 }
 
 fn placed(metadata: &RecordMetadata) -> Result<Placed> {

@@ -79,8 +79,8 @@ impl Attributes {
         self.check()?;
         let key = self.get("partitionkey").map(|key| Bytes::from(key.to_owned()));
         let named = self.0.into_iter().map(|(name, value)| match name.as_str() {
-            "datacontenttype" => ("content-type".to_owned(), value),
-            _ => (format!("ce_{name}"), value),
+            "datacontenttype" => ("content-type".to_owned(), Some(value)),
+            _ => (format!("ce_{name}"), Some(value)),
         });
         Ok(Record { key, headers: headers(named.collect())?, value })
     }

@@ -140,7 +140,10 @@ fn line(lines: &mut Vec<u8>, partition: u32, stored: &Stored, shown: &Protected)
     let headers: Vec<String> = shown
         .headers
         .iter()
-        .map(|(name, value)| format!("[{},{}]", text(name.as_bytes()), text(value)))
+        .map(|(name, value)| {
+            let value = value.as_deref().map_or_else(|| "null".to_owned(), text);
+            format!("[{},{value}]", text(name.as_bytes()))
+        })
         .collect();
     let line = format!(
         "{{\"partition\":{partition},\"offset\":{},\"timestamp_ms\":{},\"key\":{key},\"headers\":[{}],\"value\":{value}}}\n",

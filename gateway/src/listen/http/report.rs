@@ -26,9 +26,9 @@ pub(super) struct RecordIn {
     /// The record's key: a string, or any JSON.
     #[schema(required = false)]
     key: Option<serde_json::Value>,
-    /// Header names and values.
+    /// Header names and values; null is not empty.
     #[schema(required = false)]
-    headers: Option<std::collections::BTreeMap<String, String>>,
+    headers: Option<std::collections::BTreeMap<String, Option<String>>>,
     /// The record's value, any JSON; `null` is a tombstone.
     value: serde_json::Value,
 }

@@ -43,7 +43,7 @@ fn with_headers(more: &[(&str, &str)], body: &'static str) -> Result<Record, Unr
 }
 
 fn header<'r>(record: &'r Record, wanted: &str) -> Option<&'r [u8]> {
-    record.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice())
+    record.headers.iter().find(|(name, _)| name == wanted).and_then(|(_, value)| value.as_deref())
 }
 
 #[test]
