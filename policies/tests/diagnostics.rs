@@ -130,7 +130,7 @@ fn the_traps_of_yaml_are_caught() {
     );
     errors(
         &format!("{vocabulary}subjects:\n  - id: x\n    title: x\n\t  y: z\n"),
-        &["6: : YAML cannot be indented with tabs / indent with spaces"],
+        &["7: : YAML cannot be indented with tabs / indent with spaces"],
     );
     errors(
         &format!("{vocabulary}subjects: [{{ id: “x” }}, {{ id: \"“y”\" }}]\n"),
@@ -141,20 +141,20 @@ fn the_traps_of_yaml_are_caught() {
     errors(
         &format!("{vocabulary}because: Words: those of the law\n"),
         &[
-            "4: : this is not YAML: mapping values are not allowed in this context / keys of one mapping begin in one column, and a text with `: ` in it stands in quotes",
+            "4: : this is not YAML: mapping values are not allowed in this context / keys of one mapping start in the same column, and text with `: ` in it needs quotes",
         ],
     );
     errors(
         "apiVersion: sluicegate/v1\nkind: Vocabulary\nmetadata: { name: more\nbecause: \"x\"\n",
         &[
-            "4: : this is not YAML: while parsing a flow mapping, did not find expected ',' or '}' / a `{` or `[` before this place is not closed",
+            "4: : this is not YAML: while parsing a flow mapping, did not find expected ',' or '}' / a `{` or `[` before this is not closed",
         ],
     );
     let dataset = "apiVersion: sluicegate/v1\nkind: Dataset\nmetadata: { name: d }\ntopics: [t]\njurisdiction: { fixed: DE }\ndeliver-to: [fra]\nfields:\n";
     errors(
         &format!("{dataset}  a: user.name\n  **.email: user.email\n"),
         &[
-            "9: : this is not YAML: simple key expected ':' / a path that starts with `*` stands in quotes",
+            "9: : this is not YAML: simple key expected ':' / put a path that starts with `*` in quotes",
         ],
     );
     errors(

@@ -219,23 +219,29 @@ impl Builder<'_> {
         let at = error.marker().byte_offset().unwrap_or(self.text.len()).min(self.text.len());
         let span = self.span(Some(at..at));
         let before = self.text.get(..at).unwrap_or_default();
-        let lines = self.text.get(before.rfind('\n').map_or(0, |n| n + 1)..).unwrap_or_default();
-        let indented_by_tab =
-            |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
-        // A line may be continued by the next one, whose tab is then found at its own end.
-        if lines.lines().take(2).any(indented_by_tab) {
-            findings.error(span, "YAML cannot be indented with tabs").help("indent with spaces");
+        let start = before.rfind('\n').map_or(0, |n| n + 1);
+        let lines = self.text.get(start..).unwrap_or_default();
+        // A line may be continued by the next one, whose tab is then found at the first one's end.
+        let mut starts = [Some(start), lines.find('\n').map(|n| start + n + 1)].into_iter().flatten();
+        let tab = starts.find_map(|start| {
+            let line = self.text.get(start..)?.lines().next()?;
+            let indent = line.len() - line.trim_start().len();
+            Some(start + line.get(..indent)?.find('\t')?)
+        });
+        if let Some(at) = tab {
+            let message = "YAML cannot be indented with tabs";
+            findings.error(self.span(Some(at..at + 1)), message).help("indent with spaces");
             return;
         }
         let what = error.info();
         let note = findings.error(span, format!("this is not YAML: {what}"));
         let line = lines.lines().next().unwrap_or_default().trim_start();
         let help = if line.starts_with('*') {
-            "a path that starts with `*` stands in quotes"
+            "put a path that starts with `*` in quotes"
         } else if what.starts_with("mapping values") {
-            "keys of one mapping begin in one column, and a text with `: ` in it stands in quotes"
+            "keys of one mapping start in the same column, and text with `: ` in it needs quotes"
         } else if what.contains("flow ") {
-            "a `{` or `[` before this place is not closed"
+            "a `{` or `[` before this is not closed"
         } else {
             return;
         };
