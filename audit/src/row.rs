@@ -175,9 +175,15 @@ pub fn encode_manifest(leaves: &[ManifestLeaf<'_>]) -> Vec<u8> {
     bytes
 }
 
+/// Room for the leaf of one record with a few digests.
+const LEAF_BYTES: usize = 128;
+
 /// The canonical bytes of a leaf.
 pub fn leaf_bytes(leaf: &Leaf) -> Vec<u8> {
-    minicbor::to_vec(leaf).unwrap_or_default()
+    let mut bytes = Vec::with_capacity(LEAF_BYTES);
+    // Writing to memory cannot fail.
+    let _written = minicbor::encode(leaf, &mut bytes);
+    bytes
 }
 
 /// The leaves of a manifest.

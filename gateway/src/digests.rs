@@ -153,8 +153,11 @@ impl SearchKey {
 
 fn digest(key: &[u8; 32], what: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(&info(&[what]));
-    hasher.update(&info(parts));
+    // As `info` joins parts: each behind its length.
+    for part in [what].iter().chain(parts) {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
     *hasher.finalize().as_bytes()
 }
 

@@ -260,6 +260,10 @@ fn scalar_or_json(body: &Bytes, raw: &RawValue) -> Option<Bytes> {
     if raw.get() == "null" {
         return None;
     }
+    let text = raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    if let Some(plain) = text.filter(|text| !text.contains('\\')) {
+        return Some(shared(body, plain));
+    }
     match serde_json::from_str::<String>(raw.get()) {
         Ok(text) => Some(Bytes::from(text)),
         Err(_) => Some(shared(body, raw.get())),
