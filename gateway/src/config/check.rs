@@ -274,6 +274,10 @@ impl Checker<'_> {
                 self.at("limits", key, message, "");
             }
         }
+        if limits.stream_wait_ms > 1_000 {
+            let help = "it is added to the time that a record takes; 5 is usual";
+            self.at("limits", "stream-wait-ms", "`stream-wait-ms` is above 1000".to_owned(), help);
+        }
         for role in config.roles.auditor.iter().chain(&config.roles.operator) {
             let known: Vec<&str> = config
                 .identify

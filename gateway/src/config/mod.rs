@@ -282,6 +282,9 @@ pub struct Limits {
     pub idle_timeout_ms: u64,
     /// Each 32 KiB of a body must arrive within this time, and its rest too.
     pub body_idle_timeout_ms: u64,
+    /// How long lines of a stream wait for more lines, at most 1000; 0: only while earlier ones are
+    /// in progress. A line that arrives while nothing of its stream is in progress does not wait.
+    pub stream_wait_ms: u64,
     /// Each 32 KiB of an answer must be taken within this time, or the connection is closed.
     pub write_timeout_ms: u64,
     /// How long a graceful stop waits for requests in flight.
@@ -331,6 +334,7 @@ impl Default for Limits {
             header_timeout_ms: 10_000,
             idle_timeout_ms: 60_000,
             body_idle_timeout_ms: 30_000,
+            stream_wait_ms: 5,
             write_timeout_ms: 30_000,
             shutdown_ms: 30_000,
             shutdown_delay_ms: 0,

@@ -19,16 +19,21 @@ mod read;
 
 use std::{net::IpAddr, sync::Arc};
 
+use sluicegate_audit::Recorded;
+
 pub use self::{
     answer::{Answer, Outcome, Report},
     once::Once,
 };
-pub use crate::{account::Keyed, request::Permitted};
+pub use crate::{
+    account::{Head, Keyed},
+    request::Permitted,
+};
 pub(crate) use judge::Gate;
 
 use self::judge::Arrived;
 use crate::{
-    account::{Account, AccountError, Head},
+    account::{Account, AccountError},
     decide::{Policy, Snapshot},
     deliver::{self, Landed, Regions},
     identify::{Failure, Principal},
@@ -48,19 +53,44 @@ pub struct Flow {
 impl Flow {
     /// A batch's path.
     pub async fn publish(&self, permitted: &Permitted, batch: Batch) -> Result<Answer, Stopped> {
+        let (head, verdict) = self.judge(permitted, batch)?;
+        let recorded = self.record(permitted, &head, verdict).await?;
+        Ok(self.deliver(permitted, &head, recorded).await)
+    }
+
+    /// Its first step: every record has its fate.
+    pub fn judge(&self, permitted: &Permitted, batch: Batch) -> Result<(Head, Verdict), Stopped> {
         let (head, records) = Head::of(batch);
         let arrived =
             Arrived { request: head.request, first: head.first, ms: self.policy.clock_ms() };
-        let verdict = self.judge(permitted, records, arrived)?;
+        Ok((head, self.verdict(permitted, records, arrived)?))
+    }
+
+    /// Its second: the fates are durable.
+    pub async fn record(
+        &self,
+        permitted: &Permitted,
+        head: &Head,
+        verdict: Verdict,
+    ) -> Result<Recorded<Verdict>, Stopped> {
         let grant = permitted.grant()?;
-        let recorded = self.account.record(permitted, &grant, &head, verdict, None).await?;
+        Ok(self.account.record(permitted, &grant, head, verdict, None).await?)
+    }
+
+    /// Its last, which follows the second in any case: delivered and settled.
+    pub async fn deliver(
+        &self,
+        permitted: &Permitted,
+        head: &Head,
+        recorded: Recorded<Verdict>,
+    ) -> Answer {
         let landed = Landed::nothing(recorded.get());
         let landed = deliver::deliver(&recorded, landed, &self.regions).await;
         self.account.settle(&recorded, &landed, None);
-        Ok(Answer::new(permitted, &head, recorded, landed, &self.metrics))
+        Answer::new(permitted, head, recorded, landed, &self.metrics)
     }
 
-    fn judge(
+    fn verdict(
         &self,
         permitted: &Permitted,
         records: Vec<Record>,

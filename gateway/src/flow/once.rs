@@ -44,7 +44,7 @@ impl Flow {
             None => self.policy.clock_ms(),
         };
         let arrived = Arrived { request: keyed.repeats(), first: head.first, ms };
-        let verdict = self.judge(permitted, records, arrived)?;
+        let verdict = self.verdict(permitted, records, arrived)?;
         let (request, recorded, landed) = match earlier {
             None => {
                 let keyed = Some((&keyed, ms));

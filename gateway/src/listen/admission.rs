@@ -161,6 +161,13 @@ impl Admitted {
         Ok(())
     }
 
+    /// Hands over so much of it, as far as it goes.
+    pub fn split_off(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { memory: self.memory.clone(), principal: self.principal.clone(), bytes }
+    }
+
     /// Gives back what is not needed any more.
     pub fn shrink_to(&mut self, bytes: usize) {
         let less = self.bytes.saturating_sub(bytes);
@@ -349,6 +356,20 @@ mod tests {
         drop((one, two));
         assert_eq!(admission.memory.used().bytes, 0);
         assert!(admission.memory.used().by_principal.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_split_off_is_held_until_it_is_dropped() {
+        let admission = memory(4_096);
+        let mut one = admission.enter(&Arc::from("alice"));
+        one.grow_to(1_000).await.unwrap();
+        let (some, rest) = (one.split_off(300), one.split_off(5_000));
+        assert_eq!((some.bytes, rest.bytes, one.bytes), (300, 700, 0));
+        assert_eq!(admission.memory.used().bytes, 1_000);
+        drop(some);
+        assert_eq!(admission.memory.used().bytes, 700);
+        drop((one, rest));
+        assert_eq!(admission.memory.used().bytes, 0);
     }
 
     #[tokio::test]

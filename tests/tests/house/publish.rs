@@ -2,7 +2,10 @@
 //! records, protocols and logins, batches and streams, idempotency, quotas and bounds, tombstones, and a
 //! policy that changes while it is in force. What was published is read back from the topics.
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use flate2::{Compression, write::GzEncoder};
 use futures_util::{StreamExt as _, stream};
@@ -15,6 +18,7 @@ use sluicegate_tests::{
     process::eventually,
     setup::{Setup, claims},
 };
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::mpsc;
 
 const JSON: &str = "application/json";
@@ -107,6 +111,13 @@ impl House {
             }
         }
         records
+    }
+
+    /// A file of the gateway's own.
+    async fn database(&self, name: &str) -> SqliteConnection {
+        let file = self.setup.path().join(format!("data/{name}.db"));
+        let options = SqliteConnectOptions::new().filename(file);
+        SqliteConnection::connect_with(&options).await.unwrap()
     }
 
     async fn everywhere(&self, topic: &str) -> usize {
@@ -239,6 +250,191 @@ async fn a_stream_is_answered_line_by_line() {
     house.stop().await;
 }
 
+/// A body that is written one line a chunk, each on its own, by a publisher that does not wait for reports.
+fn chunks(lines: Vec<String>) -> reqwest::Body {
+    let chunks = stream::iter(lines).then(async |line| {
+        tokio::task::yield_now().await;
+        Ok::<_, std::io::Error>(line)
+    });
+    reqwest::Body::wrap_stream(chunks)
+}
+
+/// Lines that are long enough for a frame of HTTP/2 each.
+fn bids(count: u64) -> Vec<String> {
+    let line = |n| {
+        let mut bid = bid(n, "DE");
+        bid["value"]["channel"] = json!("a channel of the auction house");
+        format!("{bid}\n")
+    };
+    (0..count).map(line).collect()
+}
+
+/// Rows of the ledger, when nothing is written any more.
+async fn rows(house: &House) -> i64 {
+    let mut ledger = house.database("ledger").await;
+    let mut seen = -1;
+    loop {
+        let count = "SELECT count(*) FROM ledger_row";
+        let now = sqlx::query_scalar(count).fetch_one(&mut ledger).await.unwrap();
+        if now == seen {
+            return now;
+        }
+        seen = now;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Publishes lines and reads all reports, which are in order: how long it took.
+async fn relayed(house: &House, client: &Client, body: reqwest::Body, count: u64) -> Duration {
+    let started = Instant::now();
+    let answer = Answer::of(house.post(client, "bids", NDJSON).body(body)).await;
+    let took = started.elapsed();
+    let reports = answer.body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let reports: Vec<Value> = reports.collect();
+    assert!(reports.iter().map(told).eq((0..count).map(|n| (n, "delivered"))), "{}", answer.body);
+    took
+}
+
+#[tokio::test]
+async fn a_line_a_chunk_costs_at_most_twice_as_much_as_all_lines_in_one() {
+    const LINES: u64 = 2_000;
+    let house = House::start(|_| {}).await;
+    let identity = house.setup.identity("svc.market");
+    for alpn in ["h2", "http/1.1"] {
+        let credential = Credential::Certificate(&identity);
+        let mut tls = tls(&house.setup.ca, &credential);
+        tls.alpn_protocols = vec![alpn.into()];
+        let client = builder(&house.setup.ca, &credential).tls_backend_preconfigured(tls);
+        let client = client.build().unwrap();
+        relayed(&house, &client, bids(10).concat().into(), 10).await;
+        let (mut cost, mut took) = ([0; 2], [Duration::MAX; 2]);
+        for _ in 0..3 {
+            let bodies = [bids(LINES).concat().into(), chunks(bids(LINES))];
+            for (n, body) in bodies.into_iter().enumerate() {
+                let before = rows(&house).await;
+                took[n] = took[n].min(relayed(&house, &client, body, LINES).await);
+                cost[n] += rows(&house).await - before;
+            }
+        }
+        let ratio = took[1].as_secs_f64() / took[0].as_secs_f64();
+        let said = format!("{alpn}: {cost:?} rows, {took:?}: {ratio:.2} times as long\n");
+        std::io::stderr().write_all(said.as_bytes()).unwrap();
+        assert!(cost[0] > 0 && cost[1] <= 2 * cost[0] && ratio < 4.0, "{said}");
+    }
+    house.stop().await;
+}
+
+/// A line that is alone is published at once; those that come meanwhile wait a moment, together.
+#[tokio::test]
+async fn only_lines_in_company_wait_for_company() {
+    let house = House::with_limits("stream-wait-ms: 1000").await;
+    let market = house.setup.client("svc.market");
+    let (lines, waiting) = mpsc::channel::<Result<String, std::io::Error>>(50);
+    let body = stream::unfold(waiting, async |mut w| w.recv().await.map(|line| (line, w)));
+    let request = house.post(&market, "bids", NDJSON).body(reqwest::Body::wrap_stream(body));
+    let send = async |n| lines.send(Ok(format!("{}\n", bid(n, "DE")))).await.unwrap();
+    send(0).await;
+    let mut reports = request.send().await.unwrap().bytes_stream();
+    let mut next = async || {
+        let reports = String::from_utf8(reports.next().await.unwrap().unwrap().into()).unwrap();
+        reports.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    assert_eq!(next().await.iter().map(told).collect::<Vec<_>>(), [(0, "delivered")]);
+    let started = Instant::now();
+    for n in 1..=20 {
+        send(n).await;
+        assert_eq!(next().await.iter().map(told).collect::<Vec<_>>(), [(n, "delivered")]);
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "each waited: {:?}", started.elapsed());
+    for n in 21..=40 {
+        send(n).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut stretches = Vec::new();
+    while stretches.iter().sum::<usize>() < 20 {
+        stretches.push(next().await.len());
+    }
+    assert!(stretches.len() <= 3, "{stretches:?}");
+    drop(lines);
+    house.stop().await;
+}
+
+/// While a pipeline stalls, a publisher that waits for its report is not called silent, and the next stretches
+/// are in the ledger, though only a few.
+#[tokio::test]
+async fn the_next_lines_are_recorded_while_the_pipeline_stalls() {
+    let house = House::with_limits("body-idle-timeout-ms: 500").await;
+    let market = house.setup.client("svc.market");
+    let (lines, waiting) = mpsc::channel::<Result<String, std::io::Error>>(1);
+    let body = stream::unfold(waiting, async |mut w| w.recv().await.map(|line| (line, w)));
+    let request = house.post(&market, "bids", NDJSON).body(reqwest::Body::wrap_stream(body));
+    lines.send(Ok(bids(1).concat())).await.unwrap();
+    let mut reports = request.send().await.unwrap().bytes_stream();
+    let mut reported = async |count| {
+        let (mut text, mut lines) = (String::new(), 0);
+        while lines < count {
+            text += std::str::from_utf8(&reports.next().await.unwrap().unwrap()).unwrap();
+            lines = text.lines().count();
+        }
+        assert_eq!(text.matches("\"delivered\"").count(), count, "{text}");
+    };
+    reported(1).await;
+    let (mut ledger, mut region) =
+        (house.database("ledger").await, house.database("eu-central").await);
+    let mut open = async || -> i64 {
+        let count = "SELECT count(*) FROM ledger_intent";
+        sqlx::query_scalar(count).fetch_one(&mut ledger).await.unwrap()
+    };
+    let settled = eventually(TAKEN_WITHIN, async || (open().await == 0).then_some(())).await;
+    assert!(settled.is_some());
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut region).await.unwrap();
+    lines.send(Ok(bids(1).concat())).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(open().await, 1);
+    lines.send(Ok(bids(1_700).concat())).await.unwrap();
+    let recorded = eventually(TAKEN_WITHIN, async || (open().await == 3).then_some(())).await;
+    assert!(recorded.is_some(), "{} are recorded", open().await);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(open().await, 3);
+    sqlx::query("ROLLBACK").execute(&mut region).await.unwrap();
+    reported(1_701).await;
+    lines.send(Ok(bids(1).concat())).await.unwrap();
+    reported(1).await;
+    drop(lines);
+    house.stop().await;
+}
+
+/// Stretches that overlap, one in the pipeline, one in the ledger, one judged: the records of one key lie in
+/// the order of the lines, and the ledger verifies.
+#[tokio::test]
+async fn lines_keep_their_order_while_their_stretches_overlap() {
+    const LINES: u64 = 4_000;
+    let house = House::start(|_| {}).await;
+    let (market, analyst) = (house.setup.client("svc.market"), house.setup.client("analyst"));
+    let numbered = |n: u64| {
+        let mut bid = bid(1, "DE");
+        bid["value"]["price"] = json!(n);
+        format!("{bid}\n")
+    };
+    let lines: Vec<String> = (0..LINES).map(numbered).collect();
+    relayed(&house, &market, lines.concat().into(), LINES).await;
+    let mut prices = Vec::new();
+    for (partition, page) in (0..PARTITIONS).flat_map(|p| (0..4).map(move |page| (p, page))) {
+        let path = format!(
+            "/v1/topics/bids/partitions/{partition}/records?region=us-east&limit=1000&offset={}",
+            page * 1_000
+        );
+        let answer = Answer::of(analyst.get(house.gateway.url(&path))).await;
+        let records = answer.body.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+        prices.extend(records.filter_map(|record| record["value"]["price"].as_u64()));
+    }
+    assert!(prices.iter().copied().eq(0..LINES), "{prices:?}");
+    let dir = house.setup.path().to_owned();
+    assert_eq!(house.gateway.stop().await, Some(0));
+    let verified = run(&dir, &["ledger", "verify", "--store", "sqlite:data/ledger.db"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
 /// A stream asks for permission again for each batch. When the policy has changed, what follows is refused,
 /// and the ledger has the refusal like that of any other request.
 #[tokio::test]
@@ -285,7 +481,10 @@ async fn a_broken_line_ends_a_stream_and_says_which() {
         format!("{}\n\n{}\n{{\"secret\": 1}}\n{}\n", bid(1, "DE"), bid(2, "DE"), bid(3, "DE"));
     let answer = Answer::of(house.post(&market, "bids", NDJSON).body(body)).await;
     assert_eq!((answer.status, answer.kind.as_str()), (200, NDJSON));
-    let last: Value = serde_json::from_str(answer.body.lines().last().unwrap()).unwrap();
+    let mut lines: Vec<Value> =
+        answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.pop().unwrap();
+    assert_eq!(lines.iter().map(told).collect::<Vec<_>>(), [(0, "delivered"), (1, "delivered")]);
     assert_eq!(last["code"], "bad-request");
     assert!(last["detail"].as_str().unwrap().starts_with("record 2:"), "{last}");
     assert!(!answer.body.contains("secret"));

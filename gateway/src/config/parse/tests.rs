@@ -40,9 +40,10 @@ fn semantic_mistakes_name_their_line() {
     let text = GOOD
         .replace("sqlite:data/ledger.db", "postgres://user:secret@host/db")
         .replace("auditor: [auditor]", "auditor: [auditr]")
-        .replace("partitions: 4", "partitions: 0");
+        .replace("partitions: 4", "partitions: 0")
+        + "limits: { stream-wait-ms: 1001 }\n";
     let found = mistakes(&text);
-    assert_eq!(found.len(), 3, "{found:#?}");
+    assert_eq!(found.len(), 4, "{found:#?}");
     assert!(!found.join("").contains("secret"), "a password is never echoed");
     assert!(found.iter().any(|m| m.contains("did you mean `auditor`?")), "{found:#?}");
 }
