@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    account::{Account, NotReconciled, store_url},
+    account::{Account, NotReconciled, Takeover, store_url},
     admin::{self, AdminState},
     ambient::Ambient,
     config::{ClientAuth, Config},
@@ -143,6 +143,10 @@ impl Health {
         };
         troubles.extend(unready.iter().map(told));
         troubles.extend(self.key_set_troubles());
+        troubles.extend(self.account.gone().iter().map(|(node, why)| Trouble {
+            is_borne: true,
+            ..Trouble::of("node", format!("node {node}: gone, with open intents: {why}"))
+        }));
         let is_ready = troubles.iter().all(|trouble| trouble.is_borne);
         self.metrics.ready.set(i64::from(is_ready));
         troubles
@@ -434,6 +438,8 @@ impl Service {
         });
         parts.accept(&mut tasks, listeners, http_state, admin_state, &stopping);
         tasks.spawn(parts.reconcile().run(settled, held_sender, stopping.clone()));
+        let takeover = Takeover::new(parts.account.clone(), parts.regions.clone(), &parts.config);
+        tasks.spawn(takeover.run(stopping.clone()));
         tasks.spawn(parts.supervisor(&health.begun).run(stopping.clone()));
         tasks.spawn(key_sets(health.clone(), stopping.clone()));
         let reload = Arc::new(tokio::sync::Notify::new());
