@@ -7,6 +7,7 @@ mod committer;
 mod proof;
 mod releases;
 mod segments;
+mod takeover;
 
 use std::sync::{Arc, atomic::AtomicU32};
 
@@ -18,6 +19,7 @@ pub use self::releases::{
     StoredRelease, UNPUBLISHED_MAX,
 };
 pub use self::segments::{EnterError, SearchKey};
+pub use self::takeover::{HeldNode, OpenChain};
 
 use self::committer::Committer;
 use crate::{
@@ -464,8 +466,12 @@ impl Ledger {
 
     /// Intents of this node's former runs that have no end.
     pub async fn open_intents(&self) -> Result<Vec<OpenIntent>, StoreError> {
+        self.open_of(&self.node).await
+    }
+
+    async fn open_of(&self, node: &str) -> Result<Vec<OpenIntent>, StoreError> {
         let mut open = Vec::new();
-        for (writer, wseq, leaf) in self.store.open_intents(&self.node, self.writer).await? {
+        for (writer, wseq, leaf) in self.store.open_intents(node, self.writer).await? {
             open.extend(self.intent(Position { writer, wseq, leaf }).await?);
         }
         Ok(open)

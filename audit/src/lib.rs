@@ -42,9 +42,9 @@ mod store;
 #[cfg(feature = "store")]
 pub use ledger::{
     AppendError, Appended, CLOCK_TOLERANCE_US, Claim, ClaimState, Clock, Destination, EnterError,
-    Ledger, ListedRelease, OpenError, OpenIntent, OpenLeaf, Options, RELEASE_BYTES_MAX,
-    RELEASES_MAX, Reader, Recorded, ReleaseError, ReserveError, Reserved, SearchKey, Standing,
-    StoredRelease, Time, UNPUBLISHED_MAX,
+    HeldNode, Ledger, ListedRelease, OpenChain, OpenError, OpenIntent, OpenLeaf, Options,
+    RELEASE_BYTES_MAX, RELEASES_MAX, Reader, Recorded, ReleaseError, ReserveError, Reserved,
+    SearchKey, Standing, StoredRelease, Time, UNPUBLISHED_MAX,
 };
 #[cfg(feature = "store")]
 pub use store::{StoreError, Url, verify_store};

@@ -12,16 +12,16 @@
 #[expect(dead_code, reason = "other suites use the rest")]
 mod harness;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use harness::{
-    Bench, claim, copied, delivered, digest, each_store, intent, leaf, outcome, run, treatment,
-    treatment_to,
+    Bench, NOW_US, claim, copied, delivered, digest, each_store, intent, leaf, options, outcome,
+    run, treatment, treatment_to,
 };
 use sluicegate_audit::{
     Actor, AppendError, At, Copied, Destination, Digest32, Entry, Exported, Fate, Intent, Ledger,
-    Missing, MissingState, OpenLeaf, Position, Present, WriterId, lineage::Lineage, verify,
-    verify_store,
+    Missing, MissingState, OpenChain, OpenLeaf, Options, Position, Present, Standing, Url,
+    WriterId, lineage::Lineage, verify, verify_store,
 };
 
 #[tokio::test]
@@ -300,6 +300,65 @@ async fn a_second_process_with_the_same_writer_id_is_fenced() {
         assert!(!ledger.is_healthy());
         let late = ledger.append(Entry::Heartbeat).await.unwrap_err();
         assert!(matches!(late, AppendError::Fenced), "{late}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_chain_that_another_node_ended_takes_no_more() {
+    each_store(async |bench: Bench| {
+        let gone = bench.open_as(1, "gone").await;
+        let (digest32, bytes) = treatment("eu");
+        let events = vec![delivered(0, b"d", b"t")];
+        let details = vec![(digest32, bytes)];
+        let open = gone.intend(intent(digest32, 1), events, details, vec![], None).await.unwrap();
+        let other = bench.open_as(2, "there").await;
+        assert!(gone.open_elsewhere().await.unwrap().is_empty(), "those of other nodes only");
+
+        let chain = |chains: BTreeMap<String, Vec<OpenChain>>| {
+            assert_eq!(chains.keys().collect::<Vec<_>>(), ["gone"]);
+            chains["gone"][0]
+        };
+        let before = chain(other.open_elsewhere().await.unwrap());
+        assert_eq!((before.writer, before.closed), (open.first().writer, false));
+        let held = other.hold("gone").await.unwrap().unwrap();
+        held.close(&before).await.unwrap();
+        held.close(&before).await.unwrap();
+        let after = chain(other.open_elsewhere().await.unwrap());
+        assert_eq!(after, OpenChain { wseq: before.wseq + 1, closed: true, ..before });
+
+        // It comes back, and what it had to say is not written.
+        gone.settle(outcome(open.first(), "eu", &[(7, 0)]), None).unwrap();
+        assert_eq!(gone.append(Entry::Heartbeat).await.unwrap_err(), AppendError::Fenced);
+        let restart =
+            |writer| Options { node: "gone".into(), ..options(writer, NOW_US, Standing::Node) };
+        let names = matches!(bench.url, Url::Postgres(_));
+        if names {
+            let refused = Ledger::open(&bench.url, restart(3)).await.err().unwrap();
+            assert!(refused.to_string().contains("runs as node `gone`"), "{refused}");
+        }
+        let found = held.open_intents().await.unwrap();
+        assert_eq!(found.iter().map(|o| o.first).collect::<Vec<_>>(), [open.first()]);
+        other.settle_now(outcome(open.first(), "eu", &[(7, 0)])).await.unwrap();
+        assert!(other.open_elsewhere().await.unwrap().is_empty());
+        drop(held);
+
+        // The next of its name continues behind the end that it was given.
+        let started = async || Ledger::open(&bench.url, restart(4)).await.ok();
+        let again = loop {
+            // The server lets go of a name a little after its connection.
+            match started().await {
+                Some(again) => break again,
+                None => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        assert_eq!(other.hold("gone").await.unwrap().is_none(), names, "it runs");
+        for ledger in [again, other] {
+            ledger.close().await.unwrap();
+        }
+        let verdict = verify_store(&bench.url, |_| {}).await.unwrap();
+        assert!(verdict.is_ok() && verdict.open_intents == 0, "{verdict}");
+        assert!(verdict.heads.iter().all(|head| head.closed), "{verdict}");
     })
     .await;
 }

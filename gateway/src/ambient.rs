@@ -58,6 +58,18 @@ fn test_leap_us() -> i64 {
     0
 }
 
+/// Dies here if a test says so; nothing otherwise, and nothing at all in a build without the
+/// feature.
+#[cfg(feature = "crash-points")]
+pub fn crash_point(name: &str) {
+    if std::env::var("SLUICEGATE_TEST_CRASH").is_ok_and(|at| at == name) {
+        std::process::abort();
+    }
+}
+
+#[cfg(not(feature = "crash-points"))]
+pub fn crash_point(_name: &str) {}
+
 impl Boot for SystemClock {
     #[cfg(target_os = "linux")]
     fn boot_us(&self) -> i64 {

@@ -96,6 +96,10 @@ impl Health {
         };
         troubles.extend(unready.iter().map(told));
         troubles.extend(self.key_set_troubles());
+        troubles.extend(self.account.gone().iter().map(|(node, why)| Trouble {
+            is_borne: true,
+            ..Trouble::of("node", format!("node {node}: gone, with open intents: {why}"))
+        }));
         let is_ready = troubles.iter().all(|trouble| trouble.is_borne);
         self.metrics.ready.set(i64::from(is_ready));
         troubles

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    account::{Account, NotReconciled},
+    account::{Account, NotReconciled, Takeover},
     admin::{self, AdminState},
     ambient::Ambient,
     config::{ClientAuth, Config},
@@ -235,6 +235,8 @@ impl Service {
         });
         parts.accept(&mut tasks, listeners, http_state, admin_state, &stopping);
         tasks.spawn(parts.reconcile().run(settled, held_sender, stopping.clone()));
+        let takeover = Takeover::new(parts.account.clone(), parts.regions.clone(), &parts.config);
+        tasks.spawn(takeover.run(stopping.clone()));
         tasks.spawn(parts.supervisor(&health.begun).run(stopping.clone()));
         tasks.spawn(key_sets(health.clone(), stopping.clone()));
         let reload = Arc::new(tokio::sync::Notify::new());

@@ -21,6 +21,9 @@ pub(super) const OPEN_INTENTS: &str = "SELECT i.writer, i.wseq, i.leaf FROM ledg
      JOIN ledger_writer w ON w.writer = i.writer \
      WHERE w.node = $1 AND i.writer <> $2 ORDER BY i.writer, i.wseq, i.leaf";
 
+pub(super) const OPEN_ELSEWHERE: &str = "SELECT DISTINCT w.node, w.writer FROM ledger_intent i \
+     JOIN ledger_writer w ON w.writer = i.writer WHERE w.node <> $1";
+
 /// Implements [`Claims`](super::Claims) for a type with a field `readers`.
 macro_rules! claim_methods {
     () => {
@@ -70,6 +73,16 @@ macro_rules! claim_methods {
                         Ok((writer_of(&writer)?, number(wseq)?, number(leaf)?))
                     })
                     .collect()
+            })
+        }
+
+        fn open_elsewhere<'a>(&'a self, node: &'a str) -> Answer<'a, Vec<(String, WriterId)>> {
+            Box::pin(async move {
+                let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(claims::OPEN_ELSEWHERE)
+                    .bind(node)
+                    .fetch_all(&self.readers)
+                    .await?;
+                rows.into_iter().map(|(node, writer)| Ok((node, writer_of(&writer)?))).collect()
             })
         }
     };

@@ -221,6 +221,9 @@ pub(crate) struct EdgeRow {
     pub wseq: u64,
 }
 
+/// A node's name that is held.
+pub(crate) type Hold = Box<dyn std::any::Any + Send + Sync>;
+
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// A row with its bytes, and a time.
@@ -258,6 +261,8 @@ pub(crate) trait Rows: Send + Sync {
     fn details(&self, after: Option<Vec<u8>>) -> Answer<'_, Vec<(Vec<u8>, Vec<u8>)>>;
     /// The newest row of each writer that a table names, and the table.
     fn named(&self) -> Answer<'_, Vec<(&'static str, WriterId, u64)>>;
+    /// Holds a node's name until it is dropped; `None` while somebody else does.
+    fn hold<'a>(&'a self, node: &'a str) -> Answer<'a, Option<Hold>>;
     /// What the store takes on its disk, in bytes.
     fn bytes(&self) -> Answer<'_, u64>;
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
@@ -288,6 +293,8 @@ pub(crate) trait Claims: Send + Sync {
         node: &'a str,
         not: WriterId,
     ) -> Answer<'a, Vec<(WriterId, u64, u32)>>;
+    /// Other nodes' writers with intents without an end.
+    fn open_elsewhere<'a>(&'a self, node: &'a str) -> Answer<'a, Vec<(String, WriterId)>>;
     /// Intents of all writers without an end, `max` at most.
     fn open_count(&self, max: u32) -> Answer<'_, u64>;
 }

@@ -17,8 +17,8 @@ use sqlx::{
 };
 
 use super::{
-    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Index, PageRow, Register,
-    ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
+    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Hold, Index, PageRow,
+    Register, ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
     books::{self, book_methods, book_writes},
     claims::{self, PURGE_CLAIMS, TAKE_CLAIM, claim_methods},
     index::{self, index_methods},
@@ -95,8 +95,7 @@ async fn holding(node: String, options: PgConnectOptions) -> Result<PgPool, Stor
         .after_connect(move |connection, _| {
             let (seen, name) = (seen.clone(), name.clone());
             Box::pin(async move {
-                let lock = "SELECT pg_try_advisory_lock(hashtextextended('ledger_node ' || $1, 0))";
-                let ours: bool = sqlx::query_scalar(lock).bind(name).fetch_one(connection).await?;
+                let ours = try_lock(connection, &name).await?;
                 seen.store(!ours, Ordering::Relaxed);
                 let why = "another process holds the node's name";
                 if ours { Ok(()) } else { Err(sqlx::Error::Protocol(why.to_owned())) }
@@ -111,6 +110,11 @@ async fn holding(node: String, options: PgConnectOptions) -> Result<PgPool, Stor
         )),
         false => error.into(),
     })
+}
+
+async fn try_lock(connection: &mut PgConnection, node: &str) -> Result<bool, sqlx::Error> {
+    let lock = "SELECT pg_try_advisory_lock(hashtextextended('ledger_node ' || $1, 0))";
+    sqlx::query_scalar(lock).bind(node).fetch_one(connection).await
 }
 
 async fn pool(connections: u32, options: PgConnectOptions) -> Result<PgPool, StoreError> {
@@ -176,6 +180,15 @@ impl Rows for Postgres {
         Box::pin(async move {
             let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
             Ok(Some(sqlx::query_scalar(now).fetch_one(&self.readers).await?))
+        })
+    }
+
+    /// A connection of its own holds it, and lets go when it ends.
+    fn hold<'a>(&'a self, node: &'a str) -> Answer<'a, Option<Hold>> {
+        Box::pin(async move {
+            let mut connection = self.books.acquire().await?.detach();
+            let ours = try_lock(&mut connection, node).await?;
+            Ok(ours.then(|| Box::new(connection) as Hold))
         })
     }
 

@@ -16,8 +16,8 @@ use sqlx::{
 };
 
 use super::{
-    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Index, PageRow, Register,
-    ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
+    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Hold, Index, PageRow,
+    Register, ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
     books::{self, book_methods, book_writes},
     claims::{self, PURGE_CLAIMS, TAKE_CLAIM, claim_methods},
     index::{self, index_methods},
@@ -198,6 +198,11 @@ impl Rows for Sqlite {
 
     fn clock_us(&self) -> Answer<'_, Option<i64>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// Whoever has the file is alone with it.
+    fn hold<'a>(&'a self, _node: &'a str) -> Answer<'a, Option<Hold>> {
+        Box::pin(async { Ok(Some(Box::new(()) as Hold)) })
     }
 
     fn bytes(&self) -> Answer<'_, u64> {

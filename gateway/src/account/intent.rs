@@ -11,6 +11,7 @@ use super::{
     entries::{actor, landings, outcome},
 };
 use crate::{
+    ambient::crash_point,
     deliver::Landed,
     record::{Batch, Copy, Fate, Judged, Record, RequestId, Verdict},
     request::Permitted,
@@ -86,6 +87,7 @@ impl Account {
         landed: &Landed,
         answered: Option<(&Keyed, Vec<u8>)>,
     ) {
+        crash_point("outcome");
         let outcome = outcome(recorded.first(), landings(recorded, landed));
         let done = answered.map(|(keyed, answer)| {
             let expires_us = self.ambient.clock.now_us().saturating_add(self.claim_us);

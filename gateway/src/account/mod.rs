@@ -1,7 +1,8 @@
 //! The ledger side of the flow: it turns decisions into entries and hands out the proof that they
 //! are durable. A value of a record goes in here as a keyed digest or not at all.
 //!
-//! [`open`] opens the ledger and settles what former runs left open, [`intent`] records what is
+//! [`open`] opens the ledger and settles what former runs left open, [`takeover`] settles for nodes
+//! that are gone, [`intent`] records what is
 //! about to leave and where it ended, [`claims`] keeps idempotency keys, and [`notes`] records all
 //! that nothing waits for.
 
@@ -12,9 +13,10 @@ mod intent;
 mod notes;
 mod open;
 pub mod releases;
+mod takeover;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -26,6 +28,7 @@ use sluicegate_audit::Entry;
 use claims::Given;
 pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
 pub use intent::Head;
+pub use takeover::Takeover;
 
 use crate::{
     ambient::Ambient,
@@ -89,6 +92,8 @@ pub struct Account {
     early: Mutex<Vec<Entry>>,
     running: Arc<Mutex<HashSet<[u8; 32]>>>,
     given: Mutex<Given>,
+    /// Other nodes that are gone, and what settling their open intents waits for.
+    gone: Mutex<BTreeMap<String, String>>,
     /// Principals that the configuration names.
     named: BTreeSet<String>,
     metrics: Arc<Metrics>,
@@ -117,6 +122,7 @@ impl Account {
             early: Mutex::default(),
             running: Arc::default(),
             given: Mutex::default(),
+            gone: Mutex::default(),
             named: named(config),
             metrics,
             measured: tokio::sync::Mutex::default(),

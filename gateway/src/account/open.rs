@@ -21,6 +21,16 @@ use crate::{
     telemetry::{CAUSE_BYTES_MAX, cut},
 };
 
+/// What it means that a pipeline does not have a record.
+#[derive(Clone, Copy)]
+pub(super) enum Absent {
+    /// We sent nothing any more: we have started since.
+    NotWritten,
+    /// Another node may have sent it: one that was suspended may still do so, and files of its own
+    /// regions are not ours.
+    Unknown,
+}
+
 /// How far our clock may be from the store's when the ledger is opened, and another writer's from
 /// ours before a warning.
 const CLOCK_SKEW_US: i64 = 60_000_000;
@@ -42,7 +52,7 @@ impl Account {
         let open = ledger.open_intents().await.map_err(|e| e.to_string())?;
         let settled = open.len();
         for some in in_groups(open) {
-            self.settle_group(ledger, &some, regions).await?;
+            self.settle_group(ledger, &some, regions, Absent::NotWritten).await?;
         }
         self.ledger.store(Some(ledger.clone()));
         self.note_early(ledger)?;
@@ -118,12 +128,13 @@ impl Account {
         ledger.close().await.map_err(|e| e.to_string())
     }
 
-    /// One look-up a region and topic for many intents.
-    async fn settle_group(
+    /// One look-up per region and topic for many intents.
+    pub(super) async fn settle_group(
         &self,
         ledger: &audit::Ledger,
         open: &[audit::OpenIntent],
         regions: &Regions,
+        absent: Absent,
     ) -> Result<(), String> {
         let mut wanted: BTreeMap<(&str, &str), BTreeSet<Position>> = BTreeMap::new();
         let mut since_us = i64::MAX;
@@ -146,7 +157,10 @@ impl Account {
             };
             found.extend(some.into_iter().map(|(p, placed)| ((*region, *topic, p), placed)));
         }
-        let never = DeliverError::Unavailable("not sent before a restart".to_owned());
+        let never = match absent {
+            Absent::NotWritten => DeliverError::Unavailable("not sent before a restart".to_owned()),
+            Absent::Unknown => DeliverError::Unknown("its node is gone".to_owned()),
+        };
         for intent in open {
             let landings =
                 intent.leaves.iter().flat_map(|audit::OpenLeaf { position, to, .. }| {
@@ -157,7 +171,11 @@ impl Account {
                         Landing { leaf: position.leaf, region: &copy.region, topic, result }
                     })
                 });
-            let outcome = outcome(intent.first, landings);
+            let mut outcome = outcome(intent.first, landings);
+            if matches!(absent, Absent::Unknown) {
+                outcome.missing.iter_mut().for_each(|m| m.state = audit::MissingState::Unknown);
+                outcome.complete = true;
+            }
             ledger.settle_now(outcome).await.map_err(|e| e.to_string())?;
         }
         Ok(())

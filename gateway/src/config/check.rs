@@ -70,6 +70,11 @@ impl Checker<'_> {
             ),
             _ => {}
         }
+        if !(20..=86_400).contains(&config.ledger.takeover_s) {
+            let help = "a node that runs says so every 10 s; 120 is usual";
+            let message = "`takeover-s` is not from 20 to 86400".to_owned();
+            self.at("ledger", "takeover-s", message, help);
+        }
         if config.ledger.origin.is_empty() || config.ledger.origin.contains(char::is_whitespace) {
             let help = "use a name you own, such as `acme.example/sluicegate`";
             self.at("ledger", "origin", "`origin` is empty or has spaces".to_owned(), help);

@@ -65,6 +65,10 @@ pub struct LedgerConfig {
     /// The ledger's name in the world; it is part of every row, so that rows of one ledger cannot
     /// be passed off as rows of another.
     pub origin: String,
+    /// How long another node must be silent before this one ends its chains and settles its open
+    /// intents, seconds (20 to 86,400).
+    #[serde(default = "takeover")]
+    pub takeover_s: u32,
 }
 
 /// One TLS listener.
@@ -345,6 +349,9 @@ impl Default for Limits {
 
 fn four() -> u16 {
     4
+}
+fn takeover() -> u32 {
+    120
 }
 fn delivery_timeout() -> u32 {
     60

@@ -39,7 +39,7 @@ use crate::{
         Account,
         releases::{Covered, Drawn, Durable, ReleaseError},
     },
-    ambient::Clock,
+    ambient::{Clock, crash_point},
     contribute::contributions_topic,
     decide::Policy,
     deliver::{self, Pipeline, Regions, Tail},
@@ -678,15 +678,3 @@ fn about(pane: PaneId, partition: u32) -> Vec<u8> {
     about.extend_from_slice(&partition.to_be_bytes());
     about
 }
-
-/// Dies here if a test says so; nothing otherwise, and nothing at all in a build without the
-/// feature.
-#[cfg(feature = "crash-points")]
-fn crash_point(name: &str) {
-    if std::env::var("SLUICEGATE_TEST_CRASH").is_ok_and(|at| at == name) {
-        std::process::abort();
-    }
-}
-
-#[cfg(not(feature = "crash-points"))]
-fn crash_point(_name: &str) {}

@@ -222,7 +222,8 @@ impl Builder<'_> {
         let start = before.rfind('\n').map_or(0, |n| n + 1);
         let lines = self.text.get(start..).unwrap_or_default();
         // A line may be continued by the next one, whose tab is then found at the first one's end.
-        let mut starts = [Some(start), lines.find('\n').map(|n| start + n + 1)].into_iter().flatten();
+        let mut starts =
+            [Some(start), lines.find('\n').map(|n| start + n + 1)].into_iter().flatten();
         let tab = starts.find_map(|start| {
             let line = self.text.get(start..)?.lines().next()?;
             let indent = line.len() - line.trim_start().len();

@@ -26,7 +26,12 @@ const MAY: &[(&str, &[&str], &str)] = &[
     (
         "FROM ledger_intent i JOIN",
         &["SCAN i", "Seq Scan on ledger_intent", "Hash", "Index"],
-        "open intents, once at a start; ended ones are removed",
+        "open intents, at a start and every few seconds; ended ones are removed",
+    ),
+    (
+        "DISTINCT w.node, w.writer FROM ledger_intent i JOIN",
+        &["SCAN w", "Seq Scan on ledger_writer w"],
+        "all writers, of which each start makes one, every few seconds",
     ),
     (
         "SELECT 1 FROM ledger_intent LIMIT",

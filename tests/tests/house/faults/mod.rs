@@ -12,4 +12,5 @@ mod kill;
 mod rotation;
 mod setup;
 mod stop;
+mod takeover;
 mod upstream;
