@@ -291,6 +291,63 @@ async fn what_is_taken_up_again_keeps_its_positions_and_is_open_until_its_next_e
     .await;
 }
 
+async fn rows(bench: &Bench) -> u64 {
+    verify_store(&bench.url, |_| {}).await.unwrap().rows
+}
+
+#[tokio::test]
+async fn an_outcome_has_no_row_of_its_own_unless_it_is_alone() {
+    each_store(async |bench: Bench| {
+        let ledger = bench.open(1).await;
+        let (digest32, bytes) = treatment("eu");
+        let mut before = rows(&bench).await;
+        for n in 0..20_i64 {
+            let (events, details) =
+                (vec![delivered(0, b"d", b"t")], vec![(digest32, bytes.clone())]);
+            let done = ledger.intend(intent(digest32, 1), events, details, vec![], None);
+            let first = done.await.unwrap().first();
+            ledger.settle(outcome(first, "eu", &[(n, 0)]), None).unwrap();
+        }
+        // The last outcome is alone, and long in before the heartbeat of an idle ledger.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(ledger.sizes().await.unwrap().open_intents, 0);
+        let now = rows(&bench).await;
+        // Some may be alone where the machine is busy; without company it were 40.
+        assert!((21..=25).contains(&(now - before)), "{}", now - before);
+        before = now;
+        ledger.close().await.unwrap();
+        assert_eq!(rows(&bench).await, before + 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_one_key_in_one_flush_the_first_has_it_and_an_answer_is_of_the_claim_before() {
+    each_store(async |bench: Bench| {
+        let ledger = bench.open(1).await;
+        let (digest32, bytes) = treatment("eu");
+        let claimed = |key: u8| {
+            let (events, details) =
+                (vec![delivered(0, b"d", b"t")], vec![(digest32, bytes.clone())]);
+            let claim = Some(claim(key));
+            ledger.intend(intent(digest32, 1), events, details, vec![], claim)
+        };
+        let first = claimed(1).await.unwrap().first();
+        let answer = Some((claim(1).key, b"202".to_vec()));
+        ledger.settle(outcome(first, "eu", &[(1, 0)]), answer).unwrap();
+        // All in one flush, with the answer of the first.
+        let (again, new, twin) = tokio::join!(claimed(1), claimed(2), claimed(2));
+        assert_eq!(again.unwrap_err(), AppendError::ClaimTaken);
+        assert_eq!(twin.unwrap_err(), AppendError::ClaimTaken);
+        let state = ledger.claim(&claim(1).key, 1).await.unwrap().unwrap();
+        assert_eq!((state.first, state.answer.as_deref()), (first, Some(&b"202"[..])));
+        let state = ledger.claim(&claim(2).key, 1).await.unwrap().unwrap();
+        assert_eq!((state.first, state.answer), (new.unwrap().first(), None));
+        ledger.close().await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_second_process_with_the_same_writer_id_is_fenced() {
     each_store(async |bench: Bench| {

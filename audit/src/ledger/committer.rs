@@ -1,5 +1,9 @@
-//! The committer: one task that owns a chain. It takes everything that waits, makes rows of it,
+//! The committer: one task that owns a chain. It takes everything that is queued, makes rows of it,
 //! commits them in one transaction and answers all; the previous flush is the batching window.
+//!
+//! What nobody waits for (outcomes, failed logins) does not cost a commit of its own: it is written
+//! with the next append that somebody waits for, or alone after [`COMPANY_WAIT`]. An append that
+//! somebody waits for never waits for another one.
 //!
 //! A crash before the commit loses only what nobody was answered for.
 //!
@@ -12,7 +16,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout_at},
+};
 
 use super::{Append, AppendError, Options, QUEUE, Status, Time};
 use crate::{
@@ -24,7 +31,7 @@ use crate::{
 };
 
 /// Appends of one flush.
-const FLUSH_APPENDS: usize = 1_024;
+pub(super) const FLUSH_APPENDS: usize = 1_024;
 /// Leaves of one flush, so that a manifest stays small enough to hold in memory.
 const FLUSH_LEAVES: usize = 50_000;
 /// Published bytes of releases in one flush, beyond which the next release has to wait.
@@ -36,6 +43,11 @@ const COMMIT_TRIES: u32 = 3;
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 /// While the store is away, it is asked again this often.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How long entries that nobody waits for may stay queued until an append comes that is waited for.
+const COMPANY_WAIT: Duration = Duration::from_millis(20);
+/// How often others may run, and append, before a flush begins: those whom the flush before answered
+/// get into this one, and not into the one behind it.
+const YIELDS_MAX: u32 = 16;
 /// Idle for this long, the writer says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Expired claims are purged this often.
@@ -126,6 +138,9 @@ impl Committer {
                     Ok(0) => break,
                     Err(_) if is_well && waiting.is_empty() => {
                         waiting.push(Append::of(Entry::Heartbeat))
+                    }
+                    Ok(_) | Err(_) if is_well => {
+                        gather(&mut appends, &mut waiting, COMPANY_WAIT).await
                     }
                     Ok(_) | Err(_) => {}
                 }
@@ -295,7 +310,11 @@ impl Committer {
         }
         draft.has_release |= append.blobs.is_some();
         draft.bytes += size;
-        flush.commit.details.extend(append.details);
+        for detail in append.details {
+            if !flush.commit.details.iter().any(|(digest, _)| *digest == detail.0) {
+                flush.commit.details.push(detail);
+            }
+        }
         flush.commit.done.extend(append.done);
         flush.commit.blobs.extend(append.blobs.into_iter().flatten());
         if let Some(claim) = append.claim {
@@ -424,6 +443,41 @@ impl Committer {
             }
         }
         Ok(taken)
+    }
+}
+
+/// Adds to a flush what may share its commit: first, for a bounded time, until it holds an append
+/// that somebody waits for; then what others append without making it wait.
+pub(super) async fn gather(
+    appends: &mut mpsc::Receiver<Append>,
+    flush: &mut Vec<Append>,
+    wait: Duration,
+) {
+    let until = Instant::now() + wait;
+    let mut judged = 0;
+    loop {
+        let is_awaited = flush.iter().skip(judged).any(|append| append.answer.is_some());
+        judged = flush.len();
+        let room = FLUSH_APPENDS.saturating_sub(judged);
+        if is_awaited || room == 0 {
+            break;
+        }
+        match timeout_at(until, appends.recv_many(flush, room)).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    for _ in 0..YIELDS_MAX {
+        let before = flush.len();
+        tokio::task::yield_now().await;
+        while flush.len() < FLUSH_APPENDS
+            && let Ok(append) = appends.try_recv()
+        {
+            flush.push(append);
+        }
+        if flush.len() == before {
+            break;
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! Orders of events that from outside only chance would bring about.
 
-use super::*;
+use std::time::{Duration, Instant};
+
+use super::{
+    committer::{FLUSH_APPENDS, gather},
+    *,
+};
 use crate::{Charge, Cost, Digest32, LossUnit, Release, blob_digest, verify_store};
 
 struct Still;
@@ -92,4 +97,77 @@ async fn what_lost_is_void_before_the_chain_ends() {
             vec!["release.void", "release.void", "writer.close"],
         ]
     );
+}
+
+/// An outcome as it is queued: nobody waits for it.
+fn unawaited() -> Append {
+    Append::of(Entry::Outcome(Outcome {
+        of: Position { writer: WriterId([1; 16]), wseq: 1, leaf: 0 },
+        placed: vec![],
+        missing: vec![],
+        repeat_of: vec![],
+        complete: true,
+    }))
+}
+
+fn awaited(entry: Entry) -> (Append, oneshot::Receiver<Result<Position, AppendError>>) {
+    let (answer, answered) = oneshot::channel();
+    (Append { answer: Some(answer), ..Append::of(entry) }, answered)
+}
+
+/// A wait that no test would survive.
+const FOREVER: Duration = Duration::from_secs(3_600);
+
+#[tokio::test]
+async fn what_nobody_waits_for_waits_for_company_and_not_longer_than_its_time() {
+    let (sender, mut appends) = mpsc::channel(QUEUE);
+    let (started, wait) = (Instant::now(), Duration::from_millis(60));
+    let mut flush = vec![unawaited()];
+    sender.send(unawaited()).await.unwrap();
+    gather(&mut appends, &mut flush, wait).await;
+    assert!(started.elapsed() >= wait, "it went without company before its time");
+    assert_eq!(flush.len(), 2);
+
+    let mut flush = vec![unawaited()];
+    let (company, _answered) = awaited(Entry::Heartbeat);
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        sender.send(unawaited()).await.unwrap();
+        sender.send(company).await.unwrap();
+    };
+    tokio::join!(gather(&mut appends, &mut flush, FOREVER), others);
+    assert_eq!(flush.len(), 3, "it went with its company");
+}
+
+#[tokio::test]
+async fn what_somebody_waits_for_does_not_wait_for_company() {
+    let (sender, mut appends) = mpsc::channel(QUEUE);
+    for entry in [Entry::Heartbeat, Entry::WriterClose] {
+        let (append, _answered) = awaited(entry);
+        let mut flush = vec![append];
+        gather(&mut appends, &mut flush, FOREVER).await;
+        assert_eq!(flush.len(), 1);
+    }
+    // Neither does a full flush, or one behind which nothing can come.
+    let mut full: Vec<_> = (0..FLUSH_APPENDS).map(|_| unawaited()).collect();
+    gather(&mut appends, &mut full, FOREVER).await;
+    assert_eq!(full.len(), FLUSH_APPENDS);
+    drop(sender);
+    let mut last = vec![unawaited()];
+    gather(&mut appends, &mut last, FOREVER).await;
+    assert_eq!(last.len(), 1);
+}
+
+#[tokio::test]
+async fn those_whom_a_flush_answered_share_the_next_one() {
+    let (sender, mut appends) = mpsc::channel(QUEUE);
+    let (first, _answered) = awaited(Entry::Heartbeat);
+    let mut flush = vec![first];
+    for _ in 0..3 {
+        let sender = sender.clone();
+        // Runnable, and not yet run.
+        tokio::spawn(async move { sender.send(unawaited()).await.unwrap() });
+    }
+    gather(&mut appends, &mut flush, FOREVER).await;
+    assert_eq!(flush.len(), 4);
 }

@@ -186,6 +186,29 @@ pub(crate) struct Commit {
     pub purge_before_us: i64,
 }
 
+/// Writer, row and first leaf.
+type IntentKey = (WriterId, u64, u32);
+
+impl Commit {
+    /// Intents that begin and those that end; one that does both has ended.
+    fn intents(&self) -> (Vec<IntentKey>, Vec<IntentKey>) {
+        let key = |intent: &IntentState| (intent.writer, intent.wseq, intent.leaf);
+        let ended: BTreeSet<_> = self.intents.iter().filter(|i| !i.open).map(key).collect();
+        let opened = self.intents.iter().filter(|i| i.open).map(key);
+        (opened.filter(|key| !ended.contains(key)).collect(), ended.into_iter().collect())
+    }
+
+    /// Whether it writes anything of releases.
+    fn has_books(&self) -> bool {
+        let Self { blobs, releases, voided, published, blocked, .. } = self;
+        !blobs.is_empty()
+            || !releases.is_empty()
+            || !voided.is_empty()
+            || !published.is_empty()
+            || !blocked.is_empty()
+    }
+}
+
 /// A row as it is stored.
 pub(crate) struct StoredRow {
     pub bytes: Vec<u8>,

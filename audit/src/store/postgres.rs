@@ -1,5 +1,5 @@
-//! PostgreSQL 15 and later: one writing connection a ledger, arrays through UNNEST so that a
-//! flush costs few round trips however much it holds.
+//! PostgreSQL 15 and later: one writing connection a ledger. A flush is one statement over arrays,
+//! and so one round trip however much it holds.
 
 use std::{
     collections::BTreeSet,
@@ -13,14 +13,16 @@ use std::{
 
 use sqlx::{
     Connection, PgConnection, PgPool, Transaction,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::sync::Mutex;
 
 use super::{
-    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Hold, Index, PageRow,
-    Register, ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
+    APPLIED, Answer, Books, ClaimRow, ClaimWrite, Claims, Commit, Edge, EdgeRow, Hold, Index,
+    PageRow, Register, ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
     books::{self, book_methods, book_writes},
-    claims::{self, PURGE_CLAIMS, TAKE_CLAIM, claim_methods},
+    claims::{self, PURGE_CLAIMS, claim_methods},
     index::{self, index_methods},
     is_known, is_no_table, number,
     register::{self, register_methods},
@@ -44,6 +46,8 @@ const VERSION_MIN: i64 = 150_000;
 
 pub(crate) struct Postgres {
     writer: PgPool,
+    /// The writer's connection between two flushes: its pool would ask it twice whether it works.
+    writing: Mutex<Option<PoolConnection<sqlx::Postgres>>>,
     readers: PgPool,
     /// Apart from the writer's connection: whoever waits for a lock must not hold up the chain.
     books: PgPool,
@@ -66,7 +70,7 @@ impl Postgres {
         let books = pool(BOOKKEEPERS, options.clone()).await?;
         let readers =
             pool(READERS, options.options([("default_transaction_read_only", "on")])).await?;
-        Ok(Self { writer, readers, books })
+        Ok(Self { writer, writing: Mutex::default(), readers, books })
     }
 
     pub(crate) async fn read_only(url: &str) -> Result<Self, StoreError> {
@@ -75,7 +79,12 @@ impl Postgres {
             .options([("default_transaction_read_only", "on")]);
         let readers = pool(READERS, options).await?;
         known(&readers).await?;
-        Ok(Self { writer: readers.clone(), books: readers.clone(), readers })
+        let (writer, books) = (readers.clone(), readers.clone());
+        Ok(Self { writer, writing: Mutex::default(), readers, books })
+    }
+
+    async fn give_back(&self) {
+        drop(self.writing.lock().await.take());
     }
 
     /// The lock ends with its connection.
@@ -165,14 +174,15 @@ impl Rows for Postgres {
         commit: &'a Commit,
     ) -> Answer<'a, Taken> {
         Box::pin(async move {
-            let mut transaction = self.writer.begin().await?;
-            let connection = &mut *transaction;
-            insert_rows(connection, writer, node, commit).await?;
-            projections(connection, writer, commit).await?;
-            let claims = take_claims(connection, writer, node, commit).await?;
-            let releases = releases_of(connection, commit).await?;
-            transaction.commit().await?;
-            Ok(Taken { claims, releases })
+            let mut kept = self.writing.lock().await;
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => self.writer.acquire().await?,
+            };
+            let taken = commit_on(&mut connection, writer, node, commit).await?;
+            // After an error it goes back to its pool, which finds out whether it still works.
+            *kept = Some(connection);
+            Ok(taken)
         })
     }
 
@@ -222,6 +232,33 @@ impl Register for Postgres {
 
 book_writes!(PgConnection);
 
+/// One round trip, unless the flush is a writer's first one, holds something of releases or purges.
+async fn commit_on(
+    connection: &mut PgConnection,
+    writer: WriterId,
+    node: &str,
+    commit: &Commit,
+) -> Result<Taken, StoreError> {
+    if commit.purge_before_us > 0 {
+        sqlx::query(PURGE_CLAIMS).bind(commit.purge_before_us).execute(&mut *connection).await?;
+    }
+    let first = commit.rows.first().filter(|row| row.wseq == 0);
+    if first.is_none() && !commit.has_books() {
+        let claims = flush(connection, writer, node, commit).await?;
+        return Ok(Taken { claims, releases: vec![] });
+    }
+    let mut transaction = connection.begin().await?;
+    let connection = &mut *transaction;
+    if let Some(first) = first {
+        let register = sqlx::query(REGISTER).bind(&writer.0[..]).bind(node).bind(first.t_us);
+        register.execute(&mut *connection).await?;
+    }
+    let claims = flush(connection, writer, node, commit).await?;
+    let releases = releases_of(connection, commit).await?;
+    transaction.commit().await?;
+    Ok(Taken { claims, releases })
+}
+
 /// Whoever charges the same account waits until the transaction ends. READ COMMITTED whatever the
 /// server's default is: a snapshot from before the lock would not see what was charged meanwhile.
 async fn begin_books<'c>(
@@ -236,155 +273,105 @@ async fn begin_books<'c>(
     Ok(transaction)
 }
 
-/// A column of an UNNEST.
-fn column<T, U>(rows: &[T], of: impl Fn(&T) -> U) -> Vec<U> {
-    rows.iter().map(of).collect()
-}
+/// One flush but for releases. One statement is one round trip and one transaction, and its parts
+/// see the store as it was before: none may need what another one writes. Answers are put down
+/// behind the claims of the same keys, which the count brings about.
+const FLUSH: &str = "WITH \
+     new_row AS (INSERT INTO ledger_row (writer, wseq, t_us, segment, bytes, prev, link) \
+       SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
+       $6::bytea[], $7::bytea[])), \
+     new_manifest AS (INSERT INTO ledger_manifest (writer, wseq, t_us, leaves, filter) \
+       SELECT $1, * FROM UNNEST($8::bigint[], $9::bigint[], $10::bytea[], $11::bytea[])), \
+     new_detail AS (INSERT INTO ledger_detail (digest, bytes) \
+       SELECT * FROM UNNEST($12::bytea[], $13::bytea[]) ON CONFLICT DO NOTHING), \
+     new_edge AS (INSERT INTO ledger_edge (region, topic, part, offset_from, offset_to, \
+       of_writer, of_wseq, wseq, writer) \
+       SELECT *, $1 FROM UNNEST($14::text[], $15::text[], $16::bigint[], $17::bigint[], \
+       $18::bigint[], $19::bytea[], $20::bigint[], $21::bigint[])), \
+     opened AS (INSERT INTO ledger_intent (writer, wseq, leaf) \
+       SELECT * FROM UNNEST($22::bytea[], $23::bigint[], $24::bigint[]) ON CONFLICT DO NOTHING), \
+     ended AS (DELETE FROM ledger_intent i \
+       USING UNNEST($25::bytea[], $26::bigint[], $27::bigint[]) AS e (writer, wseq, leaf) \
+       WHERE i.writer = e.writer AND i.wseq = e.wseq AND i.leaf = e.leaf), \
+     claimed AS (INSERT INTO ledger_claim AS c (key, fingerprint, node, writer, wseq, leaf, \
+       at_us, expires_us) \
+       SELECT key, fingerprint, $34, $1, wseq, leaf, at_us, expires_us \
+       FROM UNNEST($28::bytea[], $29::bytea[], $30::bigint[], $31::bigint[], $32::bigint[], \
+       $33::bigint[]) AS t (key, fingerprint, wseq, leaf, at_us, expires_us) \
+       ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, \
+         node = excluded.node, writer = excluded.writer, wseq = excluded.wseq, \
+         leaf = excluded.leaf, at_us = excluded.at_us, expires_us = excluded.expires_us, \
+         answer = NULL \
+       WHERE c.expires_us <= excluded.at_us RETURNING key), \
+     answered AS (UPDATE ledger_claim c SET answer = d.answer \
+       FROM UNNEST($35::bytea[], $36::bytea[]) AS d (key, answer) \
+       WHERE c.key = d.key AND (SELECT count(*) FROM claimed) >= 0) \
+     SELECT key FROM claimed";
 
-async fn insert_rows(
-    connection: &mut PgConnection,
-    writer: WriterId,
-    node: &str,
-    commit: &Commit,
-) -> Result<(), StoreError> {
-    let writer = writer.0.to_vec();
-    if let Some(first) = commit.rows.first().filter(|row| row.wseq == 0) {
-        sqlx::query(REGISTER)
-            .bind(&writer)
-            .bind(node)
-            .bind(first.t_us)
-            .execute(&mut *connection)
-            .await?;
-    }
-    sqlx::query(
-        "INSERT INTO ledger_row (writer, wseq, t_us, segment, bytes, prev, link) \
-         SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
-         $6::bytea[], $7::bytea[])",
-    )
-    .bind(&writer)
-    .bind(column(&commit.rows, |r| r.wseq as i64))
-    .bind(column(&commit.rows, |r| r.t_us))
-    .bind(column(&commit.rows, |r| i64::from(r.segment)))
-    .bind(column(&commit.rows, |r| r.bytes.clone()))
-    .bind(column(&commit.rows, |r| r.prev.to_vec()))
-    .bind(column(&commit.rows, |r| r.link.to_vec()))
-    .execute(&mut *connection)
-    .await?;
-    let manifests: Vec<_> =
-        commit.rows.iter().filter_map(|r| r.manifest.as_ref().map(|m| (r, m))).collect();
-    if !manifests.is_empty() {
-        sqlx::query(
-            "INSERT INTO ledger_manifest (writer, wseq, t_us, leaves, filter) \
-             SELECT $1, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])",
-        )
-        .bind(&writer)
-        .bind(column(&manifests, |(r, _)| r.wseq as i64))
-        .bind(column(&manifests, |(r, _)| r.t_us))
-        .bind(column(&manifests, |(_, m)| m.0.clone()))
-        .bind(column(&manifests, |(_, m)| m.1.clone()))
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !commit.details.is_empty() {
-        sqlx::query(
-            "INSERT INTO ledger_detail (digest, bytes) \
-             SELECT * FROM UNNEST($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING",
-        )
-        .bind(column(&commit.details, |d| d.0.to_vec()))
-        .bind(column(&commit.details, |d| d.1.clone()))
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn projections(
-    connection: &mut PgConnection,
-    writer: WriterId,
-    commit: &Commit,
-) -> Result<(), StoreError> {
-    if !commit.edges.is_empty() {
-        let edges = &commit.edges;
-        sqlx::query(
-            "INSERT INTO ledger_edge (region, topic, part, offset_from, offset_to, of_writer, \
-             of_wseq, wseq, writer) \
-             SELECT *, $9 FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[], \
-             $5::bigint[], $6::bytea[], $7::bigint[], $8::bigint[])",
-        )
-        .bind(column(edges, |e| e.region.clone()))
-        .bind(column(edges, |e| e.topic.clone()))
-        .bind(column(edges, |e| i64::from(e.partition)))
-        .bind(column(edges, |e| e.offset_from))
-        .bind(column(edges, |e| e.offset_to))
-        .bind(column(edges, |e| e.of.0.0.to_vec()))
-        .bind(column(edges, |e| e.of.1 as i64))
-        .bind(column(edges, |e| e.wseq as i64))
-        .bind(writer.0.to_vec())
-        .execute(&mut *connection)
-        .await?;
-    }
-    let (opened, ended): (Vec<_>, Vec<_>) = commit.intents.iter().partition(|i| i.open);
-    for (intents, query) in [
-        (
-            opened,
-            "INSERT INTO ledger_intent (writer, wseq, leaf) \
-             SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[]) ON CONFLICT DO NOTHING",
-        ),
-        (
-            ended,
-            "DELETE FROM ledger_intent i \
-             USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[]) AS e (writer, wseq, leaf) \
-             WHERE i.writer = e.writer AND i.wseq = e.wseq AND i.leaf = e.leaf",
-        ),
-    ] {
-        if intents.is_empty() {
-            continue;
-        }
-        sqlx::query(query)
-            .bind(column(&intents, |i| i.writer.0.to_vec()))
-            .bind(column(&intents, |i| i.wseq as i64))
-            .bind(column(&intents, |i| i64::from(i.leaf)))
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
-}
-
-async fn take_claims(
+/// Writes a flush, and gives the claims whose key another one has, by index.
+async fn flush(
     connection: &mut PgConnection,
     writer: WriterId,
     node: &str,
     commit: &Commit,
 ) -> Result<Vec<usize>, StoreError> {
-    if commit.purge_before_us > 0 {
-        sqlx::query(PURGE_CLAIMS).bind(commit.purge_before_us).execute(&mut *connection).await?;
-    }
-    let mut taken = Vec::new();
-    for (n, claim) in commit.claims.iter().enumerate() {
-        let done = sqlx::query(TAKE_CLAIM)
-            .bind(claim.key.to_vec())
-            .bind(claim.fingerprint.to_vec())
-            .bind(node)
-            .bind(writer.0.to_vec())
-            .bind(claim.wseq as i64)
-            .bind(i64::from(claim.leaf))
-            .bind(claim.at_us)
-            .bind(claim.expires_us)
-            .execute(&mut *connection)
-            .await?;
-        if done.rows_affected() == 0 {
-            taken.push(n);
-        }
-    }
-    if !commit.done.is_empty() {
-        sqlx::query(
-            "UPDATE ledger_claim c SET answer = d.answer \
-             FROM UNNEST($1::bytea[], $2::bytea[]) AS d (key, answer) WHERE c.key = d.key",
-        )
-        .bind(column(&commit.done, |d| d.key.to_vec()))
-        .bind(column(&commit.done, |d| d.answer.clone()))
-        .execute(&mut *connection)
+    let Commit { rows, details, edges, done, .. } = commit;
+    let manifests: Vec<_> =
+        rows.iter().filter_map(|r| r.manifest.as_ref().map(|m| (r, m))).collect();
+    let (opened, ended) = commit.intents();
+    let claims = first_of_each_key(&commit.claims);
+    let ours = sqlx::query_scalar(FLUSH)
+        .bind(&writer.0[..])
+        .bind(column(rows, |r| r.wseq as i64))
+        .bind(column(rows, |r| r.t_us))
+        .bind(column(rows, |r| i64::from(r.segment)))
+        .bind(column(rows, |r| &r.bytes[..]))
+        .bind(column(rows, |r| &r.prev[..]))
+        .bind(column(rows, |r| &r.link[..]))
+        .bind(column(&manifests, |(r, _)| r.wseq as i64))
+        .bind(column(&manifests, |(r, _)| r.t_us))
+        .bind(column(&manifests, |(_, m)| &m.0[..]))
+        .bind(column(&manifests, |(_, m)| &m.1[..]))
+        .bind(column(details, |d| &d.0[..]))
+        .bind(column(details, |d| &d.1[..]))
+        .bind(column(edges, |e| &e.region[..]))
+        .bind(column(edges, |e| &e.topic[..]))
+        .bind(column(edges, |e| i64::from(e.partition)))
+        .bind(column(edges, |e| e.offset_from))
+        .bind(column(edges, |e| e.offset_to))
+        .bind(column(edges, |e| &e.of.0.0[..]))
+        .bind(column(edges, |e| e.of.1 as i64))
+        .bind(column(edges, |e| e.wseq as i64))
+        .bind(column(&opened, |(writer, ..)| &writer.0[..]))
+        .bind(column(&opened, |(_, wseq, _)| *wseq as i64))
+        .bind(column(&opened, |(.., leaf)| i64::from(*leaf)))
+        .bind(column(&ended, |(writer, ..)| &writer.0[..]))
+        .bind(column(&ended, |(_, wseq, _)| *wseq as i64))
+        .bind(column(&ended, |(.., leaf)| i64::from(*leaf)))
+        .bind(column(&claims, |c| &c.key[..]))
+        .bind(column(&claims, |c| &c.fingerprint[..]))
+        .bind(column(&claims, |c| c.wseq as i64))
+        .bind(column(&claims, |c| i64::from(c.leaf)))
+        .bind(column(&claims, |c| c.at_us))
+        .bind(column(&claims, |c| c.expires_us))
+        .bind(node)
+        .bind(column(done, |d| &d.key[..]))
+        .bind(column(done, |d| &d.answer[..]))
+        .fetch_all(connection)
         .await?;
-    }
-    Ok(taken)
+    let mut ours: BTreeSet<Vec<u8>> = ours.into_iter().collect();
+    // The first claim of a key has it.
+    let lost = |(_, claim): &(usize, &ClaimWrite)| !ours.remove(&claim.key[..]);
+    Ok(commit.claims.iter().enumerate().filter(lost).map(|(n, _)| n).collect())
+}
+
+/// A column of an UNNEST.
+fn column<'a, T, U>(rows: &'a [T], of: impl Fn(&'a T) -> U) -> Vec<U> {
+    rows.iter().map(of).collect()
+}
+
+/// Of claims of one flush the first takes the key: a statement may write a row once only.
+fn first_of_each_key(claims: &[ClaimWrite]) -> Vec<&ClaimWrite> {
+    let mut keys = BTreeSet::new();
+    claims.iter().filter(|claim| keys.insert(claim.key)).collect()
 }

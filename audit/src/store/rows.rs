@@ -225,6 +225,7 @@ macro_rules! row_methods {
         fn close(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
             Box::pin(async move {
                 self.books.close().await;
+                self.give_back().await;
                 self.writer.close().await;
                 self.readers.close().await;
                 self.let_go();

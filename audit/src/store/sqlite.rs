@@ -16,8 +16,8 @@ use sqlx::{
 };
 
 use super::{
-    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Hold, Index, PageRow,
-    Register, ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
+    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Hold, Index, IntentKey,
+    PageRow, Register, ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
     books::{self, book_methods, book_writes},
     claims::{self, PURGE_CLAIMS, TAKE_CLAIM, claim_methods},
     index::{self, index_methods},
@@ -110,6 +110,9 @@ impl Sqlite {
         let (lock, named) = (Mutex::default(), Named::of(file)?);
         Ok(Self { writer: readers.clone(), books: readers.clone(), readers, lock, named })
     }
+
+    /// Nothing is kept back.
+    async fn give_back(&self) {}
 
     fn let_go(&self) {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -319,6 +322,13 @@ async fn insert_rows(
     Ok(())
 }
 
+/// One statement for all intents of a flush: each costs a way to the driver's thread and back.
+const OPEN_INTENTS: &str = "INSERT INTO ledger_intent (writer, wseq, leaf) \
+     SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each($1) WHERE true \
+     ON CONFLICT DO NOTHING";
+const END_INTENTS: &str = "DELETE FROM ledger_intent WHERE (writer, wseq, leaf) IN \
+     (SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each($1))";
+
 async fn projections(
     connection: &mut SqliteConnection,
     writer: WriterId,
@@ -342,22 +352,14 @@ async fn projections(
         });
         insert.build().execute(&mut *connection).await?;
     }
-    for intent in &commit.intents {
-        let query = match intent.open {
-            true => sqlx::query(
-                "INSERT INTO ledger_intent (writer, wseq, leaf) VALUES ($1, $2, $3) \
-                 ON CONFLICT DO NOTHING",
-            ),
-            false => sqlx::query(
-                "DELETE FROM ledger_intent WHERE writer = $1 AND wseq = $2 AND leaf = $3",
-            ),
-        };
-        query
-            .bind(intent.writer.0.to_vec())
-            .bind(number::<u64, i64>(intent.wseq)?)
-            .bind(i64::from(intent.leaf))
-            .execute(&mut *connection)
-            .await?;
+    let (opened, ended) = commit.intents();
+    for (intents, query) in [(opened, OPEN_INTENTS), (ended, END_INTENTS)] {
+        if intents.is_empty() {
+            continue;
+        }
+        let key = |(writer, wseq, leaf): &IntentKey| format!("[\"{writer}\",{wseq},{leaf}]");
+        let keys: Vec<String> = intents.iter().map(key).collect();
+        sqlx::query(query).bind(format!("[{}]", keys.join(","))).execute(&mut *connection).await?;
     }
     Ok(())
 }

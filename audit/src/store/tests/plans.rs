@@ -15,6 +15,13 @@ const BOTH: [&str; 6] = [
 /// Queries that may read a table as a whole, or sort: a part of the text, what the plan may say in
 /// either engine, and why.
 const MAY: &[(&str, &[&str], &str)] = &[
+    ("FROM json_each($1)", &["SCAN json_each"], "what is written"),
+    (
+        "FROM (SELECT 1 FROM ledger_intent LIMIT",
+        &["SCAN ledger_intent", "SCAN open", "Seq Scan on ledger_intent"],
+        "up to a limit, in any order",
+    ),
+    ("FROM pg_class", &["Seq Scan on pg_class"], "the tables of a database"),
     ("UPDATE ledger_lease SET until_us = 0", &["SCAN ledger_lease"], "all leases, once at a start"),
     ("INSERT INTO ledger_writer", &["SCAN earlier"], "one maximum"),
     ("WITH RECURSIVE w (writer)", &["SCAN w"], "the steps of the recursion"),
@@ -172,7 +179,7 @@ pub(super) async fn postgres(pool: &PgPool) {
     sqlx::raw_sql(generic).execute(&mut *connection).await.unwrap();
     let mut faults = Vec::new();
     for text in texts(BOTH.into_iter().chain([include_str!("../postgres.rs")])) {
-        let parameters = (1..=10).filter(|n| text.contains(&format!("${n}"))).count();
+        let parameters = (1..=40).filter(|n| text.contains(&format!("${n}"))).count();
         let nulls = vec!["NULL"; parameters].join(", ");
         let nulls = if nulls.is_empty() { nulls } else { format!("({nulls})") };
         let prepare = format!("PREPARE asked AS {text}");
