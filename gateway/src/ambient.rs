@@ -224,6 +224,20 @@ impl Ambient {
 #[error("the operating system's random source failed")]
 pub struct RngUnavailable;
 
+/// Records whose parsing or judging may hold up other tasks of its thread.
+const HEAVY_RECORDS: usize = 500;
+
+/// Does work over so many records; while it is much, other tasks go on elsewhere.
+pub fn heavy<T>(records: usize, work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let elsewhere =
+        Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+    match records > HEAVY_RECORDS && elsewhere {
+        true => tokio::task::block_in_place(work),
+        false => work(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,6 +36,7 @@ use crate::{
     decide::{ReloadError, digests_of},
     deliver::Regions,
     digests::Digests,
+    request::Stopped,
     telemetry::Metrics,
 };
 
@@ -54,6 +55,15 @@ pub enum AccountError {
     NotOpen,
     #[error("{0}")]
     Release(String),
+}
+
+impl From<AccountError> for Stopped {
+    fn from(error: AccountError) -> Self {
+        if let AccountError::Append(audit::AppendError::TooLarge) = error {
+            return Self::TooVaried;
+        }
+        Self::Ledger
+    }
 }
 
 /// Why the ledger is not open, or what former runs left open is not settled.

@@ -33,13 +33,14 @@ pub(crate) use judge::Gate;
 
 use self::judge::Arrived;
 use crate::{
-    account::{Account, AccountError},
+    account::Account,
+    ambient::heavy,
     decide::{Policy, Snapshot},
     deliver::{self, Landed, Regions},
-    identify::{Failure, Principal},
+    identify::Principal,
     record::{Batch, Record, Verdict},
     request::{Stopped, Target},
-    telemetry::{CodeLabel, Metrics},
+    telemetry::Metrics,
 };
 
 /// The stages, wired.
@@ -101,14 +102,6 @@ impl Flow {
         Ok(heavy(records.len(), judge)?)
     }
 
-    /// A failed login is in the ledger; if the ledger is away, the login has failed all the same.
-    pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
-        let code = failure.code().to_owned();
-        self.metrics.login_failures.get_or_create(&CodeLabel { code }).inc();
-        tracing::info!(event = "login-failed", reason = failure.code());
-        self.account.login_failed(failure, address).await;
-    }
-
     /// The keyed digest of a caller's address, as the ledger holds it.
     pub fn origin(&self, address: IpAddr) -> [u8; 16] {
         self.account.origin(address)
@@ -124,28 +117,5 @@ impl Flow {
             self.metrics.count_fail_closed("policy-not-in-force");
             Stopped::Refused(refused)
         })
-    }
-}
-
-impl From<AccountError> for Stopped {
-    fn from(error: AccountError) -> Self {
-        if let AccountError::Append(sluicegate_audit::AppendError::TooLarge) = error {
-            return Self::TooVaried;
-        }
-        Self::Ledger
-    }
-}
-
-/// Records whose parsing or judging may hold up other tasks of its thread.
-const HEAVY_RECORDS: usize = 500;
-
-/// Does work over so many records; while it is much, other tasks go on elsewhere.
-pub(crate) fn heavy<T>(records: usize, work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    let elsewhere =
-        Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
-    match records > HEAVY_RECORDS && elsewhere {
-        true => tokio::task::block_in_place(work),
-        false => work(),
     }
 }

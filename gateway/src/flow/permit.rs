@@ -1,13 +1,15 @@
 //! Permission is a value: publishing and reading cannot be called without one, and it is asked for
 //! here alone, where a refusal is recorded.
 
+use std::net::IpAddr;
+
 use sluicegate_policies::Operation;
 
 use super::{Flow, Permitted};
 use crate::{
-    identify::Principal,
+    identify::{Failure, Principal},
     request::{Stopped, Target},
-    telemetry::FateLabel,
+    telemetry::{CodeLabel, FateLabel},
 };
 
 impl Flow {
@@ -34,5 +36,13 @@ impl Flow {
         };
         self.account.refused_request(who, target, action, &snapshot.table, &refused).await?;
         Err(Stopped::Refused(refused))
+    }
+
+    /// A failed login is in the ledger; if the ledger is unavailable, the login has failed all the same.
+    pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
+        let code = failure.code().to_owned();
+        self.metrics.login_failures.get_or_create(&CodeLabel { code }).inc();
+        tracing::info!(event = "login-failed", reason = failure.code());
+        self.account.login_failed(failure, address).await;
     }
 }

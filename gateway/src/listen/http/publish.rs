@@ -22,7 +22,8 @@ use super::{
     stream::{self, Frames},
 };
 use crate::{
-    flow::{Keyed, Once, Permitted, heavy},
+    ambient::heavy,
+    flow::{Keyed, Once, Permitted},
     identify::Principal,
     listen::{
         accept::Peer,
