@@ -1,7 +1,4 @@
-//! What the ledger costs: flushes at 1, 10, 100 and 1,000 events on each store, re-hashing, a link.
-//!
-//! PostgreSQL is measured where `SLUICEGATE_TEST_POSTGRES` names a server; its ledger stays in
-//! that database. Run with `cargo bench -p sluicegate-audit`.
+//! What hashing costs: verifying rows, and a link. Flushes are in `publishers.rs`.
 
 use std::{
     hint::black_box,
@@ -9,10 +6,9 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, Instant},
 };
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sluicegate_audit::{
     Actor, Clock, Digest16, Exported, Fate, Intent, Leaf, Ledger, Options, SearchKey, Standing,
     Time, Url, WriterId, link_of, verify, verify_store,
@@ -70,35 +66,10 @@ fn intent(events: u32) -> (Intent, Vec<Leaf>) {
     (intent, (0..events).map(event).collect())
 }
 
-async fn appends(ledger: &Ledger, events: u32, times: u64) -> Result<Duration, Failure> {
-    let started = Instant::now();
+async fn appends(ledger: &Ledger, events: u32, times: u64) -> Result<(), Failure> {
     for _ in 0..times {
         let (intent, events) = intent(events);
         ledger.intend(intent, events, vec![], vec![], None).await?;
-    }
-    Ok(started.elapsed())
-}
-
-fn flushes(criterion: &mut Criterion) -> Result<(), Failure> {
-    let runtime = Runtime::new()?;
-    let files = tempfile::tempdir()?;
-    let mut stores = vec![("sqlite", format!("sqlite:{}", files.path().join("l.db").display()))];
-    stores.extend(std::env::var("SLUICEGATE_TEST_POSTGRES").ok().map(|url| ("postgres", url)));
-    for (name, url) in stores {
-        let writer = u128::from(std::process::id()).to_be_bytes();
-        let ledger = runtime.block_on(open(&url.parse()?, writer))?;
-        let mut group = criterion.benchmark_group(format!("durable intent, {name}"));
-        for events in [1_u32, 10, 100, 1_000] {
-            group.throughput(Throughput::Elements(events.into()));
-            group.bench_function(BenchmarkId::from_parameter(events), |bencher| {
-                bencher.iter_custom(|times| {
-                    let took = runtime.block_on(appends(&ledger, events, times));
-                    took.unwrap_or(Duration::MAX)
-                });
-            });
-        }
-        group.finish();
-        runtime.block_on(ledger.close())?;
     }
     Ok(())
 }
@@ -145,10 +116,8 @@ fn hashing(criterion: &mut Criterion) -> Result<(), Failure> {
 }
 
 fn all(criterion: &mut Criterion) {
-    for (what, result) in [("flushes", flushes(criterion)), ("hashing", hashing(criterion))] {
-        if let Err(error) = result {
-            eprintln!("left out: {what}: {error}");
-        }
+    if let Err(error) = hashing(criterion) {
+        eprintln!("left out: hashing: {error}");
     }
 }
 

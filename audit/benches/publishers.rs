@@ -5,6 +5,8 @@
 //! `cargo bench -p sluicegate-audit --bench publishers -- [ROUNDS]`; PostgreSQL is measured where
 //! `SLUICEGATE_TEST_POSTGRES` names a server, in a database `publishers_…` that stays.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 use std::{
     sync::{
         Arc,

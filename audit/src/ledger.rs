@@ -1,4 +1,4 @@
-//! The ledger as a writer uses it: one process, one chain, group commit without a timer.
+//! The ledger as a writer uses it: one process, one chain, group commit.
 //!
 //! A [`Ledger`] is a handle; one committer task behind it owns the chain (`ledger/committer.rs`). A
 //! crash leaves intents without outcome, which the next start finds with [`Ledger::open_intents`].
