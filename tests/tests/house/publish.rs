@@ -346,15 +346,16 @@ async fn only_lines_in_company_wait_for_company() {
         assert_eq!(next().await.iter().map(told).collect::<Vec<_>>(), [(n, "delivered")]);
     }
     assert!(started.elapsed() < Duration::from_secs(10), "each waited: {:?}", started.elapsed());
+    // Faster than they can be answered one by one.
     for n in 21..=40 {
         send(n).await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
     let mut stretches = Vec::new();
     while stretches.iter().sum::<usize>() < 20 {
         stretches.push(next().await.len());
     }
-    assert!(stretches.len() <= 3, "{stretches:?}");
+    assert!(stretches.len() <= 5, "{stretches:?}");
     drop(lines);
     house.stop().await;
 }
