@@ -68,7 +68,7 @@ pub struct Contributor {
     pub plan: Arc<ReleasePlan>,
     pub topic: Arc<str>,
     /// Seals contributions and totals.
-    pub seal: Arc<Seal>,
+    pub seal: Seal,
     /// The secret of keyed choices: which keys and records of a subject are kept.
     pub choice: [u8; 32],
     /// Of the keys from which subjects, choices and seals come: another number, other keys.
@@ -98,7 +98,7 @@ impl Contributor {
         let parts: [&[u8]; 4] =
             [tenant.as_bytes(), b"release subject", domain.as_bytes(), plan.name.as_bytes()];
         let digests = keyring.derive(master, &info(&parts))?;
-        let seal = Arc::new(Seal::new(keyring, SEARCH_KEY, tenant, &plan.name, random)?);
+        let seal = Seal::new(keyring, SEARCH_KEY, tenant, &plan.name, random)?;
         let parts = info(&[tenant.as_bytes(), b"release choice", plan.name.as_bytes()]);
         let choice = *keyring.derive(SEARCH_KEY, &parts)?.bytes();
         let parts = info(&[tenant.as_bytes(), b"release fingerprint", plan.name.as_bytes()]);

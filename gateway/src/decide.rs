@@ -57,7 +57,7 @@ pub struct Snapshot {
     /// By dataset.
     classifiers: HashMap<Arc<str>, Classifier>,
     /// By dataset, in the table's order of its releases.
-    contributors: HashMap<Arc<str>, Vec<Contributor>>,
+    contributors: HashMap<Arc<str>, Vec<Arc<Contributor>>>,
 }
 
 impl Snapshot {
@@ -74,10 +74,10 @@ impl Snapshot {
             .iter()
             .map(|plan| Program::compile(plan, tenant, keyring, &chance))
             .collect::<Result<_, _>>()?;
-        let mut contributors: HashMap<Arc<str>, Vec<Contributor>> = HashMap::new();
+        let mut contributors: HashMap<Arc<str>, Vec<Arc<Contributor>>> = HashMap::new();
         for plan in table.releases() {
             let made = Contributor::new(plan.clone(), tenant, keyring, random.clone())?;
-            contributors.entry(plan.dataset.clone()).or_default().push(made);
+            contributors.entry(plan.dataset.clone()).or_default().push(Arc::new(made));
         }
         let classifier = |dataset: &Dataset| (dataset.name.clone(), Classifier::new(dataset));
         let classifiers = table.datasets().iter().map(classifier).collect();
@@ -86,12 +86,12 @@ impl Snapshot {
     }
 
     /// The contributors of all datasets.
-    pub fn all_contributors(&self) -> impl Iterator<Item = &Contributor> {
+    pub fn all_contributors(&self) -> impl Iterator<Item = &Arc<Contributor>> {
         self.contributors.values().flatten()
     }
 
     /// What makes contributions to the releases of a dataset.
-    pub fn contributors(&self, dataset: &str) -> &[Contributor] {
+    pub fn contributors(&self, dataset: &str) -> &[Arc<Contributor>] {
         self.contributors.get(dataset).map_or(&[], Vec::as_slice)
     }
 

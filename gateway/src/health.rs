@@ -17,7 +17,7 @@ use crate::{
     identify::{Identifier, RefreshError},
     listen::{expiry::Expiries, tls::Tls},
     record::DeliverError,
-    release::runner::Begun,
+    release::Begun,
     telemetry::{CAUSE_BYTES_MAX, CertificateLabel, IssuerLabel, Metrics, OutcomeLabel, cut},
 };
 
@@ -75,8 +75,9 @@ impl Health {
         match self.policy.now() {
             Ok(snapshot) => {
                 let waiting = snapshot.all_contributors().filter(|c| !self.begun.has(&c.plan));
-                let told =
-                    |c: &Contributor| Trouble::of("release", format!("release {}", c.plan.name));
+                let told = |c: &Arc<Contributor>| {
+                    Trouble::of("release", format!("release {}", c.plan.name))
+                };
                 troubles.extend(waiting.map(told));
             }
             Err(refused) => troubles.push(match self.policy.clock_trouble() {

@@ -36,7 +36,7 @@ use crate::{
         places,
         tls::Tls,
     },
-    release::{runner::Begun, supervisor::Supervisor},
+    release::{Begun, Releases},
     telemetry::{CAUSE_BYTES_MAX, Metrics, cut},
     watch::Watch,
 };
@@ -197,8 +197,8 @@ impl Parts {
         }
     }
 
-    fn supervisor(&self, begun: &Begun) -> Supervisor {
-        Supervisor {
+    fn releases(&self, begun: &Begun) -> Arc<Releases> {
+        Arc::new(Releases {
             begun: begun.clone(),
             policy: self.policy.clone(),
             account: self.account.clone(),
@@ -206,7 +206,7 @@ impl Parts {
             ambient: self.ambient.clone(),
             metrics: self.metrics.clone(),
             config: self.config.releases.clone(),
-        }
+        })
     }
 }
 
@@ -237,7 +237,7 @@ impl Service {
         tasks.spawn(parts.reconcile().run(settled, held_sender, stopping.clone()));
         let takeover = Takeover::new(parts.account.clone(), parts.regions.clone(), &parts.config);
         tasks.spawn(takeover.run(stopping.clone()));
-        tasks.spawn(parts.supervisor(&health.begun).run(stopping.clone()));
+        tasks.spawn(parts.releases(&health.begun).run(stopping.clone()));
         tasks.spawn(key_sets(health.clone(), stopping.clone()));
         let reload = Arc::new(tokio::sync::Notify::new());
         tasks.spawn(reloads(health.clone(), reload.clone(), stopping));

@@ -1,6 +1,6 @@
 //! Intents: what is about to leave is durable first; and outcomes: where it ended.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sluicegate_audit as audit;
 use sluicegate_audit::{Copied, Digest16, Entry, Present, Recorded};
@@ -8,12 +8,14 @@ use sluicegate_policies::Grant;
 
 use super::{
     Account, AccountError, Keyed,
-    entries::{actor, landings, outcome},
+    entries::{Landing, actor, landings, outcome},
 };
 use crate::{
     ambient::crash_point,
     deliver::Landed,
-    record::{Batch, Copy, Fate, Judged, Record, RequestId, Verdict},
+    record::{
+        Batch, Copy, DeliverError, Fate, Judged, Lot, Placed, Record, RequestId, Verdict, positions,
+    },
     request::Permitted,
 };
 
@@ -95,6 +97,25 @@ impl Account {
             given.remember(keyed, answer.clone(), expires_us);
             (given.claimed_as(keyed), answer)
         });
+        self.queue(outcome, done);
+    }
+
+    /// Queues where copies of a lot that is not of records ended, by their number in it.
+    pub fn settle_lot(
+        &self,
+        lot: &Recorded<Arc<Lot>>,
+        results: &[(usize, Result<Placed, DeliverError>)],
+    ) {
+        let leaves: Vec<u32> = positions(lot).map(|position| position.leaf).collect();
+        let landings = results.iter().filter_map(|(n, result)| {
+            let (region, topic) = (&*lot.get().region, &*lot.get().topic);
+            let result = result.as_ref().copied();
+            Some(Landing { leaf: *leaves.get(*n)?, region, topic, result })
+        });
+        self.queue(outcome(lot.first(), landings), None);
+    }
+
+    fn queue(&self, outcome: audit::Outcome, done: Option<([u8; 32], Vec<u8>)>) {
         let settled = self.ledger().and_then(|ledger| Ok(ledger.settle(outcome, done)?));
         if let Err(error) = settled {
             tracing::warn!(event = "outcome-not-recorded", %error);

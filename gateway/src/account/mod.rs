@@ -6,13 +6,11 @@
 //! about to leave and where it ended, [`claims`] keeps idempotency keys, and [`notes`] records all
 //! that nothing waits for.
 
-mod agreed;
 mod claims;
 mod entries;
 mod intent;
 mod notes;
 mod open;
-pub mod releases;
 mod takeover;
 
 use std::{
@@ -31,7 +29,7 @@ pub use intent::Head;
 pub use takeover::Takeover;
 
 use crate::{
-    ambient::Ambient,
+    ambient::{Ambient, RngUnavailable},
     config::{Config, StoreUrlError},
     decide::{ReloadError, digests_of},
     deliver::Regions,
@@ -53,8 +51,8 @@ pub enum AccountError {
     Store(#[from] audit::StoreError),
     #[error("the ledger is not open yet")]
     NotOpen,
-    #[error("{0}")]
-    Release(String),
+    #[error(transparent)]
+    Rng(#[from] RngUnavailable),
 }
 
 impl From<AccountError> for Stopped {
@@ -148,11 +146,21 @@ impl Account {
         Ok(account)
     }
 
-    fn ledger(&self) -> Result<Arc<audit::Ledger>, AccountError> {
+    pub(crate) fn ledger(&self) -> Result<Arc<audit::Ledger>, AccountError> {
         self.ledger.load_full().ok_or_else(|| {
             self.metrics.count_fail_closed("ledger-unavailable");
             AccountError::NotOpen
         })
+    }
+
+    /// Whether this process holds a lease now: one of all that use the ledger.
+    pub(crate) async fn leads(&self, lease: &str, ttl_us: i64) -> Result<bool, AccountError> {
+        let ledger = self.ledger()?;
+        let holder = format!("{}/{}", self.node, ledger.writer());
+        // Several machines judge by one clock.
+        let store_us = ledger.store_clock_us().await?;
+        let now_us = store_us.unwrap_or_else(|| self.ambient.clock.now_us());
+        Ok(ledger.lease(lease, &holder, now_us, ttl_us).await?.is_some())
     }
 
     /// Why nothing can be recorded now, if that is so.

@@ -58,7 +58,7 @@ impl Account {
         grant: &Grant<'_>,
         page: &Page,
     ) -> Result<(), AccountError> {
-        let id = self.ambient.id().map_err(|e| AccountError::Release(e.to_string()))?;
+        let id = self.ambient.id()?;
         let from = page.records.first().map_or(wanted.offset, |r| r.offset);
         let entry = Entry::Read(audit::ReadAccess {
             id,
@@ -160,6 +160,28 @@ impl Account {
             digest: self.digests.load().question(&question.words()),
         });
         self.ledger()?.append(entry).await?;
+        Ok(())
+    }
+
+    /// Somebody ran a release over raw data, on this machine.
+    pub async fn simulated(&self, release: &str) -> Result<(), AccountError> {
+        let about = release.to_owned();
+        self.ledger()?.append(admin(by_shell(), "release.simulate", "ok", about)).await?;
+        Ok(())
+    }
+
+    /// Blocks a period by an operator's hand, who and why on record.
+    pub async fn block_by_hand(
+        &self,
+        dataset: &str,
+        period_us: i64,
+        because: &str,
+    ) -> Result<(), AccountError> {
+        let ledger = self.ledger()?;
+        let about = format!("{dataset} {}: {because}", audit::utc(period_us));
+        ledger.append(admin(by_shell(), "budget.block", "ok", about)).await?;
+        let (account, why) = (dataset.to_owned(), "operator".to_owned());
+        ledger.block(audit::BudgetBlocked { account, period_us, why }).await?;
         Ok(())
     }
 

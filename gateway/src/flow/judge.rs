@@ -107,7 +107,7 @@ impl<'a> Gate<'a> {
 
 struct Judge<'a> {
     gate: Gate<'a>,
-    contributors: &'a [Contributor],
+    contributors: &'a [Arc<Contributor>],
     topic: Arc<str>,
     arrived: Arrived,
     digests: &'a Digests,
@@ -202,7 +202,7 @@ fn plan<'p>(
     draft: &mut VerdictDraft,
     snapshot: &Snapshot,
     accepted: &Accepted<'_>,
-    contributors: &[Contributor],
+    contributors: &[Arc<Contributor>],
     topic: &Arc<str>,
 ) -> &'p Planned {
     let Accepted { classified, route } = accepted;

@@ -1,12 +1,16 @@
 //! Keeps one [`Runner`] for each release of the policy in force: starts what is new, stops what
 //! is gone. A release whose plan changed is another release under the same name.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use sluicegate_releases::window;
+use sluicegate_policies::release::ReleasePlan;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::runner::{Begun, Runner};
+use super::runner::Runner;
 use crate::{
     account::Account, ambient::Ambient, config, contribute::Contributor, decide::Policy,
     deliver::Regions, telemetry::Metrics,
@@ -15,7 +19,23 @@ use crate::{
 /// The policy is looked at this often.
 const TICK: Duration = Duration::from_millis(500);
 
-pub struct Supervisor {
+/// Releases, by their plans' digests, whose topics exist and whose first pane is agreed: from then on
+/// no contribution can come too early to be released.
+#[derive(Clone, Debug, Default)]
+pub struct Begun(Arc<Mutex<BTreeSet<[u8; 32]>>>);
+
+impl Begun {
+    pub fn has(&self, plan: &ReleasePlan) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&plan.digest)
+    }
+
+    pub(super) fn add(&self, plan: &ReleasePlan) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.digest);
+    }
+}
+
+/// What all releases of this process run on.
+pub struct Releases {
     pub begun: Begun,
     pub policy: Arc<Policy>,
     pub account: Arc<Account>,
@@ -30,15 +50,15 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-impl Supervisor {
-    pub async fn run(self, mut stopping: watch::Receiver<bool>) {
+impl Releases {
+    pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         let mut running: BTreeMap<[u8; 32], Running> = BTreeMap::new();
         loop {
             // Without a ledger nothing can be released; without a policy nothing may begin.
             if self.account.is_healthy()
                 && let Ok(snapshot) = self.policy.now()
             {
-                let wanted: BTreeMap<[u8; 32], &Contributor> =
+                let wanted: BTreeMap<[u8; 32], &Arc<Contributor>> =
                     snapshot.all_contributors().map(|c| (c.plan.digest, c)).collect();
                 let gone: Vec<[u8; 32]> = running
                     .keys()
@@ -64,27 +84,9 @@ impl Supervisor {
         }
     }
 
-    fn start(&self, contributor: &Contributor) -> Running {
-        let plan = contributor.plan.clone();
-        tracing::info!(event = "release-started", release = %plan.name);
-        let runner = Runner {
-            begun: self.begun.clone(),
-            policy: self.policy.clone(),
-            seal: contributor.seal.clone(),
-            choice: contributor.choice,
-            fingerprint: contributor.fingerprint,
-            clock: self.ambient.clock.clone(),
-            account: self.account.clone(),
-            regions: self.regions.clone(),
-            metrics: self.metrics.clone(),
-            limits: window::Limits {
-                resident_subjects: self.config.resident_subjects,
-                spill_bytes: self.config.spill_bytes,
-            },
-            spill: self.config.directory.clone(),
-            group: Some(format!("sluicegate.{}", plan.name)),
-            plan,
-        };
+    fn start(self: &Arc<Self>, contributor: &Arc<Contributor>) -> Running {
+        tracing::info!(event = "release-started", release = %contributor.plan.name);
+        let runner = Runner::new(self.clone(), contributor.clone());
         let (stop, stopping) = watch::channel(false);
         Running { stop, task: tokio::spawn(runner.run(stopping)) }
     }
