@@ -4,97 +4,92 @@
 //! Unsigned 64-bit costs are kept in two's complement: no engine has an unsigned 64-bit number, and
 //! all arithmetic on them is done here, not by the engine.
 
-use crate::{BudgetLine, Charge, Cost, LossUnit, Position, store::StoreError, store::number};
+use super::{
+    Commit, LOST_MAX, ReleaseAt, Store, StoreError, each, first,
+    query::{Arg, Columns, Connection},
+};
+use crate::{BudgetLine, Charge, Cost, LossUnit, Position, Refusal, ReleaseVoid, WriterId, budget};
 
-/// Account, period, line, unit, uses, loss, delta, cap's loss and delta, number of charges.
-pub(super) type LineRow = (String, i64, Vec<u8>, String, i64, i64, i64, i64, i64, i64);
-/// As a [`LineRow`], with an id and whether the period is blocked for the number.
-pub(super) type ChargeRow = (String, i64, Vec<u8>, String, i64, i64, i64, i64, i64, i64);
-/// Id, writer, wseq, entry, published.
-pub(super) type ReleaseRow = (Vec<u8>, Vec<u8>, i64, i64, i64);
-
-pub(super) const FIND_CHARGE: &str = "SELECT c.account, c.period_us, c.line, c.unit, c.uses_max, c.cost_loss, c.cost_delta, \
+const FIND_CHARGE: &str = "SELECT c.account, c.period_us, c.line, c.unit, c.uses_max, c.cost_loss, c.cost_delta, \
             c.cap_loss, c.cap_delta, \
             (SELECT count(*) FROM ledger_blocked b \
              WHERE b.account = c.account AND b.period_us = c.period_us) \
      FROM ledger_charge c WHERE c.id = $1";
 
-pub(super) const IS_BLOCKED: &str =
+const IS_BLOCKED: &str =
     "SELECT count(*) FROM ledger_blocked WHERE account = $1 AND period_us = $2";
 
-pub(super) const LINES_OF_PERIOD: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
+const LINES_OF_PERIOD: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
             count(*) \
      FROM ledger_charge WHERE account = $1 AND period_us = $2 \
      GROUP BY account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta";
 
-pub(super) const LINES_OF_ACCOUNT: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
+const LINES_OF_ACCOUNT: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
             count(*) \
      FROM ledger_charge WHERE account = $1 \
      GROUP BY account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta";
 
-pub(super) const LINES: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
+const LINES: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
             count(*) \
      FROM ledger_charge \
      GROUP BY account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta";
 
-pub(super) const BLOCKED_OF_ACCOUNT: &str =
+const BLOCKED_OF_ACCOUNT: &str =
     "SELECT account, period_us FROM ledger_blocked WHERE account = $1 ORDER BY account, period_us";
 
-pub(super) const BLOCKED: &str =
-    "SELECT account, period_us FROM ledger_blocked ORDER BY account, period_us";
+const BLOCKED: &str = "SELECT account, period_us FROM ledger_blocked ORDER BY account, period_us";
 
-pub(super) const CHARGE: &str = "INSERT INTO ledger_charge (id, account, period_us, line, unit, uses_max, cost_loss, cost_delta, \
+const CHARGE: &str = "INSERT INTO ledger_charge (id, account, period_us, line, unit, uses_max, cost_loss, cost_delta, \
             cap_loss, cap_delta) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-/// Takes the id of a release that has none yet; touches no row when another one stands.
-pub(super) const TAKE_RELEASE: &str = "INSERT INTO ledger_release (id, name, window_start_us, window_end_us, revision, writer, wseq, \
+/// Takes the id of a release that has none yet; gives no row when another one has it.
+const TAKE_RELEASE: &str = "INSERT INTO ledger_release (id, name, window_start_us, window_end_us, revision, writer, wseq, \
             entry, published) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT (id) DO NOTHING";
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT (id) DO NOTHING RETURNING id";
 
-pub(super) const LOSE_RELEASE: &str = "INSERT INTO ledger_release_lost (writer, wseq, entry, id) VALUES ($1, $2, $3, $4) \
+const LOSE_RELEASE: &str = "INSERT INTO ledger_release_lost (writer, wseq, entry, id) VALUES ($1, $2, $3, $4) \
      ON CONFLICT DO NOTHING";
 
-pub(super) const VOID_RELEASE: &str =
+const VOID_RELEASE: &str =
     "DELETE FROM ledger_release_lost WHERE writer = $1 AND wseq = $2 AND entry = $3";
 
-pub(super) const MARK_PUBLISHED: &str = "UPDATE ledger_release SET published = 1 \
+const MARK_PUBLISHED: &str = "UPDATE ledger_release SET published = 1 \
      WHERE id = $1 AND writer = $2 AND wseq = $3 AND entry = $4";
 
-pub(super) const BLOCK: &str =
+const BLOCK: &str =
     "INSERT INTO ledger_blocked (account, period_us) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
-pub(super) const KEEP_BLOB: &str =
+const KEEP_BLOB: &str =
     "INSERT INTO ledger_blob (digest, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
-pub(super) const RELEASE: &str =
-    "SELECT id, writer, wseq, entry, published FROM ledger_release WHERE id = $1";
+const RELEASE: &str = "SELECT id, writer, wseq, entry, published FROM ledger_release WHERE id = $1";
 
-pub(super) const LISTED: &str = "SELECT id, writer, wseq, entry, published FROM ledger_release \
+const LISTED: &str = "SELECT id, writer, wseq, entry, published FROM ledger_release \
      WHERE id > $1 ORDER BY id LIMIT 100";
 
-pub(super) const CHARGED: &str = "SELECT id FROM ledger_charge WHERE id > $1 ORDER BY id LIMIT 100";
+const CHARGED: &str = "SELECT id FROM ledger_charge WHERE id > $1 ORDER BY id LIMIT 100";
 
-pub(super) const RELEASES: &str = "SELECT id, writer, wseq, entry, published FROM ledger_release \
+const RELEASES: &str = "SELECT id, writer, wseq, entry, published FROM ledger_release \
      WHERE name = $1 AND window_start_us >= $2 AND window_start_us < $3 \
      ORDER BY window_start_us, revision, id LIMIT $4";
 
-pub(super) const UNPUBLISHED: &str = "SELECT id, writer, wseq, entry, published FROM ledger_release \
+const UNPUBLISHED: &str = "SELECT id, writer, wseq, entry, published FROM ledger_release \
      WHERE published = 0 AND name = $1 \
      ORDER BY window_start_us, revision, id LIMIT $2";
 
-pub(super) const LATEST_RELEASE: &str = "SELECT id, writer, wseq, entry, published FROM ledger_release \
+const LATEST_RELEASE: &str = "SELECT id, writer, wseq, entry, published FROM ledger_release \
      WHERE name = $1 \
      ORDER BY window_start_us DESC, revision DESC, id LIMIT 1";
 
-pub(super) const LOST_RELEASES: &str = "SELECT l.id, l.writer, l.wseq, l.entry, l.wseq FROM ledger_release_lost l \
+const LOST_RELEASES: &str = "SELECT l.id, l.writer, l.wseq, l.entry FROM ledger_release_lost l \
      JOIN ledger_writer w ON w.writer = l.writer \
      WHERE w.node = $1 AND w.writer <> $2 \
      ORDER BY l.writer, l.wseq, l.entry LIMIT $3";
 
-pub(super) const BLOB: &str = "SELECT bytes FROM ledger_blob WHERE digest = $1";
+const BLOB: &str = "SELECT bytes FROM ledger_blob WHERE digest = $1";
 
-pub(super) const LEASE: &str = "INSERT INTO ledger_lease (name, holder, epoch, until_us) \
+const LEASE: &str = "INSERT INTO ledger_lease (name, holder, epoch, until_us) \
      VALUES ($1, $2, 1, $4) \
      ON CONFLICT (name) DO UPDATE SET \
      epoch = ledger_lease.epoch + \
@@ -103,339 +98,222 @@ pub(super) const LEASE: &str = "INSERT INTO ledger_lease (name, holder, epoch, u
      WHERE ledger_lease.holder = excluded.holder OR ledger_lease.until_us <= $3 \
      RETURNING epoch";
 
-pub(super) const LEASE_EPOCH: &str = "SELECT epoch FROM ledger_lease WHERE name = $1";
+const LEASE_EPOCH: &str = "SELECT epoch FROM ledger_lease WHERE name = $1";
 
-/// Implements [`Books`](super::Books) for a type with fields `readers` and `books`: `books` writes
-/// what is not part of a writer's chain.
-macro_rules! book_methods {
-    () => {
-        fn reserve<'a>(&'a self, charge: &'a Charge) -> Answer<'a, Result<(), Refusal>> {
-            Box::pin(async move {
-                let mut connection = self.books.acquire().await?;
-                let reserved = reserve_on(&mut connection, charge).await;
-                if reserved.is_err() {
-                    // Where a transaction ended by itself only a new connection begins another.
-                    let _closed = connection.close().await;
-                }
-                reserved
-            })
-        }
+impl dyn Store + '_ {
+    /// The charge of an id, and whether its period is blocked by now.
+    pub(crate) async fn reservation(
+        &self,
+        id: &[u8; 16],
+    ) -> Result<Option<(Charge, bool)>, StoreError> {
+        first(self.read(FIND_CHARGE, &[id.into()]).await?, |row| charge_of(*id, row))
+    }
 
-        fn reservation<'a>(&'a self, id: &'a [u8; 16]) -> Answer<'a, Option<(Charge, bool)>> {
-            Box::pin(async move {
-                let row: Option<books::ChargeRow> = sqlx::query_as(books::FIND_CHARGE)
-                    .bind(id.to_vec())
-                    .fetch_optional(&self.readers)
-                    .await?;
-                row.map(|row| books::charge_of(*id, row)).transpose()
-            })
-        }
+    /// Charges of one account or of all, added up; a line may come in pieces.
+    pub(crate) async fn budget(
+        &self,
+        account: Option<&str>,
+    ) -> Result<Vec<BudgetLine>, StoreError> {
+        let rows = match account {
+            Some(account) => self.read(LINES_OF_ACCOUNT, &[account.into()]).await?,
+            None => self.read(LINES, &[]).await?,
+        };
+        each(rows, line_of)
+    }
 
-        fn budget<'a>(&'a self, account: Option<&'a str>) -> Answer<'a, Vec<BudgetLine>> {
-            Box::pin(async move {
-                let query = match account {
-                    Some(account) => sqlx::query_as(books::LINES_OF_ACCOUNT).bind(account),
-                    None => sqlx::query_as(books::LINES),
-                };
-                let rows: Vec<books::LineRow> = query.fetch_all(&self.readers).await?;
-                rows.into_iter().map(books::line_of).collect()
-            })
-        }
+    pub(crate) async fn blocked(
+        &self,
+        account: Option<&str>,
+    ) -> Result<Vec<(String, i64)>, StoreError> {
+        let rows = match account {
+            Some(account) => self.read(BLOCKED_OF_ACCOUNT, &[account.into()]).await?,
+            None => self.read(BLOCKED, &[]).await?,
+        };
+        each(rows, |row| Ok((row.text()?, row.number()?)))
+    }
 
-        fn blocked<'a>(&'a self, account: Option<&'a str>) -> Answer<'a, Vec<(String, i64)>> {
-            Box::pin(async move {
-                let query = match account {
-                    Some(account) => sqlx::query_as(books::BLOCKED_OF_ACCOUNT).bind(account),
-                    None => sqlx::query_as(books::BLOCKED),
-                };
-                Ok(query.fetch_all(&self.readers).await?)
-            })
-        }
+    pub(crate) async fn release(&self, id: &[u8; 16]) -> Result<Option<ReleaseAt>, StoreError> {
+        first(self.read(RELEASE, &[id.into()]).await?, release_of)
+    }
 
-        fn release<'a>(&'a self, id: &'a [u8; 16]) -> Answer<'a, Option<ReleaseAt>> {
-            Box::pin(async move {
-                let row: Option<books::ReleaseRow> = sqlx::query_as(books::RELEASE)
-                    .bind(id.to_vec())
-                    .fetch_optional(&self.readers)
-                    .await?;
-                row.map(books::release_of).transpose()
-            })
-        }
+    /// A page of the table of releases in order of id.
+    pub(crate) async fn listed(
+        &self,
+        after: Option<[u8; 16]>,
+    ) -> Result<Vec<ReleaseAt>, StoreError> {
+        each(self.read(LISTED, &[behind(&after)]).await?, release_of)
+    }
 
-        fn listed(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<ReleaseAt>> {
-            Box::pin(async move {
-                let rows: Vec<books::ReleaseRow> = sqlx::query_as(books::LISTED)
-                    .bind(after.map(Vec::from).unwrap_or_default())
-                    .fetch_all(&self.readers)
-                    .await?;
-                rows.into_iter().map(books::release_of).collect()
-            })
-        }
+    /// A page of charges' ids.
+    pub(crate) async fn charged(
+        &self,
+        after: Option<[u8; 16]>,
+    ) -> Result<Vec<[u8; 16]>, StoreError> {
+        each(self.read(CHARGED, &[behind(&after)]).await?, Columns::array)
+    }
 
-        fn charged(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<[u8; 16]>> {
-            Box::pin(async move {
-                let ids: Vec<Vec<u8>> = sqlx::query_scalar(books::CHARGED)
-                    .bind(after.map(Vec::from).unwrap_or_default())
-                    .fetch_all(&self.readers)
-                    .await?;
-                let id = |id: Vec<u8>| {
-                    id.try_into().map_err(|_| StoreError::Corrupt("a charge's id".to_owned()))
-                };
-                ids.into_iter().map(id).collect()
-            })
-        }
+    /// By window and revision: those whose window starts at `from_us <= start < to_us`.
+    pub(crate) async fn releases(
+        &self,
+        name: &str,
+        from_us: i64,
+        to_us: i64,
+        limit: i64,
+    ) -> Result<Vec<ReleaseAt>, StoreError> {
+        let args = [name.into(), from_us.into(), to_us.into(), limit.into()];
+        each(self.read(RELEASES, &args).await?, release_of)
+    }
 
-        fn releases<'a>(
-            &'a self,
-            name: &'a str,
-            from_us: i64,
-            to_us: i64,
-            limit: i64,
-        ) -> Answer<'a, Vec<ReleaseAt>> {
-            Box::pin(async move {
-                let rows: Vec<books::ReleaseRow> = sqlx::query_as(books::RELEASES)
-                    .bind(name)
-                    .bind(from_us)
-                    .bind(to_us)
-                    .bind(limit)
-                    .fetch_all(&self.readers)
-                    .await?;
-                rows.into_iter().map(books::release_of).collect()
-            })
-        }
+    pub(crate) async fn unpublished(
+        &self,
+        name: &str,
+        limit: i64,
+    ) -> Result<Vec<ReleaseAt>, StoreError> {
+        each(self.read(UNPUBLISHED, &[name.into(), limit.into()]).await?, release_of)
+    }
 
-        fn unpublished<'a>(&'a self, name: &'a str, limit: i64) -> Answer<'a, Vec<ReleaseAt>> {
-            Box::pin(async move {
-                let rows: Vec<books::ReleaseRow> = sqlx::query_as(books::UNPUBLISHED)
-                    .bind(name)
-                    .bind(limit)
-                    .fetch_all(&self.readers)
-                    .await?;
-                rows.into_iter().map(books::release_of).collect()
-            })
-        }
+    pub(crate) async fn latest_release(&self, name: &str) -> Result<Option<ReleaseAt>, StoreError> {
+        first(self.read(LATEST_RELEASE, &[name.into()]).await?, release_of)
+    }
 
-        fn latest_release<'a>(&'a self, name: &'a str) -> Answer<'a, Option<ReleaseAt>> {
-            Box::pin(async move {
-                let row: Option<books::ReleaseRow> = sqlx::query_as(books::LATEST_RELEASE)
-                    .bind(name)
-                    .fetch_optional(&self.readers)
-                    .await?;
-                row.map(books::release_of).transpose()
-            })
-        }
+    /// Releases of a node's former writers that lost, and whose end is not written.
+    pub(crate) async fn lost_releases(
+        &self,
+        node: &str,
+        not: WriterId,
+    ) -> Result<Vec<ReleaseVoid>, StoreError> {
+        let args = [node.into(), (&not).into(), LOST_MAX.into()];
+        each(self.read(LOST_RELEASES, &args).await?, |row| {
+            Ok(ReleaseVoid { id: row.array()?, of: row.position()? })
+        })
+    }
 
-        fn lost_releases<'a>(
-            &'a self,
-            node: &'a str,
-            not: WriterId,
-        ) -> Answer<'a, Vec<ReleaseVoid>> {
-            Box::pin(async move {
-                let rows: Vec<books::ReleaseRow> = sqlx::query_as(books::LOST_RELEASES)
-                    .bind(node)
-                    .bind(not.0.to_vec())
-                    .bind(super::LOST_MAX)
-                    .fetch_all(&self.readers)
-                    .await?;
-                let void = |row| {
-                    let super::ReleaseAt { id, at, .. } = books::release_of(row)?;
-                    Ok(ReleaseVoid { id, of: at })
-                };
-                rows.into_iter().map(void).collect()
-            })
-        }
+    pub(crate) async fn blob(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        first(self.read(BLOB, &[digest.into()]).await?, Columns::bytes)
+    }
 
-        fn blob<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>> {
-            Box::pin(async move {
-                Ok(sqlx::query_scalar(books::BLOB)
-                    .bind(digest.to_vec())
-                    .fetch_optional(&self.readers)
-                    .await?)
-            })
-        }
+    /// The epoch, if the lease is the holder's now.
+    pub(crate) async fn lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now_us: i64,
+        until_us: i64,
+    ) -> Result<Option<u64>, StoreError> {
+        let args = [name.into(), holder.into(), now_us.into(), until_us.into()];
+        first(self.write(LEASE, &args).await?, Columns::number)
+    }
 
-        fn lease<'a>(
-            &'a self,
-            name: &'a str,
-            holder: &'a str,
-            now_us: i64,
-            until_us: i64,
-        ) -> Answer<'a, Option<u64>> {
-            Box::pin(async move {
-                let epoch: Option<i64> = sqlx::query_scalar(books::LEASE)
-                    .bind(name)
-                    .bind(holder)
-                    .bind(now_us)
-                    .bind(until_us)
-                    .fetch_optional(&self.books)
-                    .await?;
-                epoch.map(number).transpose()
-            })
-        }
-
-        fn lease_epoch<'a>(&'a self, name: &'a str) -> Answer<'a, Option<u64>> {
-            Box::pin(async move {
-                let epoch: Option<i64> = sqlx::query_scalar(books::LEASE_EPOCH)
-                    .bind(name)
-                    .fetch_optional(&self.readers)
-                    .await?;
-                epoch.map(number).transpose()
-            })
-        }
-    };
+    pub(crate) async fn lease_epoch(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        first(self.read(LEASE_EPOCH, &[name.into()]).await?, Columns::number)
+    }
 }
 
-fn corrupt(what: &str) -> StoreError {
-    StoreError::Corrupt(what.to_owned())
+fn behind(after: &Option<[u8; 16]>) -> Arg<'_> {
+    after.as_ref().map_or(Arg::Bytes(&[]), Arg::from)
 }
 
-pub(super) fn line_of(row: LineRow) -> Result<BudgetLine, StoreError> {
-    let (account, period_us, line, unit, uses_max, loss, delta, cap_loss, cap_delta, charges) = row;
+/// Account, period, line, unit, uses, cost, cap, number of charges.
+fn line_of(row: &mut Columns) -> Result<BudgetLine, StoreError> {
     Ok(BudgetLine {
-        account,
-        period_us,
-        line: line.try_into().map_err(|_| corrupt("a line"))?,
-        unit: LossUnit::from_word(&unit).ok_or_else(|| corrupt("a unit"))?,
-        charges: number(charges)?,
-        uses_max: number(uses_max)?,
-        cost: Cost { loss: loss.cast_unsigned(), delta: delta.cast_unsigned() },
-        cap: Cost { loss: cap_loss.cast_unsigned(), delta: cap_delta.cast_unsigned() },
+        account: row.text()?,
+        period_us: row.number()?,
+        line: row.array()?,
+        unit: {
+            let unit = LossUnit::from_word(&row.text()?);
+            unit.ok_or_else(|| StoreError::Corrupt("a unit".to_owned()))?
+        },
+        uses_max: row.number()?,
+        cost: cost_of(row)?,
+        cap: cost_of(row)?,
+        charges: row.number()?,
     })
 }
 
-/// The charge of an id, and whether its period is blocked.
-pub(super) fn charge_of(id: [u8; 16], row: ChargeRow) -> Result<(Charge, bool), StoreError> {
-    let is_blocked = row.9 > 0;
-    let BudgetLine { account, period_us, line, unit, uses_max, cost, cap, .. } = line_of(row)?;
-    Ok((Charge { account, period_us, line, unit, uses_max, cost, cap, id }, is_blocked))
+fn cost_of(row: &mut Columns) -> Result<Cost, StoreError> {
+    let (loss, delta) = (row.number::<i64>()?, row.number::<i64>()?);
+    Ok(Cost { loss: loss.cast_unsigned(), delta: delta.cast_unsigned() })
 }
 
-pub(super) fn release_of(row: ReleaseRow) -> Result<super::ReleaseAt, StoreError> {
-    let (id, writer, wseq, entry, published) = row;
-    let (writer, wseq, leaf) = (super::writer_of(&writer)?, number(wseq)?, number(entry)?);
-    let id = id.try_into().map_err(|_| corrupt("a release id"))?;
-    let at = Position { writer, wseq, leaf };
-    Ok(super::ReleaseAt { id, at, published: published != 0 })
+/// The charge of an id, and whether its period is blocked: as a line, with how often for the number.
+fn charge_of(id: [u8; 16], row: &mut Columns) -> Result<(Charge, bool), StoreError> {
+    let BudgetLine { account, period_us, line, unit, uses_max, cost, cap, charges: blocked } =
+        line_of(row)?;
+    Ok((Charge { account, period_us, line, unit, uses_max, cost, cap, id }, blocked > 0))
 }
 
-/// Implements what runs within a transaction of an engine, on its kind of connection.
-/// `begin_books` begins one in which nobody else charges the account.
-macro_rules! book_writes {
-    ($connection:ty) => {
-        async fn reserve_on(
-            connection: &mut $connection,
-            charge: &Charge,
-        ) -> Result<Result<(), Refusal>, StoreError> {
-            let mut transaction = begin_books(connection, &charge.account).await?;
-            let connection = &mut *transaction;
-            let blocked: i64 = sqlx::query_scalar(books::IS_BLOCKED)
-                .bind(&charge.account)
-                .bind(charge.period_us)
-                .fetch_one(&mut *connection)
-                .await?;
-            if blocked > 0 {
-                return Ok(Err(Refusal::Blocked));
-            }
-            let earlier: Option<books::ChargeRow> = sqlx::query_as(books::FIND_CHARGE)
-                .bind(charge.id.to_vec())
-                .fetch_optional(&mut *connection)
-                .await?;
-            if let Some(earlier) = earlier {
-                let (earlier, _) = books::charge_of(charge.id, earlier)?;
-                let is_same = earlier.is_same(charge);
-                return Ok(if is_same { Ok(()) } else { Err(Refusal::OtherCharge) });
-            }
-            let lines: Vec<books::LineRow> = sqlx::query_as(books::LINES_OF_PERIOD)
-                .bind(&charge.account)
-                .bind(charge.period_us)
-                .fetch_all(&mut *connection)
-                .await?;
-            let lines: Result<Vec<_>, _> = lines.into_iter().map(books::line_of).collect();
-            if let Err(refusal) = budget::admit(&budget::folded(lines?), charge) {
-                return Ok(Err(refusal));
-            }
-            sqlx::query(books::CHARGE)
-                .bind(charge.id.to_vec())
-                .bind(&charge.account)
-                .bind(charge.period_us)
-                .bind(charge.line.to_vec())
-                .bind(charge.unit.word())
-                .bind(i64::from(charge.uses_max))
-                .bind(charge.cost.loss.cast_signed())
-                .bind(charge.cost.delta.cast_signed())
-                .bind(charge.cap.loss.cast_signed())
-                .bind(charge.cap.delta.cast_signed())
-                .execute(&mut *connection)
-                .await?;
-            transaction.commit().await?;
-            Ok(Ok(()))
+fn release_of(row: &mut Columns) -> Result<ReleaseAt, StoreError> {
+    let (id, at) = (row.array()?, row.position()?);
+    Ok(ReleaseAt { id, at, published: row.number::<i64>()? != 0 })
+}
+
+/// One charge, or none, in a transaction in which nobody else charges the account.
+pub(super) async fn reserve_on(
+    connection: &mut dyn Connection,
+    charge: &Charge,
+) -> Result<Result<(), Refusal>, StoreError> {
+    let Charge { account, period_us, line, unit, uses_max, cost, cap, id } = charge;
+    let period = [account.as_str().into(), (*period_us).into()];
+    let blocked = first(connection.ask(IS_BLOCKED, &period).await?, Columns::number::<i64>)?;
+    if blocked != Some(0) {
+        return Ok(Err(Refusal::Blocked));
+    }
+    let earlier = connection.ask(FIND_CHARGE, &[id.into()]).await?;
+    if let Some((earlier, _)) = first(earlier, |row| charge_of(*id, row))? {
+        let is_same = earlier.is_same(charge);
+        return Ok(if is_same { Ok(()) } else { Err(Refusal::OtherCharge) });
+    }
+    let lines: Vec<_> = each(connection.ask(LINES_OF_PERIOD, &period).await?, line_of)?;
+    if let Err(refusal) = budget::admit(&budget::folded(lines), charge) {
+        return Ok(Err(refusal));
+    }
+    let [account, period_us] = period;
+    let args = [
+        id.into(),
+        account,
+        period_us,
+        line.into(),
+        unit.word().into(),
+        (*uses_max).into(),
+        cost.loss.cast_signed().into(),
+        cost.delta.cast_signed().into(),
+        cap.loss.cast_signed().into(),
+        cap.delta.cast_signed().into(),
+    ];
+    connection.ask(CHARGE, &args).await?;
+    Ok(Ok(()))
+}
+
+/// Writes what a commit has of releases. Gives those whose id another one has, by index.
+pub(super) async fn releases_of(
+    connection: &mut dyn Connection,
+    commit: &Commit,
+) -> Result<Vec<usize>, StoreError> {
+    for (digest, bytes) in &commit.blobs {
+        connection.ask(KEEP_BLOB, &[digest.into(), bytes[..].into()]).await?;
+    }
+    let mut taken = Vec::new();
+    for (n, release) in commit.releases.iter().enumerate() {
+        let Position { writer, wseq, leaf } = &release.at;
+        let (id, at) = ((&release.id).into(), [writer.into(), (*wseq).into(), (*leaf).into()]);
+        let window = [release.window_start_us, release.window_end_us].map(Arg::from);
+        let what = [&[id, release.name.as_str().into()][..], &window, &[release.revision.into()]];
+        let args = [&what.concat()[..], &at].concat();
+        if connection.ask(TAKE_RELEASE, &args).await?.is_empty() {
+            taken.push(n);
+            connection.ask(LOSE_RELEASE, &[&at[..], &[id]].concat()).await?;
         }
-
-        /// Gives the releases whose id another one has, by index.
-        async fn releases_of(
-            connection: &mut $connection,
-            commit: &Commit,
-        ) -> Result<Vec<usize>, StoreError> {
-            for (digest, bytes) in &commit.blobs {
-                sqlx::query(books::KEEP_BLOB)
-                    .bind(digest.to_vec())
-                    .bind(bytes)
-                    .execute(&mut *connection)
-                    .await?;
-            }
-            let mut taken = Vec::new();
-            for (n, release) in commit.releases.iter().enumerate() {
-                let Position { writer, wseq, leaf } = release.at;
-                let wseq: i64 = number(wseq)?;
-                let done = sqlx::query(books::TAKE_RELEASE)
-                    .bind(release.id.to_vec())
-                    .bind(&release.name)
-                    .bind(release.window_start_us)
-                    .bind(release.window_end_us)
-                    .bind(i64::from(release.revision))
-                    .bind(writer.0.to_vec())
-                    .bind(wseq)
-                    .bind(i64::from(leaf))
-                    .execute(&mut *connection)
-                    .await?;
-                if done.rows_affected() == 0 {
-                    taken.push(n);
-                    sqlx::query(books::LOSE_RELEASE)
-                        .bind(writer.0.to_vec())
-                        .bind(wseq)
-                        .bind(i64::from(leaf))
-                        .bind(release.id.to_vec())
-                        .execute(&mut *connection)
-                        .await?;
-                }
-            }
-            for Position { writer, wseq, leaf } in &commit.voided {
-                sqlx::query(books::VOID_RELEASE)
-                    .bind(writer.0.to_vec())
-                    .bind(number::<u64, i64>(*wseq)?)
-                    .bind(i64::from(*leaf))
-                    .execute(&mut *connection)
-                    .await?;
-            }
-            for (id, Position { writer, wseq, leaf }) in &commit.published {
-                sqlx::query(books::MARK_PUBLISHED)
-                    .bind(id.to_vec())
-                    .bind(writer.0.to_vec())
-                    .bind(number::<u64, i64>(*wseq)?)
-                    .bind(i64::from(*leaf))
-                    .execute(&mut *connection)
-                    .await?;
-            }
-            for (account, period_us) in &commit.blocked {
-                sqlx::query(books::BLOCK)
-                    .bind(account)
-                    .bind(*period_us)
-                    .execute(&mut *connection)
-                    .await?;
-            }
-            Ok(taken)
-        }
-    };
+    }
+    for Position { writer, wseq, leaf } in &commit.voided {
+        let at = [writer.into(), (*wseq).into(), (*leaf).into()];
+        connection.ask(VOID_RELEASE, &at).await?;
+    }
+    for (id, Position { writer, wseq, leaf }) in &commit.published {
+        let args = [id.into(), writer.into(), (*wseq).into(), (*leaf).into()];
+        connection.ask(MARK_PUBLISHED, &args).await?;
+    }
+    for (account, period_us) in &commit.blocked {
+        connection.ask(BLOCK, &[account.as_str().into(), (*period_us).into()]).await?;
+    }
+    Ok(taken)
 }
-
-pub(super) use {book_methods, book_writes};

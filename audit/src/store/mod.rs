@@ -1,4 +1,4 @@
-//! Where rows are kept. SQL is in these modules and nowhere else. Two engines, five small traits,
+//! Where rows are kept. SQL is in these modules and nowhere else. Two engines, one small trait, and
 //! one contract suite.
 
 mod books;
@@ -7,6 +7,7 @@ mod claims;
 mod index;
 mod pace;
 mod postgres;
+mod query;
 mod register;
 mod rows;
 mod sqlite;
@@ -15,12 +16,13 @@ mod tests;
 
 use std::{collections::BTreeSet, future::Future, pin::Pin};
 
-use crate::{BudgetLine, ChainHead, Charge, Position, Refusal, ReleaseVoid, WriterId};
+use crate::{ChainHead, Charge, Position, Refusal, WriterId};
 
 pub use check::verify_store;
 pub(crate) use pace::Pace;
-pub(crate) use postgres::Postgres;
-pub(crate) use sqlite::Sqlite;
+use postgres::Postgres;
+use query::{Arg, Columns};
+use sqlite::Sqlite;
 
 /// Why a store did not do what it was asked. Parameters are never in these texts.
 #[derive(Debug, thiserror::Error)]
@@ -252,8 +254,9 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError
 /// A row with its bytes, and a time.
 pub(crate) type Newest = (Option<(ChainHead, Vec<u8>)>, Option<i64>);
 
-/// Rows, what belongs to them, and the heads of chains.
-pub(crate) trait Rows: Send + Sync {
+/// What each engine does in its own way. All else is asked of it in texts that both understand, by
+/// methods of `dyn Store` that are beside these texts.
+pub(crate) trait Store: Send + Sync {
     /// One durable transaction of a writer, which is registered with its first row. Claims and
     /// releases whose key is taken are reported by index; a claim is then not written, and a
     /// release is written down as lost. Everything else of the transaction is written.
@@ -263,27 +266,14 @@ pub(crate) trait Rows: Send + Sync {
         node: &'a str,
         commit: &'a Commit,
     ) -> Answer<'a, Taken>;
-    /// The newest row of a writer: its number and link.
-    fn head(&self, writer: WriterId) -> Answer<'_, Option<(u64, [u8; 32])>>;
-    /// The newest row of each writer, all of one moment.
-    fn heads(&self) -> Answer<'_, Vec<ChainHead>>;
+    /// One durable charge, or none. Idempotent by id.
+    fn reserve<'a>(&'a self, charge: &'a Charge) -> Answer<'a, Result<(), Refusal>>;
+    /// The rows that a text gives.
+    fn read<'a>(&'a self, text: &'static str, args: &'a [Arg<'a>]) -> Answer<'a, Vec<Columns>>;
+    /// The same for a text that writes what is not part of a writer's chain.
+    fn write<'a>(&'a self, text: &'static str, args: &'a [Arg<'a>]) -> Answer<'a, Vec<Columns>>;
     /// The store's own clock, microseconds since the epoch; none where it is the machine's.
     fn clock_us(&self) -> Answer<'_, Option<i64>>;
-    /// The newest row of a node's last writer with its bytes, and the newest time of all rows.
-    fn last_of<'a>(&'a self, node: &'a str) -> Answer<'a, Newest>;
-    fn row(&self, writer: WriterId, wseq: u64) -> Answer<'_, Option<StoredRow>>;
-    /// A page of rows in order of writer and number.
-    fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<PageRow>>;
-    /// A page of rows in order of time, writer and number; behind a time for no row.
-    fn by_time(
-        &self,
-        to_us: i64,
-        after: (i64, Option<(WriterId, u64)>),
-    ) -> Answer<'_, Vec<TimedRow>>;
-    fn detail<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>>;
-    fn details(&self, after: Option<Vec<u8>>) -> Answer<'_, Vec<(Vec<u8>, Vec<u8>)>>;
-    /// The newest row of each writer that a table names, and the table.
-    fn named(&self) -> Answer<'_, Vec<(&'static str, WriterId, u64)>>;
     /// Holds a node's name until it is dropped; `None` while somebody else does.
     fn hold<'a>(&'a self, node: &'a str) -> Answer<'a, Option<Hold>>;
     /// What the store takes on its disk, in bytes.
@@ -291,88 +281,21 @@ pub(crate) trait Rows: Send + Sync {
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// Where records are.
-pub(crate) trait Index: Send + Sync {
-    fn edges<'a>(
-        &'a self,
-        region: Option<&'a str>,
-        topic: &'a str,
-        partition: u32,
-        offset: i64,
-    ) -> Answer<'a, BTreeSet<EdgeRow>>;
-    /// Rows whose outcome belongs to an intent.
-    fn outcomes(&self, writer: WriterId, wseq: u64) -> Answer<'_, BTreeSet<(WriterId, u64)>>;
-    /// Look-ups of events whose intents are in rows from one to another, with the writer of the
-    /// outcome.
-    fn lookups(&self, writer: WriterId, from: u64, to: u64) -> Answer<'_, Vec<(WriterId, Edge)>>;
+/// What all rows say.
+fn each<T, A: FromIterator<T>>(
+    rows: Vec<Columns>,
+    read: impl Fn(&mut Columns) -> Result<T, StoreError>,
+) -> Result<A, StoreError> {
+    rows.into_iter().map(|mut row| read(&mut row)).collect()
 }
 
-/// At-most-once keys, and intents without an end.
-pub(crate) trait Claims: Send + Sync {
-    fn claim<'a>(&'a self, key: &'a [u8; 32], now_us: i64) -> Answer<'a, Option<ClaimRow>>;
-    /// Intents without an end, of a node's former writers.
-    fn open_intents<'a>(
-        &'a self,
-        node: &'a str,
-        not: WriterId,
-    ) -> Answer<'a, Vec<(WriterId, u64, u32)>>;
-    /// Other nodes' writers with intents without an end.
-    fn open_elsewhere<'a>(&'a self, node: &'a str) -> Answer<'a, Vec<(String, WriterId)>>;
-    /// Intents of all writers without an end, `max` at most.
-    fn open_count(&self, max: u32) -> Answer<'_, u64>;
+/// What the first row says; none if there is none.
+fn first<T>(
+    rows: Vec<Columns>,
+    read: impl FnOnce(&mut Columns) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    rows.into_iter().next().map(|mut row| read(&mut row)).transpose()
 }
-
-/// Charges, releases, and who makes them.
-pub(crate) trait Books: Send + Sync {
-    /// One durable charge, or none. Idempotent by id.
-    fn reserve<'a>(&'a self, charge: &'a Charge) -> Answer<'a, Result<(), Refusal>>;
-    /// The charge of an id, and whether its period is blocked by now.
-    fn reservation<'a>(&'a self, id: &'a [u8; 16]) -> Answer<'a, Option<(Charge, bool)>>;
-    /// Charges of one account or of all, added up; a line may come in pieces.
-    fn budget<'a>(&'a self, account: Option<&'a str>) -> Answer<'a, Vec<BudgetLine>>;
-    fn blocked<'a>(&'a self, account: Option<&'a str>) -> Answer<'a, Vec<(String, i64)>>;
-    fn release<'a>(&'a self, id: &'a [u8; 16]) -> Answer<'a, Option<ReleaseAt>>;
-    /// By window and revision: those whose window starts at `from_us <= start < to_us`.
-    fn releases<'a>(
-        &'a self,
-        name: &'a str,
-        from_us: i64,
-        to_us: i64,
-        limit: i64,
-    ) -> Answer<'a, Vec<ReleaseAt>>;
-    fn unpublished<'a>(&'a self, name: &'a str, limit: i64) -> Answer<'a, Vec<ReleaseAt>>;
-    fn latest_release<'a>(&'a self, name: &'a str) -> Answer<'a, Option<ReleaseAt>>;
-    /// Releases of a node's former writers that lost, and whose end is not written.
-    fn lost_releases<'a>(&'a self, node: &'a str, not: WriterId) -> Answer<'a, Vec<ReleaseVoid>>;
-    fn blob<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>>;
-    /// A page of the table of releases in order of id.
-    fn listed(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<ReleaseAt>>;
-    /// A page of charges' ids.
-    fn charged(&self, after: Option<[u8; 16]>) -> Answer<'_, Vec<[u8; 16]>>;
-    /// The epoch, if the lease is the holder's now.
-    fn lease<'a>(
-        &'a self,
-        name: &'a str,
-        holder: &'a str,
-        now_us: i64,
-        until_us: i64,
-    ) -> Answer<'a, Option<u64>>;
-    fn lease_epoch<'a>(&'a self, name: &'a str) -> Answer<'a, Option<u64>>;
-}
-
-/// What all who use the store agree on.
-pub(crate) trait Register: Send + Sync {
-    /// Writes a proposal unless there is a value, and gives the value.
-    fn agree<'a>(&'a self, about: &'a [u8], proposal: &'a [u8]) -> Answer<'a, Vec<u8>>;
-    /// A page of what was agreed about things `from <= about < to`, in order of their bytes.
-    fn agreed<'a>(&'a self, from: &'a [u8], to: &'a [u8]) -> Answer<'a, Vec<(Vec<u8>, Vec<u8>)>>;
-    fn forget<'a>(&'a self, from: &'a [u8], to: &'a [u8]) -> Answer<'a, ()>;
-}
-
-/// What the ledger needs of an engine.
-pub(crate) trait Store: Rows + Index + Claims + Books + Register {}
-
-impl<T: Rows + Index + Claims + Books + Register> Store for T {}
 
 /// Ends of lost releases that one row of a starting writer takes.
 pub(crate) const LOST_MAX: i64 = 500;
@@ -398,11 +321,7 @@ fn is_no_table(error: &sqlx::Error) -> bool {
     error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }
 
-pub(crate) fn writer_of(bytes: &[u8]) -> Result<WriterId, StoreError> {
-    bytes.try_into().map(WriterId).map_err(|_| StoreError::Corrupt("a writer id".to_owned()))
-}
-
-pub(crate) fn number<T, U: TryFrom<T>>(value: T) -> Result<U, StoreError> {
+fn number<T, U: TryFrom<T>>(value: T) -> Result<U, StoreError> {
     U::try_from(value).map_err(|_| StoreError::Corrupt("a number out of range".to_owned()))
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    pin::Pin,
     str::FromStr,
     sync::{
         Arc,
@@ -12,24 +13,21 @@ use std::{
 };
 
 use sqlx::{
-    Connection, PgConnection, PgPool, Transaction,
+    Connection, PgConnection, PgPool,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::Mutex;
 
 use super::{
-    APPLIED, Answer, Books, ClaimRow, ClaimWrite, Claims, Commit, Edge, EdgeRow, Hold, Index,
-    PageRow, Register, ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
-    books::{self, book_methods, book_writes},
-    claims::{self, PURGE_CLAIMS, claim_methods},
-    index::{self, index_methods},
+    APPLIED, Answer, ClaimWrite, Commit, Hold, Store, StoreError, Taken,
+    books::{self, releases_of},
+    claims::PURGE_CLAIMS,
     is_known, is_no_table, number,
-    register::{self, register_methods},
-    rows::{self, REGISTER, row_methods},
-    writer_of,
+    query::{Arg, Columns, Connection as _},
+    rows::REGISTER,
 };
-use crate::{BudgetLine, ChainHead, Charge, Position, Refusal, ReleaseVoid, WriterId, budget};
+use crate::{Charge, Refusal, WriterId};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/postgres");
 /// How long an append may wait for a connection before it is answered "unavailable".
@@ -42,6 +40,8 @@ const KEEPALIVES: [(&str, &str); 3] = [
     ("tcp_keepalives_interval", "10"),
     ("tcp_keepalives_count", "3"),
 ];
+const LOCK_ACCOUNT: &str =
+    "SELECT pg_advisory_xact_lock(hashtextextended('ledger_charge ' || $1, 0))";
 const VERSION_MIN: i64 = 150_000;
 
 pub(crate) struct Postgres {
@@ -82,13 +82,6 @@ impl Postgres {
         let (writer, books) = (readers.clone(), readers.clone());
         Ok(Self { writer, writing: Mutex::default(), readers, books })
     }
-
-    async fn give_back(&self) {
-        drop(self.writing.lock().await.take());
-    }
-
-    /// The lock ends with its connection.
-    fn let_go(&self) {}
 }
 
 /// A pool of one connection that holds a node's name. It is never given back for its age, and one
@@ -166,7 +159,7 @@ async fn known(pool: &PgPool) -> Result<(), StoreError> {
     }
 }
 
-impl Rows for Postgres {
+impl Store for Postgres {
     fn commit<'a>(
         &'a self,
         writer: WriterId,
@@ -184,6 +177,29 @@ impl Rows for Postgres {
             *kept = Some(connection);
             Ok(taken)
         })
+    }
+
+    fn reserve<'a>(&'a self, charge: &'a Charge) -> Answer<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let mut connection = self.books.acquire().await?;
+            // READ COMMITTED whatever the server's default is: a snapshot from before the lock
+            // would not see what was charged meanwhile.
+            let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+            let mut transaction = connection.begin_with(begin).await?;
+            // Whoever charges the same account waits until the transaction ends.
+            transaction.ask(LOCK_ACCOUNT, &[charge.account.as_str().into()]).await?;
+            let reserved = books::reserve_on(&mut *transaction, charge).await?;
+            transaction.commit().await?;
+            Ok(reserved)
+        })
+    }
+
+    fn read<'a>(&'a self, text: &'static str, args: &'a [Arg<'a>]) -> Answer<'a, Vec<Columns>> {
+        Box::pin(async move { (*self.readers.acquire().await?).ask(text, args).await })
+    }
+
+    fn write<'a>(&'a self, text: &'static str, args: &'a [Arg<'a>]) -> Answer<'a, Vec<Columns>> {
+        Box::pin(async move { (*self.books.acquire().await?).ask(text, args).await })
     }
 
     fn clock_us(&self) -> Answer<'_, Option<i64>> {
@@ -211,26 +227,15 @@ impl Rows for Postgres {
         })
     }
 
-    row_methods!();
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            self.books.close().await;
+            drop(self.writing.lock().await.take());
+            self.writer.close().await;
+            self.readers.close().await;
+        })
+    }
 }
-
-impl Index for Postgres {
-    index_methods!();
-}
-
-impl Claims for Postgres {
-    claim_methods!();
-}
-
-impl Books for Postgres {
-    book_methods!();
-}
-
-impl Register for Postgres {
-    register_methods!();
-}
-
-book_writes!(PgConnection);
 
 /// One round trip, unless the flush is a writer's first one, holds something of releases or purges.
 async fn commit_on(
@@ -257,20 +262,6 @@ async fn commit_on(
     let releases = releases_of(connection, commit).await?;
     transaction.commit().await?;
     Ok(Taken { claims, releases })
-}
-
-/// Whoever charges the same account waits until the transaction ends. READ COMMITTED whatever the
-/// server's default is: a snapshot from before the lock would not see what was charged meanwhile.
-async fn begin_books<'c>(
-    connection: &'c mut PgConnection,
-    account: &str,
-) -> Result<Transaction<'c, sqlx::Postgres>, StoreError> {
-    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('ledger_charge ' || $1, 0))")
-        .bind(account)
-        .execute(&mut *transaction)
-        .await?;
-    Ok(transaction)
 }
 
 /// One flush but for releases. One statement is one round trip and one transaction, and its parts

@@ -1,50 +1,37 @@
 //! The register: what all who use the store agree on, the first proposal for good.
 
-pub(super) const PROPOSE: &str =
+use super::{Store, StoreError, each, first, query::Columns};
+
+const PROPOSE: &str =
     "INSERT INTO ledger_register (about, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
-pub(super) const AGREED: &str = "SELECT value FROM ledger_register WHERE about = $1";
+const AGREED: &str = "SELECT value FROM ledger_register WHERE about = $1";
 
-pub(super) const ALL_AGREED: &str = "SELECT about, value FROM ledger_register WHERE about >= $1 AND about < $2 \
+const ALL_AGREED: &str = "SELECT about, value FROM ledger_register WHERE about >= $1 AND about < $2 \
      ORDER BY about LIMIT 100";
 
-pub(super) const FORGET: &str = "DELETE FROM ledger_register WHERE about >= $1 AND about < $2";
+const FORGET: &str = "DELETE FROM ledger_register WHERE about >= $1 AND about < $2";
 
-/// Implements [`Register`](super::Register) for a type with fields `readers` and `books`.
-macro_rules! register_methods {
-    () => {
-        fn agree<'a>(&'a self, about: &'a [u8], proposal: &'a [u8]) -> Answer<'a, Vec<u8>> {
-            Box::pin(async move {
-                sqlx::query(register::PROPOSE)
-                    .bind(about)
-                    .bind(proposal)
-                    .execute(&self.books)
-                    .await?;
-                Ok(sqlx::query_scalar(register::AGREED).bind(about).fetch_one(&self.books).await?)
-            })
-        }
+impl dyn Store + '_ {
+    /// Writes a proposal unless there is a value, and gives the value.
+    pub(crate) async fn agree(&self, about: &[u8], proposal: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.write(PROPOSE, &[about.into(), proposal.into()]).await?;
+        let agreed = first(self.write(AGREED, &[about.into()]).await?, Columns::bytes)?;
+        agreed.ok_or_else(|| StoreError::Corrupt("the register lost what it was told".to_owned()))
+    }
 
-        fn agreed<'a>(
-            &'a self,
-            from: &'a [u8],
-            to: &'a [u8],
-        ) -> Answer<'a, Vec<(Vec<u8>, Vec<u8>)>> {
-            Box::pin(async move {
-                Ok(sqlx::query_as(register::ALL_AGREED)
-                    .bind(from)
-                    .bind(to)
-                    .fetch_all(&self.readers)
-                    .await?)
-            })
-        }
+    /// A page of what was agreed about things `from <= about < to`, in order of their bytes.
+    pub(crate) async fn agreed(
+        &self,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let rows = self.read(ALL_AGREED, &[from.into(), to.into()]).await?;
+        each(rows, |row| Ok((row.bytes()?, row.bytes()?)))
+    }
 
-        fn forget<'a>(&'a self, from: &'a [u8], to: &'a [u8]) -> Answer<'a, ()> {
-            Box::pin(async move {
-                sqlx::query(register::FORGET).bind(from).bind(to).execute(&self.books).await?;
-                Ok(())
-            })
-        }
-    };
+    pub(crate) async fn forget(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        self.write(FORGET, &[from.into(), to.into()]).await?;
+        Ok(())
+    }
 }
-
-pub(super) use register_methods;

@@ -1,12 +1,16 @@
 //! Rows, what belongs to them, and the heads of chains. The texts are the same for both engines
-//! (`$1` is a parameter in either), so they are here once; a macro only names the pool they run on.
+//! (`$1` is a parameter in either), so they are here once.
 //!
 //! Pages begin behind a key, compared as one row value: `a > x OR (a = x AND b > y)` reads from the
 //! beginning each time. A page's limit is a literal: a plan for any number of rows would sort them
 //! all. What belongs to a row is a subquery by its key: a join may be planned as a merge, which also
 //! reads from the beginning. A test explains every text in these modules.
 
-use super::{ChainHead, StoreError, number, writer_of};
+use super::{
+    Newest, PageRow, Store, StoreError, StoredRow, TimedRow, each, first,
+    query::{Arg, Columns},
+};
+use crate::{ChainHead, WriterId};
 
 /// Writes a writer down, with its first row. It becomes its node's last one, whatever clock a
 /// predecessor had.
@@ -15,20 +19,20 @@ pub(super) const REGISTER: &str = "INSERT INTO ledger_writer (writer, node, open
      (SELECT coalesce(max(opened_us), $3 - 1) AS newest FROM ledger_writer \
       WHERE node = $2) AS earlier";
 
-/// The tables that [`Rows::named`](super::Rows::named) looks at, by the number that the query
+/// The tables that `named` looks at, by the number that the query
 /// gives them.
-pub(super) const NAMING: [&str; 3] = ["ledger_manifest", "ledger_edge", "ledger_writer"];
+const NAMING: [&str; 3] = ["ledger_manifest", "ledger_edge", "ledger_writer"];
 
-pub(super) const NEWEST_TIME: &str = "SELECT max(t_us) FROM ledger_row";
+const NEWEST_TIME: &str = "SELECT max(t_us) FROM ledger_row";
 
 /// The newest row of a node's last writer.
-pub(super) const LAST_OF_NODE: &str = "SELECT r.writer, r.wseq, r.link, r.segment, r.bytes FROM ledger_row r \
+const LAST_OF_NODE: &str = "SELECT r.writer, r.wseq, r.link, r.segment, r.bytes FROM ledger_row r \
      WHERE r.writer = (SELECT w.writer FROM ledger_writer w WHERE w.node = $1 \
          ORDER BY w.opened_us DESC LIMIT 1) \
      ORDER BY r.wseq DESC LIMIT 1";
 
 /// From one writer to the next by the key, not over all rows.
-pub(super) const HEADS: &str = "WITH RECURSIVE w (writer) AS ( \
+const HEADS: &str = "WITH RECURSIVE w (writer) AS ( \
          SELECT (SELECT r.writer FROM ledger_row r WHERE r.writer > '' \
                  ORDER BY r.writer LIMIT 1) \
          UNION ALL \
@@ -43,26 +47,26 @@ pub(super) const HEADS: &str = "WITH RECURSIVE w (writer) AS ( \
              ORDER BY r.wseq DESC LIMIT 1) \
      FROM w WHERE w.writer IS NOT NULL";
 
-pub(super) const HEAD: &str = "SELECT wseq, link FROM ledger_row WHERE writer = $1 \
+const HEAD: &str = "SELECT wseq, link FROM ledger_row WHERE writer = $1 \
      ORDER BY wseq DESC LIMIT 1";
 
-pub(super) const ROW: &str = "SELECT r.bytes, m.leaves FROM ledger_row r \
+const ROW: &str = "SELECT r.bytes, m.leaves FROM ledger_row r \
      LEFT JOIN ledger_manifest m ON m.writer = r.writer AND m.wseq = r.wseq \
      WHERE r.writer = $1 AND r.wseq = $2";
 
-pub(super) const BY_TIME: &str = "SELECT r.writer, r.wseq, r.t_us, r.bytes, \
+const BY_TIME: &str = "SELECT r.writer, r.wseq, r.t_us, r.bytes, \
      (SELECT m.filter FROM ledger_manifest m \
      WHERE m.writer = r.writer AND m.wseq = r.wseq) \
      FROM ledger_row r \
      WHERE (r.t_us, r.writer, r.wseq) > ($1, $2, $3) AND r.t_us < $4 \
      ORDER BY r.t_us, r.writer, r.wseq LIMIT 100";
 
-pub(super) const DETAIL: &str = "SELECT bytes FROM ledger_detail WHERE digest = $1";
+const DETAIL: &str = "SELECT bytes FROM ledger_detail WHERE digest = $1";
 
-pub(super) const DETAILS: &str = "SELECT digest, bytes FROM ledger_detail WHERE digest > $1 \
+const DETAILS: &str = "SELECT digest, bytes FROM ledger_detail WHERE digest > $1 \
      ORDER BY digest LIMIT 100";
 
-pub(super) const ROWS: &str = "SELECT r.writer, r.wseq, r.t_us, r.segment, r.bytes, r.link, \
+const ROWS: &str = "SELECT r.writer, r.wseq, r.t_us, r.segment, r.bytes, r.link, \
      (SELECT m.leaves FROM ledger_manifest m \
      WHERE m.writer = r.writer AND m.wseq = r.wseq), \
      (SELECT m.filter FROM ledger_manifest m \
@@ -71,7 +75,7 @@ pub(super) const ROWS: &str = "SELECT r.writer, r.wseq, r.t_us, r.segment, r.byt
      ORDER BY r.writer, r.wseq LIMIT 100";
 
 /// From one writer to the next by the key, as in [`HEADS`].
-pub(super) const NAMED: &str = "WITH RECURSIVE m (writer) AS ( \
+const NAMED: &str = "WITH RECURSIVE m (writer) AS ( \
      SELECT (SELECT x.writer FROM ledger_manifest x WHERE x.writer > '' \
      ORDER BY x.writer LIMIT 1) \
      UNION ALL \
@@ -95,162 +99,108 @@ pub(super) const NAMED: &str = "WITH RECURSIVE m (writer) AS ( \
      FROM e WHERE e.writer IS NOT NULL \
      UNION ALL SELECT 2, w.writer, 0 FROM ledger_writer w";
 
-/// Implements the reading methods of [`Rows`](super::Rows) for a type with a field `readers`.
-macro_rules! row_methods {
-    () => {
-        fn head(&self, writer: WriterId) -> Answer<'_, Option<(u64, [u8; 32])>> {
-            Box::pin(async move {
-                let head: Option<(i64, Vec<u8>)> = sqlx::query_as(rows::HEAD)
-                    .bind(writer.0.to_vec())
-                    .fetch_optional(&self.readers)
-                    .await?;
-                let corrupt = |_| StoreError::Corrupt("a link".to_owned());
-                let typed = |(wseq, link): (i64, Vec<u8>)| {
-                    Ok((number(wseq)?, link.try_into().map_err(corrupt)?))
-                };
-                head.map(typed).transpose()
+impl dyn Store + '_ {
+    /// The newest row of a writer: its number and link.
+    pub(crate) async fn head(
+        &self,
+        writer: WriterId,
+    ) -> Result<Option<(u64, [u8; 32])>, StoreError> {
+        let rows = self.read(HEAD, &[(&writer).into()]).await?;
+        first(rows, |row| Ok((row.number()?, row.array()?)))
+    }
+
+    /// The newest row of each writer, all of one moment.
+    pub(crate) async fn heads(&self) -> Result<Vec<ChainHead>, StoreError> {
+        each(self.read(HEADS, &[]).await?, head_of)
+    }
+
+    /// The newest row of a node's last writer with its bytes, and the newest time of all rows.
+    pub(crate) async fn last_of(&self, node: &str) -> Result<Newest, StoreError> {
+        let newest = first(self.read(NEWEST_TIME, &[]).await?, Columns::some_number)?.flatten();
+        let rows = self.read(LAST_OF_NODE, &[node.into()]).await?;
+        Ok((first(rows, |row| Ok((head_of(row)?, row.bytes()?)))?, newest))
+    }
+
+    pub(crate) async fn row(
+        &self,
+        writer: WriterId,
+        wseq: u64,
+    ) -> Result<Option<StoredRow>, StoreError> {
+        let rows = self.read(ROW, &[(&writer).into(), wseq.into()]).await?;
+        first(rows, |row| Ok(StoredRow { bytes: row.bytes()?, manifest: row.some_bytes()? }))
+    }
+
+    /// A page of rows in order of writer and number.
+    pub(crate) async fn rows(
+        &self,
+        after: Option<(WriterId, u64)>,
+    ) -> Result<Vec<PageRow>, StoreError> {
+        let (writer, wseq) = behind(&after);
+        each(self.read(ROWS, &[writer, wseq]).await?, |row| {
+            Ok(PageRow {
+                writer: row.writer()?,
+                wseq: row.number()?,
+                t_us: row.number()?,
+                segment: row.number()?,
+                bytes: row.bytes()?,
+                link: row.bytes()?,
+                manifest: row.some_bytes()?,
+                filter: row.some_bytes()?,
             })
-        }
+        })
+    }
 
-        fn last_of<'a>(&'a self, node: &'a str) -> Answer<'a, super::Newest> {
-            Box::pin(async move {
-                let newest: Option<i64> =
-                    sqlx::query_scalar(rows::NEWEST_TIME).fetch_one(&self.readers).await?;
-                let row: Option<(Vec<u8>, i64, Vec<u8>, i64, Vec<u8>)> =
-                    sqlx::query_as(rows::LAST_OF_NODE)
-                        .bind(node)
-                        .fetch_optional(&self.readers)
-                        .await?;
-                let typed = |(writer, wseq, link, segment, bytes)| {
-                    Ok::<_, StoreError>((rows::head_of((writer, wseq, link, segment))?, bytes))
-                };
-                Ok((row.map(typed).transpose()?, newest))
+    /// A page of rows in order of time, writer and number; behind a time for no row.
+    pub(crate) async fn by_time(
+        &self,
+        to_us: i64,
+        after: (i64, Option<(WriterId, u64)>),
+    ) -> Result<Vec<TimedRow>, StoreError> {
+        let (writer, wseq) = behind(&after.1);
+        let rows = self.read(BY_TIME, &[after.0.into(), writer, wseq, to_us.into()]).await?;
+        each(rows, |row| {
+            Ok(TimedRow {
+                writer: row.writer()?,
+                wseq: row.number()?,
+                t_us: row.number()?,
+                bytes: row.bytes()?,
+                filter: row.some_bytes()?,
             })
-        }
+        })
+    }
 
-        fn heads(&self) -> Answer<'_, Vec<ChainHead>> {
-            Box::pin(async move {
-                let heads: Vec<rows::HeadRow> =
-                    sqlx::query_as(rows::HEADS).fetch_all(&self.readers).await?;
-                heads.into_iter().map(rows::head_of).collect()
-            })
-        }
+    pub(crate) async fn detail(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        first(self.read(DETAIL, &[digest.into()]).await?, Columns::bytes)
+    }
 
-        fn row(&self, writer: WriterId, wseq: u64) -> Answer<'_, Option<StoredRow>> {
-            Box::pin(async move {
-                let row: Option<(Vec<u8>, Option<Vec<u8>>)> = sqlx::query_as(rows::ROW)
-                    .bind(writer.0.to_vec())
-                    .bind(number::<u64, i64>(wseq)?)
-                    .fetch_optional(&self.readers)
-                    .await?;
-                Ok(row.map(|(bytes, manifest)| StoredRow { bytes, manifest }))
-            })
-        }
+    pub(crate) async fn details(
+        &self,
+        after: Option<Vec<u8>>,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let after = after.unwrap_or_default();
+        let rows = self.read(DETAILS, &[after[..].into()]).await?;
+        each(rows, |row| Ok((row.bytes()?, row.bytes()?)))
+    }
 
-        fn by_time(
-            &self,
-            to_us: i64,
-            after: (i64, Option<(WriterId, u64)>),
-        ) -> Answer<'_, Vec<TimedRow>> {
-            Box::pin(async move {
-                let (writer, wseq) = rows::after_key(after.1)?;
-                type Row = (Vec<u8>, i64, i64, Vec<u8>, Option<Vec<u8>>);
-                let rows: Vec<Row> = sqlx::query_as(rows::BY_TIME)
-                    .bind(after.0)
-                    .bind(writer)
-                    .bind(wseq)
-                    .bind(to_us)
-                    .fetch_all(&self.readers)
-                    .await?;
-                rows.into_iter()
-                    .map(|(writer, wseq, t_us, bytes, filter)| {
-                        let (writer, wseq) = (writer_of(&writer)?, number(wseq)?);
-                        Ok(TimedRow { t_us, writer, wseq, bytes, filter })
-                    })
-                    .collect()
-            })
-        }
-
-        fn detail<'a>(&'a self, digest: &'a [u8; 32]) -> Answer<'a, Option<Vec<u8>>> {
-            Box::pin(async move {
-                Ok(sqlx::query_scalar(rows::DETAIL)
-                    .bind(digest.to_vec())
-                    .fetch_optional(&self.readers)
-                    .await?)
-            })
-        }
-
-        fn details(&self, after: Option<Vec<u8>>) -> Answer<'_, Vec<(Vec<u8>, Vec<u8>)>> {
-            Box::pin(async move {
-                Ok(sqlx::query_as(rows::DETAILS)
-                    .bind(after.unwrap_or_default())
-                    .fetch_all(&self.readers)
-                    .await?)
-            })
-        }
-
-        fn rows(&self, after: Option<(WriterId, u64)>) -> Answer<'_, Vec<PageRow>> {
-            Box::pin(async move {
-                let (writer, wseq) = rows::after_key(after)?;
-                type Row =
-                    (Vec<u8>, i64, i64, i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
-                let rows: Vec<Row> = sqlx::query_as(rows::ROWS)
-                    .bind(writer)
-                    .bind(wseq)
-                    .fetch_all(&self.readers)
-                    .await?;
-                rows.into_iter()
-                    .map(|(writer, wseq, t_us, segment, bytes, link, manifest, filter)| {
-                        let (writer, wseq) = (writer_of(&writer)?, number(wseq)?);
-                        let segment = number(segment)?;
-                        Ok(PageRow { writer, wseq, t_us, segment, bytes, link, manifest, filter })
-                    })
-                    .collect()
-            })
-        }
-
-        fn named(&self) -> Answer<'_, Vec<(&'static str, WriterId, u64)>> {
-            Box::pin(async move {
-                let rows: Vec<(i64, Vec<u8>, i64)> =
-                    sqlx::query_as(rows::NAMED).fetch_all(&self.readers).await?;
-                rows.into_iter()
-                    .map(|(table, writer, wseq)| {
-                        let table = rows::NAMING.get(number::<i64, usize>(table)?).copied();
-                        Ok((table.unwrap_or_default(), writer_of(&writer)?, number(wseq)?))
-                    })
-                    .collect()
-            })
-        }
-
-        fn close(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-            Box::pin(async move {
-                self.books.close().await;
-                self.give_back().await;
-                self.writer.close().await;
-                self.readers.close().await;
-                self.let_go();
-            })
-        }
-    };
-}
-
-/// Writer, wseq, link, segment.
-pub(super) type HeadRow = (Vec<u8>, i64, Vec<u8>, i64);
-
-pub(super) fn head_of((writer, wseq, link, segment): HeadRow) -> Result<ChainHead, StoreError> {
-    let link = link.try_into().map_err(|_| StoreError::Corrupt("a link".to_owned()))?;
-    let (writer, segment) = (writer_of(&writer)?, number(segment)?);
-    Ok(ChainHead { writer, wseq: number(wseq)?, link, segment })
-}
-
-/// The key that a page begins behind; before the first for none.
-pub(super) fn after_key(
-    after: Option<(crate::WriterId, u64)>,
-) -> Result<(Vec<u8>, i64), super::StoreError> {
-    match after {
-        None => Ok((Vec::new(), -1)),
-        Some((writer, wseq)) => Ok((writer.0.to_vec(), super::number(wseq)?)),
+    /// The newest row of each writer that a table names, and the table.
+    pub(crate) async fn named(&self) -> Result<Vec<(&'static str, WriterId, u64)>, StoreError> {
+        each(self.read(NAMED, &[]).await?, |row| {
+            let table = NAMING.get(row.number::<usize>()?).copied();
+            Ok((table.unwrap_or_default(), row.writer()?, row.number()?))
+        })
     }
 }
 
-pub(super) use row_methods;
+/// Writer, number, link, segment.
+fn head_of(row: &mut Columns) -> Result<ChainHead, StoreError> {
+    let (writer, wseq) = (row.writer()?, row.number()?);
+    Ok(ChainHead { writer, wseq, link: row.array()?, segment: row.number()? })
+}
+
+/// The key that a page begins behind; before the first for none.
+fn behind(after: &Option<(WriterId, u64)>) -> (Arg<'_>, Arg<'_>) {
+    match after {
+        None => (Arg::Bytes(&[]), Arg::Number(-1)),
+        Some((writer, wseq)) => (writer.into(), (*wseq).into()),
+    }
+}

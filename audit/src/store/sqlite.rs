@@ -1,32 +1,29 @@
 //! SQLite: one file, one writing connection, WAL with `synchronous=FULL`.
 
 use std::{
-    collections::BTreeSet,
     fs::{File, TryLockError},
     io::ErrorKind,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use sqlx::{
-    Connection, QueryBuilder, SqliteConnection, SqlitePool, Transaction,
+    Connection, QueryBuilder, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::{
-    APPLIED, Answer, Books, ClaimRow, Claims, Commit, Edge, EdgeRow, Hold, Index, IntentKey,
-    PageRow, Register, ReleaseAt, Rows, StoreError, StoredRow, Taken, TimedRow,
-    books::{self, book_methods, book_writes},
-    claims::{self, PURGE_CLAIMS, TAKE_CLAIM, claim_methods},
-    index::{self, index_methods},
+    APPLIED, Answer, Commit, Hold, IntentKey, Store, StoreError, Taken,
+    books::{self, releases_of},
+    claims::{PURGE_CLAIMS, TAKE_CLAIM},
     is_known, is_no_table, number,
-    register::{self, register_methods},
-    rows::{self, REGISTER, row_methods},
-    writer_of,
+    query::{Arg, Columns, Connection as _},
+    rows::REGISTER,
 };
-use crate::{BudgetLine, ChainHead, Charge, Position, Refusal, ReleaseVoid, WriterId, budget};
+use crate::{Charge, Refusal, WriterId};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
 /// The first SQLite without the WAL-reset bug, which could lose committed pages.
@@ -110,13 +107,6 @@ impl Sqlite {
         let (lock, named) = (Mutex::default(), Named::of(file)?);
         Ok(Self { writer: readers.clone(), books: readers.clone(), readers, lock, named })
     }
-
-    /// Nothing is kept back.
-    async fn give_back(&self) {}
-
-    fn let_go(&self) {
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
 }
 
 /// The lock of a store's only gateway. The system takes it away from a process that ends, however
@@ -176,7 +166,7 @@ async fn known(pool: &SqlitePool) -> Result<(), StoreError> {
     }
 }
 
-impl Rows for Sqlite {
+impl Store for Sqlite {
     fn commit<'a>(
         &'a self,
         writer: WriterId,
@@ -199,6 +189,26 @@ impl Rows for Sqlite {
         })
     }
 
+    fn reserve<'a>(&'a self, charge: &'a Charge) -> Answer<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let mut connection = self.books.acquire().await?;
+            let reserved = reserve_on(&mut connection, charge).await;
+            if reserved.is_err() {
+                // As after a failed commit.
+                let _closed = connection.close().await;
+            }
+            reserved
+        })
+    }
+
+    fn read<'a>(&'a self, text: &'static str, args: &'a [Arg<'a>]) -> Answer<'a, Vec<Columns>> {
+        Box::pin(async move { (*self.readers.acquire().await?).ask(text, args).await })
+    }
+
+    fn write<'a>(&'a self, text: &'static str, args: &'a [Arg<'a>]) -> Answer<'a, Vec<Columns>> {
+        Box::pin(async move { (*self.books.acquire().await?).ask(text, args).await })
+    }
+
     fn clock_us(&self) -> Answer<'_, Option<i64>> {
         Box::pin(async { Ok(None) })
     }
@@ -215,26 +225,15 @@ impl Rows for Sqlite {
         })
     }
 
-    row_methods!();
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            self.books.close().await;
+            self.writer.close().await;
+            self.readers.close().await;
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        })
+    }
 }
-
-impl Index for Sqlite {
-    index_methods!();
-}
-
-impl Claims for Sqlite {
-    claim_methods!();
-}
-
-impl Books for Sqlite {
-    book_methods!();
-}
-
-impl Register for Sqlite {
-    register_methods!();
-}
-
-book_writes!(SqliteConnection);
 
 impl Sqlite {
     async fn commit_on(
@@ -259,12 +258,15 @@ impl Sqlite {
     }
 }
 
-/// Nobody else writes to the file until the transaction ends.
-async fn begin_books<'c>(
-    connection: &'c mut SqliteConnection,
-    _account: &str,
-) -> Result<Transaction<'c, sqlx::Sqlite>, StoreError> {
-    Ok(connection.begin_with("BEGIN IMMEDIATE").await?)
+async fn reserve_on(
+    connection: &mut SqliteConnection,
+    charge: &Charge,
+) -> Result<Result<(), Refusal>, StoreError> {
+    // Nobody else writes to the file until it ends.
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let reserved = books::reserve_on(&mut *transaction, charge).await?;
+    transaction.commit().await?;
+    Ok(reserved)
 }
 
 async fn insert_rows(
