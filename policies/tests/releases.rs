@@ -108,18 +108,30 @@ fn edited(text: &str, edits: &[(&str, &str)]) -> String {
     })
 }
 
-/// The release with edits, among the same words.
-fn told(edits: &[(&str, &str)], expected: &[&str]) {
-    assert_eq!(findings(&sources(WORDS, &edited(RELEASE, edits))), expected);
-}
-
-/// The release as it is, among edited words.
-fn told_of_words(edits: &[(&str, &str)], expected: &[&str]) {
-    assert_eq!(findings(&sources(&edited(WORDS, edits), RELEASE)), expected);
-}
-
-fn told_of_two(words: &[(&str, &str)], edits: &[(&str, &str)], expected: &[&str]) {
-    assert_eq!(findings(&two(words, edits)), expected);
+/// Cases, one below the other: `from -> to` edits the release, `words| from -> to` its words, and
+/// `more| from -> to` a second release, which is called `more`; then, indented, all that is said of them, or `-`.
+fn told(cases: &str) {
+    let is_said = |line: &&str| line.starts_with("    ");
+    let mut lines = cases.lines().skip(1).peekable();
+    while lines.peek().is_some() {
+        let (mut words, mut release, mut more) = (WORDS.to_owned(), RELEASE.to_owned(), None);
+        while let Some(line) = lines.next_if(|line| !is_said(line)) {
+            let (of, edit) = line.split_once("| ").unwrap_or(("", line));
+            let text = match of {
+                "words" => &mut words,
+                "more" => more.get_or_insert_with(second),
+                _ => &mut release,
+            };
+            let (from, to) = edit.split_once(" ->").unwrap();
+            let [from, to] =
+                [from, to.strip_prefix(' ').unwrap_or(to)].map(|t| t.replace("\\n", "\n"));
+            *text = edited(text, &[(&from, &to)]);
+        }
+        let said: Vec<&str> =
+            std::iter::from_fn(|| lines.next_if(is_said)).map(str::trim).collect();
+        let sources = more.map_or_else(|| sources(&words, &release), |more| both(&words, &more));
+        assert_eq!(findings(&sources), if said == ["-"] { vec![] } else { said });
+    }
 }
 
 fn bundle(edits: &[(&str, &str)]) -> Bundle {
@@ -131,534 +143,322 @@ fn plan(edits: &[(&str, &str)]) -> ReleasePlan {
     bundle(edits).releases(NOW)[0].as_ref().clone()
 }
 
-/// Two releases of `clicks`: the second is called `more`, with edits.
-fn two(words: &[(&str, &str)], edits: &[(&str, &str)]) -> Vec<Source> {
-    let second =
-        edited(RELEASE, &[("name: totals", "name: more"), ("topic: totals", "topic: more")]);
-    let words = edited(WORDS, words).replace("datasets: [totals]", "datasets: [totals, more]");
-    sources(&words, &format!("{RELEASE}---\n{}", edited(&second, edits)))
+/// Another release of `clicks`.
+fn second() -> String {
+    edited(RELEASE, &[("name: totals", "name: more"), ("topic: totals", "topic: more")])
+}
+
+fn both(words: &str, more: &str) -> Vec<Source> {
+    let words = words.replace("datasets: [totals]", "datasets: [totals, more]");
+    sources(&words, &format!("{RELEASE}---\n{more}"))
 }
 
 #[test]
 fn a_good_release_needs_no_word() {
-    told(&[], &[]);
     told(
-        &[
-            ("keys: { field: campaign }\n", ""),
-            ("delta: 1e-9", "accounting: pure"),
-            ("keys-per-window: 2, ", ""),
-        ],
-        &[],
+        r#"
+name: totals -> name: totals
+    -
+keys: { field: campaign }\n ->
+delta: 1e-9 -> accounting: pure
+keys-per-window: 2,  ->
+    -
+field: campaign -> field: campaign, min-subjects: 20, floor: noisy
+    -
+field: campaign -> field: contact, public: [a, b]
+    -
+size: 5m -> size: 5m, every: 1m, lateness: 1m, max-skew: 1s, slack: 500ms, late: assign-to-open
+    -
+size: 5m -> size: 1d, timezone: Europe/Berlin
+windows-per-period: 10 -> windows-per-period: 7
+period: 24h -> period: 7d
+    -
+size: 5m -> size: 5m, late: revise, revisions: 1, revise-after: 1h
+    -
+"#,
     );
-    told(&[("field: campaign", "field: campaign, min-subjects: 20, floor: noisy")], &[]);
-    told(&[("field: campaign", "field: contact, public: [a, b]")], &[]);
-    told(
-        &[(
-            "size: 5m",
-            "size: 5m, every: 1m, lateness: 1m, max-skew: 1s, slack: 500ms, late: assign-to-open",
-        )],
-        &[],
-    );
-    told(
-        &[
-            ("size: 5m", "size: 1d, timezone: Europe/Berlin"),
-            ("windows-per-period: 10", "windows-per-period: 7"),
-            ("period: 24h", "period: 7d"),
-        ],
-        &[],
-    );
-    told(&[("size: 5m", "size: 5m, late: revise, revisions: 1, revise-after: 1h")], &[]);
 }
 
 #[test]
 fn names_are_looked_up() {
     told(
-        &[("dataset: clicks", "dataset: click")],
-        &["E r5: click: the dataset `click` is not declared / did you mean `clicks`?"],
-    );
-    told(
-        &[("dataset: clicks", "dataset: totals")],
-        &[
-            "E w24: clicks: the dataset `clicks` is published only as releases, and has none / add a `Release` with `dataset: clicks`, or set `records: deliver`",
-            "E r5: totals: `totals` is itself a release / what was released may be counted by anyone who reads it; a release counts records",
-        ],
-    );
-    told(
-        &[("topic: totals", "topic: clicks")],
-        &[
-            "E r6: clicks: the topic `clicks` belongs to two datasets / a topic belongs to one dataset: what its fields are must not be ambiguous",
-        ],
-    );
-    told(
-        &[("topic: totals", "topic: totals\nregion: fr")],
-        &["E r7: fr: the region `fr` is not declared / did you mean `fra`?"],
-    );
-    told(
-        &[("domain: users", "domain: user")],
-        &["E r7: user: the token domain `user` is not declared / did you mean `users`?"],
-    );
-    told(
-        &[("field: campaign", "field: campain")],
-        &[
-            "E r11: campain: the dataset `clicks` does not list the field `campain` / did you mean `campaign`?",
-        ],
-    );
-    told(
-        &[("subject: user.id", "subject: \"*.id\"")],
-        &["E r7: \"*.id\": `*.id` can match several places / name one place, without `*` and `[]`"],
-    );
-    told(
-        &[("release:\n", "widen: { helth: 4 }\nrelease:\n")],
-        &["E r12: helth: the category `helth` is not declared / did you mean `health`?"],
+        r#"
+dataset: clicks -> dataset: click
+    E r5: click: the dataset `click` is not declared / did you mean `clicks`?
+dataset: clicks -> dataset: totals
+    E w24: clicks: the dataset `clicks` is published only as releases, and has none / add a `Release` with `dataset: clicks`, or set `records: deliver`
+    E r5: totals: `totals` is itself a release / what was released may be counted by anyone who reads it; a release counts records
+topic: totals -> topic: clicks
+    E r6: clicks: the topic `clicks` belongs to two datasets / a topic belongs to one dataset: what its fields are must not be ambiguous
+topic: totals -> topic: totals\nregion: fr
+    E r7: fr: the region `fr` is not declared / did you mean `fra`?
+domain: users -> domain: user
+    E r7: user: the token domain `user` is not declared / did you mean `users`?
+field: campaign -> field: campain
+    E r11: campain: the dataset `clicks` does not list the field `campain` / did you mean `campaign`?
+subject: user.id -> subject: "*.id"
+    E r7: "*.id": `*.id` can match several places / name one place, without `*` and `[]`
+release:\n -> widen: { helth: 4 }\nrelease:\n
+    E r12: helth: the category `helth` is not declared / did you mean `health`?
+"#,
     );
 }
 
 #[test]
 fn a_release_is_a_rule() {
     told(
-        &[("because: it must\n", "")],
-        &[
-            "E r1: apiVersion: the key `because` is missing / `because`: Why this document exists, in a sentence that an auditor can read",
-        ],
-    );
-    told(
-        &[(", citations: [x]", "")],
-        &[
-            "W r3: totals: the rule `totals` has no citations / add `citations: […]` to its `metadata`, for example `gdpr:5(1)(c)`",
-        ],
+        r#"
+because: it must\n ->
+    E r1: apiVersion: the key `because` is missing / `because`: Why this document exists, in a sentence that an auditor can read
+, citations: [x] ->
+    W r3: totals: the rule `totals` has no citations / add `citations: […]` to its `metadata`, for example `gdpr:5(1)(c)`
+"#,
     );
 }
 
 #[test]
 fn units_and_periods() {
     told(
-        &[("unit: { subject: user.id, domain: users, period: 24h }", "unit: recrod")],
-        &["E r7: recrod: `recrod` is not valid here / did you mean `record`?"],
-    );
-    told(
-        &[("unit: { subject: user.id, domain: users, period: 24h }", "unit: record")],
-        &[
-            "W r7: record: `unit: record` protects single records, not the people behind them / write `unit: { subject: …, domain: …, period: 24h }` where records belong to people",
-            "E r10: windows-per-period: `unit: record` has no `bounds` / a record counts once: remove them, or bound a subject",
-        ],
-    );
-    told(
-        &[
-            ("unit: { subject: user.id, domain: users, period: 24h }", "unit: record"),
-            ("bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }\n", ""),
-        ],
-        &[
-            "W r7: record: `unit: record` protects single records, not the people behind them / write `unit: { subject: …, domain: …, period: 24h }` where records belong to people",
-        ],
-    );
-    told(
-        &[("period: 24h", "period: 31d")],
-        &[
-            "E r7: 31d: tokens of `users` change before the period `31d` ends / a subject would become another one within its period, and be counted twice: rotate less often, or make the period shorter",
-        ],
-    );
-    told(
-        &[("period: 24h", "period: 1m")],
-        &[
-            "E r7: 1m: the period `1m` is shorter than one window of 5m / a subject is protected over whole windows: make the period longer",
-        ],
-    );
-    told(
-        &[("period: 24h", "period: 7m")],
-        &[
-            "E r7: 7m: windows of 5m do not fill the period `7m` evenly / a window in two periods could not be charged to one: make the period a multiple of the window",
-        ],
-    );
-    told(
-        &[("period: 24h", "period: 400d")],
-        &[
-            "E r7: 400d: the period `400d` is too long / at most `366d`: all records of a subject in it are bounded together",
-        ],
-    );
-    told(
-        &[("release:\n", "widen: { commerce: 7 }\nrelease:\n")],
-        &[
-            "E r7: 24h: windows of 35m, widened 7 times, do not fill the period `24h` evenly / a window in two periods could not be charged to one: make the period a multiple of the window",
-        ],
-    );
-    told(
-        &[("release:\n", "widen: { commerce: 0 }\nrelease:\n")],
-        &["E r12: 0: a window cannot be widened 0 times / from 1 to 1024"],
-    );
-    told(
-        &[
-            ("release:\n", "widen: { commerce: 1000 }\nrelease:\n"),
-            ("size: 5m", "size: 1d"),
-            ("period: 24h", "period: 366d"),
-        ],
-        &["E r9: 1d: a window of `1d`, widened 1000 times, is not possible / from `1s` to `366d`"],
+        r#"
+unit: { subject: user.id, domain: users, period: 24h } -> unit: recrod
+    E r7: recrod: `recrod` is not valid here / did you mean `record`?
+unit: { subject: user.id, domain: users, period: 24h } -> unit: record
+    W r7: record: `unit: record` protects single records, not the people behind them / write `unit: { subject: …, domain: …, period: 24h }` where records belong to people
+    E r10: windows-per-period: `unit: record` has no `bounds` / a record counts once: remove them, or bound a subject
+unit: { subject: user.id, domain: users, period: 24h } -> unit: record
+bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }\n ->
+    W r7: record: `unit: record` protects single records, not the people behind them / write `unit: { subject: …, domain: …, period: 24h }` where records belong to people
+period: 24h -> period: 31d
+    E r7: 31d: tokens of `users` change before the period `31d` ends / a subject would become another one within its period, and be counted twice: rotate less often, or make the period shorter
+period: 24h -> period: 1m
+    E r7: 1m: the period `1m` is shorter than one window of 5m / a subject is protected over whole windows: make the period longer
+period: 24h -> period: 7m
+    E r7: 7m: windows of 5m do not fill the period `7m` evenly / a window in two periods could not be charged to one: make the period a multiple of the window
+period: 24h -> period: 400d
+    E r7: 400d: the period `400d` is too long / at most `366d`: all records of a subject in it are bounded together
+release:\n -> widen: { commerce: 7 }\nrelease:\n
+    E r7: 24h: windows of 35m, widened 7 times, do not fill the period `24h` evenly / a window in two periods could not be charged to one: make the period a multiple of the window
+release:\n -> widen: { commerce: 0 }\nrelease:\n
+    E r12: 0: a window cannot be widened 0 times / from 1 to 1024
+release:\n -> widen: { commerce: 1000 }\nrelease:\n
+size: 5m -> size: 1d
+period: 24h -> period: 366d
+    E r9: 1d: a window of `1d`, widened 1000 times, is not possible / from `1s` to `366d`
+"#,
     );
 }
 
 #[test]
 fn budgets_that_promise_nothing() {
     told(
-        &[("epsilon: 4.0", "epsilon: 0")],
-        &["E r8: 0: an epsilon of `0` allows no release / write a number above 0: `1.0`"],
-    );
-    told(
-        &[("epsilon: 4.0", "epsilon: -1")],
-        &["E r8: -1: an epsilon of `-1` allows no release / write a number above 0: `1.0`"],
-    );
-    told(
-        &[("epsilon: 4.0", "epsilon: 50.1")],
-        &[
-            "E r8: 50.1: an epsilon of `50.1` promises nothing / at most 50; numbers up to about 1 protect well",
-        ],
-    );
-    told(
-        &[("epsilon: 4.0", "epsilon: 12")],
-        &[
-            "W r8: 12: an epsilon of `12` protects little / numbers up to about 1 protect well; say in `because` why it has to be so large",
-        ],
-    );
-    told(
-        &[("epsilon: 4.0", "epsilon: four")],
-        &[
-            "E r8: four: `four` is not a valid number here / write a number with at most nine decimals: `1.0`",
-        ],
-    );
-    told(
-        &[("delta: 1e-9", "delta: 0")],
-        &[
-            "E r8: 0: rows that are not known beforehand need a `delta` above 0 / write `delta: 1e-9`",
-        ],
-    );
-    told(
-        &[(", delta: 1e-9", "")],
-        &["E r8: epsilon: rows that are not known beforehand need a `delta` / add `delta: 1e-9`"],
-    );
-    told(
-        &[(", delta: 1e-9", ", accounting: pure")],
-        &["E r8: epsilon: rows that are not known beforehand need a `delta` / add `delta: 1e-9`"],
-    );
-    told(
-        &[
-            ("keys: { field: campaign }\n", ""),
-            ("delta: 1e-9", "delta: 0"),
-            ("keys-per-window: 2, ", ""),
-        ],
-        &["E r8: 0: costs that add up by `zcdp` need a `delta` above 0 / write `delta: 1e-9`"],
-    );
-    told(
-        &[("delta: 1e-9", "delta: 1e-4")],
-        &[
-            "E r8: 1e-4: a delta of `1e-4` is too likely to fail someone / at most `1e-5`; well below one over the number of subjects: `1e-9`",
-        ],
-    );
-    told(
-        &[("delta: 1e-9", "delta: 2e-6")],
-        &[
-            "W r8: 2e-6: a delta of `2e-6` may fail someone among a million / choose it well below one over the number of subjects: `1e-9`",
-        ],
-    );
-    told(
-        &[("delta: 1e-9", "delta: 1e-19")],
-        &["E r8: 1e-19: `1e-19` is not a valid number here / write a small number, such as `1e-9`"],
+        r#"
+epsilon: 4.0 -> epsilon: 0
+    E r8: 0: an epsilon of `0` allows no release / write a number above 0: `1.0`
+epsilon: 4.0 -> epsilon: -1
+    E r8: -1: an epsilon of `-1` allows no release / write a number above 0: `1.0`
+epsilon: 4.0 -> epsilon: 50.1
+    E r8: 50.1: an epsilon of `50.1` promises nothing / at most 50; numbers up to about 1 protect well
+epsilon: 4.0 -> epsilon: 12
+    W r8: 12: an epsilon of `12` protects little / numbers up to about 1 protect well; say in `because` why it has to be so large
+epsilon: 4.0 -> epsilon: four
+    E r8: four: `four` is not a valid number here / write a number with at most nine decimals: `1.0`
+delta: 1e-9 -> delta: 0
+    E r8: 0: rows that are not known beforehand need a `delta` above 0 / write `delta: 1e-9`
+, delta: 1e-9 ->
+    E r8: epsilon: rows that are not known beforehand need a `delta` / add `delta: 1e-9`
+, delta: 1e-9 -> , accounting: pure
+    E r8: epsilon: rows that are not known beforehand need a `delta` / add `delta: 1e-9`
+keys: { field: campaign }\n ->
+delta: 1e-9 -> delta: 0
+keys-per-window: 2,  ->
+    E r8: 0: costs that add up by `zcdp` need a `delta` above 0 / write `delta: 1e-9`
+delta: 1e-9 -> delta: 1e-4
+    E r8: 1e-4: a delta of `1e-4` is too likely to fail someone / at most `1e-5`; well below one over the number of subjects: `1e-9`
+delta: 1e-9 -> delta: 2e-6
+    W r8: 2e-6: a delta of `2e-6` may fail someone among a million / choose it well below one over the number of subjects: `1e-9`
+delta: 1e-9 -> delta: 1e-19
+    E r8: 1e-19: `1e-19` is not a valid number here / write a small number, such as `1e-9`
+"#,
     );
 }
 
 #[test]
 fn budgets_that_do_not_reach() {
     told(
-        &[("delta: 1e-9", "delta: 1e-17")],
-        &[
-            "E r8: epsilon: nothing is left of `delta` when it is spread over 10 windows / raise it, or lower `windows-per-period`",
-        ],
-    );
-    told(
-        &[("epsilon: 4.0", "epsilon: 0.0005")],
-        &[
-            "E r13: 0.5: nothing is left of this share when it is spread over 10 windows / raise epsilon or the share, or lower `windows-per-period`",
-        ],
-    );
-    told(
-        &[("epsilon: 4.0", "epsilon: 0.01"), ("clamp: [0, 500.00]", "clamp: [0, 9999999.00]")],
-        &[
-            "E r15: 0.25: this number would need so much noise that it would mean nothing / raise epsilon or the share, or tighten `clamp` and `bounds`",
-        ],
+        r#"
+delta: 1e-9 -> delta: 1e-17
+    E r8: epsilon: nothing is left of `delta` when it is spread over 10 windows / raise it, or lower `windows-per-period`
+epsilon: 4.0 -> epsilon: 0.0005
+    E r13: 0.5: nothing is left of this share when it is spread over 10 windows / raise epsilon or the share, or lower `windows-per-period`
+epsilon: 4.0 -> epsilon: 0.01
+clamp: [0, 500.00] -> clamp: [0, 9999999.00]
+    E r15: 0.25: this number would need so much noise that it would mean nothing / raise epsilon or the share, or tighten `clamp` and `bounds`
+"#,
     );
 }
 
 #[test]
 fn lengths_of_time() {
     told(
-        &[("size: 5m", "size: 5")],
-        &["E r9: 5: `5` is a number without a unit of time / write `5s`, `5m` or `5h`"],
+        r#"
+size: 5m -> size: 5
+    E r9: 5: `5` is a number without a unit of time / write `5s`, `5m` or `5h`
+size: 5m -> size: 5min
+    E r9: 5min: `5min` is not a length of time / write a whole number and its unit, `ms`, `s`, `m`, `h` or `d`: `500ms`, `30s`, `5m`, `24h`
+size: 5m -> size: 9999d
+    E r9: 9999d: `9999d` is too long / at most `3660d`
+size: 5m -> size: 500ms
+    E r9: 500ms: a window of `500ms` is not possible / from `1s` to `366d`
+size: 5m -> every: 1m
+    E r9: every: the window has no `size` / add `size: 5m`
+"#,
     );
-    told(
-        &[("size: 5m", "size: 5min")],
-        &[
-            "E r9: 5min: `5min` is not a length of time / write a whole number and its unit, `ms`, `s`, `m`, `h` or `d`: `500ms`, `30s`, `5m`, `24h`",
-        ],
-    );
-    told(&[("size: 5m", "size: 9999d")], &["E r9: 9999d: `9999d` is too long / at most `3660d`"]);
-    told(
-        &[("size: 5m", "size: 500ms")],
-        &["E r9: 500ms: a window of `500ms` is not possible / from `1s` to `366d`"],
-    );
-    told(&[("size: 5m", "every: 1m")], &["E r9: every: the window has no `size` / add `size: 5m`"]);
 }
 
 #[test]
 fn windows_that_follow_data() {
     told(
-        &[("size: 5m", "size: 5m, type: session, gap: 30m")],
-        &[
-            "E r9: session: session windows cannot be released: when one ends reveals a subject's pauses / boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 5m, gap: 30m")],
-        &["E r9: 30m: `gap` belongs to session windows, which cannot be released / remove it"],
-    );
-    told(
-        &[("size: 5m", "size: 5m, type: sliding")],
-        &[
-            "E r9: sliding: sliding windows cannot be released: their boundaries depend on records / boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 5m, type: count")],
-        &[
-            "E r9: count: windows of a number of records cannot be released: their boundaries depend on records / boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`",
-        ],
+        r#"
+size: 5m -> size: 5m, type: session, gap: 30m
+    E r9: session: session windows cannot be released: when one ends reveals a subject's pauses / boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`
+size: 5m -> size: 5m, gap: 30m
+    E r9: 30m: `gap` belongs to session windows, which cannot be released / remove it
+size: 5m -> size: 5m, type: sliding
+    E r9: sliding: sliding windows cannot be released: their boundaries depend on records / boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`
+size: 5m -> size: 5m, type: count
+    E r9: count: windows of a number of records cannot be released: their boundaries depend on records / boundaries must come from the clock: use `type: tumbling`, or `type: hopping` with `every`
+"#,
     );
 }
 
 #[test]
 fn windows_that_overlap() {
     told(
-        &[("size: 5m", "size: 5m, type: hopping")],
-        &["E r9: hopping: hopping windows need `every` / add `every: 1m`"],
-    );
-    told(
-        &[("size: 5m", "size: 5m, type: tumbling, every: 1m")],
-        &["E r9: 1m: tumbling windows have no `every` / remove it, or write `type: hopping`"],
-    );
-    told(
-        &[("size: 5m", "size: 5m, every: 2m")],
-        &[
-            "E r9: 2m: the size 5m is not a multiple of `2m` / a hopping window is a sum of whole panes, each as long as `every`",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 5m, every: 0s")],
-        &[
-            "E r9: 0s: the size 5m is not a multiple of `0s` / a hopping window is a sum of whole panes, each as long as `every`",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 1h, every: 1m")],
-        &[
-            "W r9: 1m: windows of 1h are sums of 60 noisy panes: their error is about 7 times that of one / make `every` longer, or publish the long window as a tumbling release with a part of the budget",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 1d, every: 1s")],
-        &["E r9: 1s: a window would be a sum of 86400 panes / at most 10000: make `every` longer"],
+        r#"
+size: 5m -> size: 5m, type: hopping
+    E r9: hopping: hopping windows need `every` / add `every: 1m`
+size: 5m -> size: 5m, type: tumbling, every: 1m
+    E r9: 1m: tumbling windows have no `every` / remove it, or write `type: hopping`
+size: 5m -> size: 5m, every: 2m
+    E r9: 2m: the size 5m is not a multiple of `2m` / a hopping window is a sum of whole panes, each as long as `every`
+size: 5m -> size: 5m, every: 0s
+    E r9: 0s: the size 5m is not a multiple of `0s` / a hopping window is a sum of whole panes, each as long as `every`
+size: 5m -> size: 1h, every: 1m
+    W r9: 1m: windows of 1h are sums of 60 noisy panes: their error is about 7 times that of one / make `every` longer, or publish the long window as a tumbling release with a part of the budget
+size: 5m -> size: 1d, every: 1s
+    E r9: 1s: a window would be a sum of 86400 panes / at most 10000: make `every` longer
+"#,
     );
 }
 
 #[test]
 fn where_windows_begin() {
     told(
-        &[("size: 5m", "size: 5m, offset: 24h")],
-        &[
-            "E r9: 24h: the offset `24h` is not shorter than what it moves / windows and periods repeat: a longer offset means the same as its remainder",
-        ],
-    );
-    told(
-        &[
-            ("size: 5m", "size: 5m, offset: 5m"),
-            ("unit: { subject: user.id, domain: users, period: 24h }", "unit: record"),
-            ("bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }\n", ""),
-        ],
-        &[
-            "W r7: record: `unit: record` protects single records, not the people behind them / write `unit: { subject: …, domain: …, period: 24h }` where records belong to people",
-            "E r9: 5m: the offset `5m` is not shorter than what it moves / windows and periods repeat: a longer offset means the same as its remainder",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 5m, timezone: Europe/Berlin")],
-        &[
-            "E r9: Europe/Berlin: windows of 5m do not follow a time zone / only whole days do, as `size: 1d`, and equal parts of a day from an hour on, as `size: 8h`: remove `timezone`",
-        ],
-    );
-    told(
-        &[
-            ("size: 5m", "size: 1d, timezone: Europe/Atlantis"),
-            ("windows-per-period: 10", "windows-per-period: 1"),
-        ],
-        &[
-            "E r9: Europe/Atlantis: `Europe/Atlantis` is not a time zone / write its name in the IANA database: `Europe/Berlin`, `America/New_York`, `UTC`",
-        ],
-    );
-    told(
-        &[
-            ("size: 5m", "size: 1d, timezone: Europe/Berlin, week-starts: sunday"),
-            ("windows-per-period: 10", "windows-per-period: 1"),
-        ],
-        &[
-            "E r9: sunday: neither windows nor periods are whole weeks / remove `week-starts`, or make `size` or `period` a multiple of `7d`",
-        ],
-    );
-    told(
-        &[
-            ("size: 5m", "size: 1d, timezone: Europe/Berlin"),
-            ("windows-per-period: 10", "windows-per-period: 1"),
-            ("period: 24h", "period: 36h"),
-        ],
-        &[
-            "E r7: 36h: windows of 1d do not fill the period `36h` evenly / a window in two periods could not be charged to one: make the period a multiple of the window",
-        ],
+        r#"
+size: 5m -> size: 5m, offset: 24h
+    E r9: 24h: the offset `24h` is not shorter than what it moves / windows and periods repeat: a longer offset means the same as its remainder
+size: 5m -> size: 5m, offset: 5m
+unit: { subject: user.id, domain: users, period: 24h } -> unit: record
+bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }\n ->
+    W r7: record: `unit: record` protects single records, not the people behind them / write `unit: { subject: …, domain: …, period: 24h }` where records belong to people
+    E r9: 5m: the offset `5m` is not shorter than what it moves / windows and periods repeat: a longer offset means the same as its remainder
+size: 5m -> size: 5m, timezone: Europe/Berlin
+    E r9: Europe/Berlin: windows of 5m do not follow a time zone / only whole days do, as `size: 1d`, and equal parts of a day from an hour on, as `size: 8h`: remove `timezone`
+size: 5m -> size: 1d, timezone: Europe/Atlantis
+windows-per-period: 10 -> windows-per-period: 1
+    E r9: Europe/Atlantis: `Europe/Atlantis` is not a time zone / write its name in the IANA database: `Europe/Berlin`, `America/New_York`, `UTC`
+size: 5m -> size: 1d, timezone: Europe/Berlin, week-starts: sunday
+windows-per-period: 10 -> windows-per-period: 1
+    E r9: sunday: neither windows nor periods are whole weeks / remove `week-starts`, or make `size` or `period` a multiple of `7d`
+size: 5m -> size: 1d, timezone: Europe/Berlin
+windows-per-period: 10 -> windows-per-period: 1
+period: 24h -> period: 36h
+    E r7: 36h: windows of 1d do not fill the period `36h` evenly / a window in two periods could not be charged to one: make the period a multiple of the window
+"#,
     );
 }
 
 #[test]
 fn what_comes_late() {
     told(
-        &[("size: 5m", "size: 5m, lateness: 0s")],
-        &[
-            "W r9: 0s: a record that arrives a moment after its window ended is late / add some `lateness`: it delays the totals by as much, and costs nothing",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 5m, lateness: 8d")],
-        &["E r9: 8d: `8d` is too long here / at most `7d`"],
-    );
-    told(
-        &[("size: 5m", "size: 5m, max-skew: 2d, slack: 2h")],
-        &[
-            "E r9: 2d: `2d` is too long here / at most `1d`",
-            "E r9: 2h: `2h` is too long here / at most `1h`",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 5m, late: revise")],
-        &[
-            "E r9: size: `late: revise` does not say how often and when / add `revisions: 1` and `revise-after: 1h`",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 5m, late: revise, revisions: 11, revise-after: 1h")],
-        &[
-            "E r9: 11: `11` is not a valid number of revisions / from 1 to 10; each costs as much as the window itself",
-        ],
-    );
-    told(
-        &[("size: 5m", "size: 5m, late: revise, revisions: 1, revise-after: 1ms")],
-        &["E r9: 1ms: `1ms` is too soon for a revision / at least `1s`"],
-    );
-    told(
-        &[("size: 5m", "size: 5m, revisions: 1")],
-        &[
-            "E r9: 1: windows are not published again without `late: revise` / add `late: revise`, or remove `revisions` and `revise-after`",
-        ],
+        r#"
+size: 5m -> size: 5m, lateness: 0s
+    W r9: 0s: a record that arrives a moment after its window ended is late / add some `lateness`: it delays the totals by as much, and costs nothing
+size: 5m -> size: 5m, lateness: 8d
+    E r9: 8d: `8d` is too long here / at most `7d`
+size: 5m -> size: 5m, max-skew: 2d, slack: 2h
+    E r9: 2d: `2d` is too long here / at most `1d`
+    E r9: 2h: `2h` is too long here / at most `1h`
+size: 5m -> size: 5m, late: revise
+    E r9: size: `late: revise` does not say how often and when / add `revisions: 1` and `revise-after: 1h`
+size: 5m -> size: 5m, late: revise, revisions: 11, revise-after: 1h
+    E r9: 11: `11` is not a valid number of revisions / from 1 to 10; each costs as much as the window itself
+size: 5m -> size: 5m, late: revise, revisions: 1, revise-after: 1ms
+    E r9: 1ms: `1ms` is too soon for a revision / at least `1s`
+size: 5m -> size: 5m, revisions: 1
+    E r9: 1: windows are not published again without `late: revise` / add `late: revise`, or remove `revisions` and `revise-after`
+"#,
     );
 }
 
 #[test]
 fn bounds_that_are_missing_or_idle() {
     told(
-        &[("bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }\n", "")],
-        &[
-            "E r3: totals: the release does not bound what one subject may contribute / add `bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }`",
-        ],
-    );
-    told(
-        &[("keys-per-window: 2, records-per-key: 3", "choose: first")],
-        &[
-            "E r10: windows-per-period: `bounds` lacks `keys-per-window` / add `keys-per-window: 2`: what one subject may change has to be known",
-            "E r10: windows-per-period: `bounds` lacks `records-per-key` / add `records-per-key: 3`: what one subject may change has to be known",
-        ],
-    );
-    told(
-        &[("windows-per-period: 10, ", "")],
-        &[
-            "W r10: keys-per-window: a subject may contribute to all 288 windows of a period / the budget is divided among them: `windows-per-period: 10` would need far less noise",
-        ],
-    );
-    told(
-        &[("windows-per-period: 10", "windows-per-period: 289")],
-        &[
-            "E r10: 289: a period has only 288 windows, not 289 / write at most that many; fewer need less noise",
-        ],
-    );
-    told(
-        &[("windows-per-period: 10", "windows-per-period: 0")],
-        &["E r10: 0: `0` is not a valid number here / write a whole number from 1 to 1000000"],
-    );
-    told(
-        &[("keys: { field: campaign }\n", "")],
-        &[
-            "E r10: 2: `keys-per-window: 2` without `keys` / a window of one row has one: remove it, or add `keys`",
-        ],
+        r#"
+bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }\n ->
+    E r3: totals: the release does not bound what one subject may contribute / add `bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }`
+keys-per-window: 2, records-per-key: 3 -> choose: first
+    E r10: windows-per-period: `bounds` lacks `keys-per-window` / add `keys-per-window: 2`: what one subject may change has to be known
+    E r10: windows-per-period: `bounds` lacks `records-per-key` / add `records-per-key: 3`: what one subject may change has to be known
+windows-per-period: 10,  ->
+    W r10: keys-per-window: a subject may contribute to all 288 windows of a period / the budget is divided among them: `windows-per-period: 10` would need far less noise
+windows-per-period: 10 -> windows-per-period: 289
+    E r10: 289: a period has only 288 windows, not 289 / write at most that many; fewer need less noise
+windows-per-period: 10 -> windows-per-period: 0
+    E r10: 0: `0` is not a valid number here / write a whole number from 1 to 1000000
+keys: { field: campaign }\n ->
+    E r10: 2: `keys-per-window: 2` without `keys` / a window of one row has one: remove it, or add `keys`
+"#,
     );
 }
 
 #[test]
 fn rows_must_not_name_people() {
     told(
-        &[("field: campaign", "field: user.id")],
-        &[
-            "E r11: user.id: `user.id` is the subject itself / its values would be published: choose a field that many subjects share",
-        ],
-    );
-    told(
-        &[("field: campaign", "field: contact")],
-        &[
-            "E r11: contact: `contact` looks like an identifier: its category is `user.email` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`",
-        ],
-    );
-    told(
-        &[("field: campaign", "field: mail")],
-        &[
-            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`, or, if it does not identify people, say so in a `because` of `keys`",
-        ],
+        r#"
+field: campaign -> field: user.id
+    E r11: user.id: `user.id` is the subject itself / its values would be published: choose a field that many subjects share
+field: campaign -> field: contact
+    E r11: contact: `contact` looks like an identifier: its category is `user.email` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`
+field: campaign -> field: mail
+    E r11: mail: `mail` looks like an identifier: so is its name, `mail` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`, or, if it does not identify people, say so in a `because` of `keys`
+"#,
     );
 }
 
 /// The author knows better than a name's last word, but not better than the rest of the policy.
 #[test]
 fn a_because_lets_a_field_be_a_row_that_only_its_name_makes_an_identifier() {
-    let keys = |field: &str| format!("field: {field}, because: it numbers campaigns");
-    told(&[("field: campaign", &keys("mail"))], &[]);
-    let public = "values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`";
     told(
-        &[("field: campaign", &keys("contact"))],
-        &[&format!(
-            "E r11: contact: `contact` looks like an identifier: its category is `user.email` / {public}"
-        )],
-    );
-    told(
-        &[("field: campaign", "field: mail, because: \" \"")],
-        &[&format!(
-            "E r11: mail: `mail` looks like an identifier: so is its name, `mail` / {public}, or, if it does not identify people, say so in a `because` of `keys`"
-        )],
+        r#"
+field: campaign -> field: mail, because: it numbers campaigns
+    -
+field: campaign -> field: contact, because: it numbers campaigns
+    E r11: contact: `contact` looks like an identifier: its category is `user.email` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`
+field: campaign -> field: mail, because: " "
+    E r11: mail: `mail` looks like an identifier: so is its name, `mail` / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`, or, if it does not identify people, say so in a `because` of `keys`
+"#,
     );
 }
 
 #[test]
 fn rows_must_not_be_of_the_subjects_category() {
-    let words = [
-        ("{ id: user.id }", "{ id: user.id }, { id: patient.chart }"),
-        (
-            "user.id: user.id, campaign: commerce.campaign",
-            "user.id: patient.chart, campaign: patient.chart",
-        ),
-    ];
-    let found = findings(&sources(&edited(WORDS, &words), RELEASE));
-    assert_eq!(
-        found,
-        [
-            "E r11: campaign: `campaign` looks like an identifier: its category is that of the subject / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`",
-        ]
+    told(
+        r#"
+words| { id: user.id } -> { id: user.id }, { id: patient.chart }
+words| user.id: user.id, campaign: commerce.campaign -> user.id: patient.chart, campaign: patient.chart
+    E r11: campaign: `campaign` looks like an identifier: its category is that of the subject / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`
+"#,
     );
 }
 
@@ -666,19 +466,12 @@ fn rows_must_not_be_of_the_subjects_category() {
 #[test]
 fn a_subject_is_a_field_of_the_dataset() {
     told(
-        &[("subject: user.id", "subject: user.ids")],
-        &[
-            "E r7: user.ids: the dataset `clicks` does not list the field `user.ids` / did you mean `user.id`?",
-        ],
-    );
-    told_of_words(
-        &[(
-            "event-time: { field: at, unit: ms }",
-            "unlisted: refuse\nevent-time: { field: att, unit: ms }",
-        )],
-        &[
-            "E w30: att: the dataset does not list the field `att` / add it to `fields`, with its category",
-        ],
+        r#"
+subject: user.id -> subject: user.ids
+    E r7: user.ids: the dataset `clicks` does not list the field `user.ids` / did you mean `user.id`?
+words| event-time: { field: at, unit: ms } -> unlisted: refuse\nevent-time: { field: att, unit: ms }
+    E w30: att: the dataset does not list the field `att` / add it to `fields`, with its category
+"#,
     );
 }
 
@@ -695,431 +488,234 @@ fn topics_are_named_as_kafka_names_them() {
             "{found:?}"
         );
     }
-    told(&[("topic: totals", "topic: a.B_9-c")], &[]);
     told(
-        &[("topic: totals", "topic: totals.contributions")],
-        &[
-            "E r6: totals.contributions: the topic `totals.contributions` belongs to the release `totals` / the gateway stores there what the release counts: choose another topic name",
-        ],
+        r#"
+topic: totals -> topic: a.B_9-c
+    -
+topic: totals -> topic: totals.contributions
+    E r6: totals.contributions: the topic `totals.contributions` belongs to the release `totals` / the gateway stores there what the release counts: choose another topic name
+"#,
     );
 }
 
 #[test]
 fn expected_volumes_do_not_contradict_themselves() {
-    let expect = |volumes: &str| format!("expect: {{ {volumes} }}\nrelease:\n");
-    let doubted = |volumes: &str, said: &str| told(&[("release:\n", &expect(volumes))], &[said]);
-    doubted(
-        "records: 10, subjects: 650",
-        "W r12: records: 650 subjects cannot come from 10 records / each has at least one: correct `subjects` or `records`",
-    );
-    doubted(
-        "records: 10, subjects: 5, keys: 11",
-        "W r12: records: 11 rows cannot come from 10 records / each has at least one: correct `keys` or `records`",
-    );
-    doubted(
-        "records: 10, subjects: 5, windows-per-subject: 289",
-        "W r12: records: a subject cannot appear in 289 of the 288 windows of a period / correct `windows-per-subject`",
-    );
-    doubted(
-        "records: 850, subjects: 650, records-per-subject: [{ records: 1000, subjects: 5 }]",
-        "W r12: records: `records-per-subject` comes to 5000 records of 5 subjects, and `expect` says 850 of 650 / correct one of them, to within a tenth",
-    );
     told(
-        &[(
-            "release:\n",
-            &expect(
-                "records: 1000, subjects: 600, keys: 9, windows-per-subject: 288, records-per-subject: [{ records: 1, subjects: 400 }, { records: 3, subjects: 210 }]",
-            ),
-        )],
-        &[],
+        r#"
+release:\n -> expect: { records: 10, subjects: 650 }\nrelease:\n
+    W r12: records: 650 subjects cannot come from 10 records / each has at least one: correct `subjects` or `records`
+release:\n -> expect: { records: 10, subjects: 5, keys: 11 }\nrelease:\n
+    W r12: records: 11 rows cannot come from 10 records / each has at least one: correct `keys` or `records`
+release:\n -> expect: { records: 10, subjects: 5, windows-per-subject: 289 }\nrelease:\n
+    W r12: records: a subject cannot appear in 289 of the 288 windows of a period / correct `windows-per-subject`
+release:\n -> expect: { records: 850, subjects: 650, records-per-subject: [{ records: 1000, subjects: 5 }] }\nrelease:\n
+    W r12: records: `records-per-subject` comes to 5000 records of 5 subjects, and `expect` says 850 of 650 / correct one of them, to within a tenth
+release:\n -> expect: { records: 1000, subjects: 600, keys: 9, windows-per-subject: 288, records-per-subject: [{ records: 1, subjects: 400 }, { records: 3, subjects: 210 }] }\nrelease:\n
+    -
+"#,
     );
 }
 
 #[test]
 fn floors_and_lists_of_rows() {
     told(
-        &[("field: campaign", "field: campaign, floor: raw")],
-        &["E r11: raw: `floor: raw` does not say how many subjects / add `min-subjects: 20`"],
-    );
-    told(
-        &[("field: campaign", "field: campaign, min-subjects: 20, floor: raw")],
-        &[
-            "W r11: raw: `floor: raw` lifts the threshold from 68 to 87 noisy subjects / `floor: noisy` costs nothing; ask for the true number only where a rule does",
-        ],
-    );
-    told(
-        &[("field: campaign", "field: campaign, public: []")],
-        &["E r11: [: `public` lists 0 rows / list 1 to 100000 values"],
-    );
-    told(
-        &[("field: campaign", "field: campaign, public: [a, b, a]")],
-        &["E r11: a: the row `a` is listed twice / -"],
-    );
-    told(
-        &[(
-            "field: campaign",
-            "field: campaign, public: [a, b], min-subjects: 20, floor: raw, max-bytes: 9",
-        )],
-        &[
-            "E r11: 20: `min-subjects` cannot be combined with `public` rows / public rows are always published, or their absence would tell of records: remove it",
-            "E r11: raw: `floor` cannot be combined with `public` rows / public rows are always published, or their absence would tell of records: remove it",
-            "E r11: 9: `max-bytes` cannot be combined with `public` rows / what is not in the list is not counted: remove it",
-        ],
+        r#"
+field: campaign -> field: campaign, floor: raw
+    E r11: raw: `floor: raw` does not say how many subjects / add `min-subjects: 20`
+field: campaign -> field: campaign, min-subjects: 20, floor: raw
+    W r11: raw: `floor: raw` lifts the threshold from 68 to 87 noisy subjects / `floor: noisy` costs nothing; ask for the true number only where a rule does
+field: campaign -> field: campaign, public: []
+    E r11: [: `public` lists 0 rows / list 1 to 100000 values
+field: campaign -> field: campaign, public: [a, b, a]
+    E r11: a: the row `a` is listed twice / -
+field: campaign -> field: campaign, public: [a, b], min-subjects: 20, floor: raw, max-bytes: 9
+    E r11: 20: `min-subjects` cannot be combined with `public` rows / public rows are always published, or their absence would tell of records: remove it
+    E r11: raw: `floor` cannot be combined with `public` rows / public rows are always published, or their absence would tell of records: remove it
+    E r11: 9: `max-bytes` cannot be combined with `public` rows / what is not in the list is not counted: remove it
+"#,
     );
 }
 
 #[test]
 fn shares_of_one_budget() {
     told(
-        &[("share: 0.5", "share: 0.6")],
-        &[
-            "E r13: what: the shares add up to 1.1 / they are parts of one budget: at most 1 together",
-        ],
-    );
-    told(
-        &[("share: 0.5", "share: 0.4")],
-        &[
-            "W r13: what: the shares add up to 0.9 / the rest of the budget is not used: larger shares mean less noise",
-        ],
-    );
-    told(
-        &[("share: 0.5", "share: 0")],
-        &[
-            "E r13: 0: `0` is not a share / write a part of the budget, more than 0 and at most 1, with up to six decimals: `0.5`",
-        ],
-    );
-    told(
-        &[("share: 0.5", "share: 0.0000001")],
-        &[
-            "E r13: 0.0000001: `0.0000001` is not a share / write a part of the budget, more than 0 and at most 1, with up to six decimals: `0.5`",
-        ],
-    );
-    told(
-        &[("what: subjects", "what: count")],
-        &[
-            "E r13: what: rows that are not known beforehand need `what: subjects` / a row is published when its noisy number of subjects is large enough: add `- { what: subjects, share: … }`, or list the rows under `public`",
-            "E r14: what: `count` is published twice / once is enough: give it a larger share",
-        ],
-    );
-    told(
-        &[
-            ("  - { what: subjects, share: 0.5 }\n", "  - { what: count, share: 0.5 }\n"),
-            ("what: count, share: 0.25", "what: subjects, share: 0.25"),
-        ],
-        &[],
-    );
-    told(
-        &[("  - { what: subjects, share: 0.5 }\n", "")],
-        &[
-            "E r13: what: rows that are not known beforehand need `what: subjects` / a row is published when its noisy number of subjects is large enough: add `- { what: subjects, share: … }`, or list the rows under `public`",
-            "W r13: what: the shares add up to 0.5 / the rest of the budget is not used: larger shares mean less noise",
-        ],
+        r#"
+share: 0.5 -> share: 0.6
+    E r13: what: the shares add up to 1.1 / they are parts of one budget: at most 1 together
+share: 0.5 -> share: 0.4
+    W r13: what: the shares add up to 0.9 / the rest of the budget is not used: larger shares mean less noise
+share: 0.5 -> share: 0
+    E r13: 0: `0` is not a share / write a part of the budget, more than 0 and at most 1, with up to six decimals: `0.5`
+share: 0.5 -> share: 0.0000001
+    E r13: 0.0000001: `0.0000001` is not a share / write a part of the budget, more than 0 and at most 1, with up to six decimals: `0.5`
+what: subjects -> what: count
+    E r13: what: rows that are not known beforehand need `what: subjects` / a row is published when its noisy number of subjects is large enough: add `- { what: subjects, share: … }`, or list the rows under `public`
+    E r14: what: `count` is published twice / once is enough: give it a larger share
+what: subjects, share: 0.5 -> what: count, share: 0.5
+what: count, share: 0.25 -> what: subjects, share: 0.25
+    -
+release:\n  - { what: subjects, share: 0.5 }\n -> release:\n
+    E r13: what: rows that are not known beforehand need `what: subjects` / a row is published when its noisy number of subjects is large enough: add `- { what: subjects, share: … }`, or list the rows under `public`
+    W r13: what: the shares add up to 0.5 / the rest of the budget is not used: larger shares mean less noise
+"#,
     );
 }
 
 #[test]
 fn sums_need_a_clamp_that_fits() {
     told(
-        &[(", clamp: [0, 500.00]", "")],
-        &[
-            "E r15: what: a sum has no `clamp` / add `clamp: [0, 500]`: how far one record can move the sum has to be known",
-        ],
-    );
-    told(
-        &[("clamp: [0, 500.00]", "clamp: [0, 500.001]")],
-        &[
-            "E r15: 500.001: `500.001` is not a valid number here / write a number with at most 2 decimals, or raise `decimals`",
-        ],
-    );
-    told(
-        &[("clamp: [0, 500.00]", "clamp: [0]")],
-        &["E r15: 0: `clamp` is not a smallest and a largest number / write `clamp: [0, 500]`"],
-    );
-    told(
-        &[("clamp: [0, 500.00]", "clamp: [5, 5]")],
-        &["E r15: 5: `clamp` leaves nothing between `5` and `5` / the smaller number comes first"],
-    );
-    told(
-        &[("clamp: [0, 500.00]", "clamp: [0, 10737418.24]")],
-        &[
-            "E r15: 0: values this large could add up to more than can be counted exactly / tighten `clamp`, lower `decimals`, or lower `records-per-key` and `keys-per-window`",
-        ],
-    );
-    told(
-        &[
-            (
-                "keys-per-window: 2, records-per-key: 3",
-                "keys-per-window: 10000, records-per-key: 1000000",
-            ),
-            ("clamp: [0, 500.00]", "clamp: [0, 9999999.00]"),
-        ],
-        &[
-            "E r15: 0: values this large could add up to more than can be counted exactly / tighten `clamp`, lower `decimals`, or lower `records-per-key` and `keys-per-window`",
-        ],
-    );
-    told(
-        &[("field: amount, ", "")],
-        &["E r15: what: the sum does not name its field / add `field: …`"],
-    );
-    told(
-        &[("field: amount", "field: user.id")],
-        &[
-            "E r15: user.id: `user.id` is the subject itself / an identifier is not an amount: add up another field, or use `what: subjects`",
-        ],
-    );
-    told(
-        &[("field: amount", "field: amount, name: count")],
-        &[
-            "E r15: count: `count` already means something in a released row / add another `name: …`",
-        ],
-    );
-    told(
-        &[("field: amount", "field: amount, name: \"a b\"")],
-        &[
-            "E r15: \"a b\": `a b` cannot be the name of a sum / add `name: …`, with 1 to 64 letters, digits, `-` and `_`",
-        ],
-    );
-    told(
-        &[("what: count", "what: count, field: amount, decimals: 1, clamp: [0, 1], name: x")],
-        &[
-            "E r14: what: the setting `decimals` belongs to `what: sum` / remove it",
-            "E r14: amount: the setting `field` belongs to `what: sum` / remove it",
-            "E r14: 0: the setting `clamp` belongs to `what: sum` / remove it",
-            "E r14: x: the setting `name` belongs to `what: sum` / remove it",
-        ],
+        r#"
+, clamp: [0, 500.00] ->
+    E r15: what: a sum has no `clamp` / add `clamp: [0, 500]`: how far one record can move the sum has to be known
+clamp: [0, 500.00] -> clamp: [0, 500.001]
+    E r15: 500.001: `500.001` is not a valid number here / write a number with at most 2 decimals, or raise `decimals`
+clamp: [0, 500.00] -> clamp: [0]
+    E r15: 0: `clamp` is not a smallest and a largest number / write `clamp: [0, 500]`
+clamp: [0, 500.00] -> clamp: [5, 5]
+    E r15: 5: `clamp` leaves nothing between `5` and `5` / the smaller number comes first
+clamp: [0, 500.00] -> clamp: [0, 10737418.24]
+    E r15: 0: values this large could add up to more than can be counted exactly / tighten `clamp`, lower `decimals`, or lower `records-per-key` and `keys-per-window`
+keys-per-window: 2, records-per-key: 3 -> keys-per-window: 10000, records-per-key: 1000000
+clamp: [0, 500.00] -> clamp: [0, 9999999.00]
+    E r15: 0: values this large could add up to more than can be counted exactly / tighten `clamp`, lower `decimals`, or lower `records-per-key` and `keys-per-window`
+field: amount,  ->
+    E r15: what: the sum does not name its field / add `field: …`
+field: amount -> field: user.id
+    E r15: user.id: `user.id` is the subject itself / an identifier is not an amount: add up another field, or use `what: subjects`
+field: amount -> field: amount, name: count
+    E r15: count: `count` already means something in a released row / add another `name: …`
+field: amount -> field: amount, name: "a b"
+    E r15: "a b": `a b` cannot be the name of a sum / add `name: …`, with 1 to 64 letters, digits, `-` and `_`
+what: count -> what: count, field: amount, decimals: 1, clamp: [0, 1], name: x
+    E r14: what: the setting `decimals` belongs to `what: sum` / remove it
+    E r14: amount: the setting `field` belongs to `what: sum` / remove it
+    E r14: 0: the setting `clamp` belongs to `what: sum` / remove it
+    E r14: x: the setting `name` belongs to `what: sum` / remove it
+"#,
     );
 }
 
 #[test]
 fn smoothing_has_a_half_life() {
     told(
-        &[("release:\n", "smoothing: { half-life: 0 }\nrelease:\n")],
-        &["E r12: 0: `0` is not a valid number here / write a whole number from 1 to 1000"],
+        r#"
+release:\n -> smoothing: { half-life: 0 }\nrelease:\n
+    E r12: 0: `0` is not a valid number here / write a whole number from 1 to 1000
+"#,
     );
 }
 
 #[test]
 fn what_a_release_asks_of_its_words() {
-    told_of_words(
-        &[("rotation: 30d", "rotation: 12h")],
-        &[
-            "E r7: 24h: tokens of `users` change before the period `24h` ends / a subject would become another one within its period, and be counted twice: rotate less often, or make the period shorter",
-        ],
-    );
-    told_of_words(
-        &[("event-time: { field: at, unit: ms }", "event-time: { field: at, unit: minutes }")],
-        &["E w29: minutes: `minutes` is not valid here / write one of `s`, `ms`, `us`, `rfc3339`"],
-    );
-    told_of_words(
-        &[("event-time: { field: at, unit: ms }", "event-time: { field: \"*\", unit: ms }")],
-        &["E w29: \"*\": `*` can match several places / name one place, without `*` and `[]`"],
-    );
-    told_of_words(
-        &[("regions: [", "regions: [{ id: nyc, jurisdiction: DE, recipient: eu }, ")],
-        &[
-            "E r3: totals: the release does not say in which region it is made / add `region: …`, one of `nyc`, `fra`",
-        ],
-    );
-    told_of_words(
-        &[
-            ("deliver-to: [home]", "deliver-to: [fra]"),
-            ("records: releases-only\n", "privacy-budget: { epsilon: 2.0, delta: 1e-9 }\n"),
-        ],
-        &[
-            "E w30: epsilon: the releases of `clicks` together cost more epsilon than its `privacy-budget`: `totals` / raise the budget of the dataset, or lower those of its releases",
-        ],
-    );
-    told_of_words(
-        &[("records: releases-only\n", "privacy-budget: { epsilon: 4.0, delta: 1e-9 }\n")],
-        &[],
-    );
-    told_of_words(
-        &[("records: releases-only\n", "privacy-budget: { epsilon: 4.0 }\n")],
-        &[
-            "E w30: epsilon: the releases of this dataset need a `delta` / add `delta: 1e-9` to its `privacy-budget`",
-        ],
-    );
-    told_of_words(
-        &[("records: releases-only\n", "privacy-budget: { epsilon: 60, delta: 1 }\n")],
-        &[
-            "E w30: 60: an epsilon of `60` promises nothing / at most 50; numbers up to about 1 protect well",
-            "E w30: 1: a delta of `1` is too likely to fail someone / at most `1e-5`; well below one over the number of subjects: `1e-9`",
-        ],
+    told(
+        r#"
+words| rotation: 30d -> rotation: 12h
+    E r7: 24h: tokens of `users` change before the period `24h` ends / a subject would become another one within its period, and be counted twice: rotate less often, or make the period shorter
+words| event-time: { field: at, unit: ms } -> event-time: { field: at, unit: minutes }
+    E w29: minutes: `minutes` is not valid here / write one of `s`, `ms`, `us`, `rfc3339`
+words| event-time: { field: at, unit: ms } -> event-time: { field: "*", unit: ms }
+    E w29: "*": `*` can match several places / name one place, without `*` and `[]`
+words| regions: [{ id: fra -> regions: [{ id: nyc, jurisdiction: DE, recipient: eu }, { id: fra
+    E r3: totals: the release does not say in which region it is made / add `region: …`, one of `nyc`, `fra`
+words| deliver-to: [home] -> deliver-to: [fra]
+words| records: releases-only\n -> privacy-budget: { epsilon: 2.0, delta: 1e-9 }\n
+    E w30: epsilon: the releases of `clicks` together cost more epsilon than its `privacy-budget`: `totals` / raise the budget of the dataset, or lower those of its releases
+words| records: releases-only\n -> privacy-budget: { epsilon: 4.0, delta: 1e-9 }\n
+    -
+words| records: releases-only\n -> privacy-budget: { epsilon: 4.0 }\n
+    E w30: epsilon: the releases of this dataset need a `delta` / add `delta: 1e-9` to its `privacy-budget`
+words| records: releases-only\n -> privacy-budget: { epsilon: 60, delta: 1 }\n
+    E w30: 60: an epsilon of `60` promises nothing / at most 50; numbers up to about 1 protect well
+    E w30: 1: a delta of `1` is too likely to fail someone / at most `1e-5`; well below one over the number of subjects: `1e-9`
+"#,
     );
 }
 
 #[test]
 fn who_reads_and_who_publishes() {
-    told_of_words(
-        &[
-            ("datasets: [totals]", "datasets: [totals, clicks]"),
-            ("records: releases-only\n", ""),
-            (
-                "kind: Purpose",
-                "kind: ProtectionRule\nmetadata: { name: shown, citations: [x] }\nbecause: it must\napplies-to: { categories: [commerce] }\nprotect: [{ as: keep }]\n---\napiVersion: sluicegate/v1\nkind: Purpose",
-            ),
-        ],
-        &[
-            "W w33: user.id: `user.id` is always dropped: no rule covers its category `user.id` / add a `ProtectionRule` for it (with `as: drop`, if that is meant)",
-            "W w33: contact: `contact` is always dropped: no rule covers its category `user.email` / add a `ProtectionRule` for it (with `as: drop`, if that is meant)",
-            "W r3: totals: `ana` may read the release `totals` and the records it counts / the noise hides nothing from anyone who sees the records: publish them only as releases (`records: releases-only`), or let no one read both",
-        ],
-    );
-    told_of_words(
-        &[("datasets: [totals]", "datasets: [totals, clicks]"), ("records: releases-only\n", "")],
-        &[],
-    );
-    told_of_words(
-        &[("datasets: [totals]", "datasets: [clicks]")],
-        &[
-            "W r3: totals: no one may read the release `totals` / add an `AccessRule` with `may: [read]` and `datasets: [totals]`",
-        ],
-    );
-    told_of_words(
-        &[("datasets: [totals]", "categories: [commerce, user, health]")],
-        &[
-            "W r3: totals: no one may read the release `totals` / add an `AccessRule` with `may: [read]` and `datasets: [totals]`",
-        ],
-    );
-    told_of_words(
-        &[("may: [publish]\ndatasets: [clicks]", "may: [publish]\ndatasets: [clicks, totals]")],
-        &[
-            "E w38: totals: `totals` is a release: nobody may publish to it / only the gateway writes to it: leave it out, or make the rule about `read`",
-        ],
+    told(
+        r#"
+words| datasets: [totals] -> datasets: [totals, clicks]
+words| records: releases-only\n ->
+words| kind: Purpose -> kind: ProtectionRule\nmetadata: { name: shown, citations: [x] }\nbecause: it must\napplies-to: { categories: [commerce] }\nprotect: [{ as: keep }]\n---\napiVersion: sluicegate/v1\nkind: Purpose
+    W w33: user.id: `user.id` is always dropped: no rule covers its category `user.id` / add a `ProtectionRule` for it (with `as: drop`, if that is meant)
+    W w33: contact: `contact` is always dropped: no rule covers its category `user.email` / add a `ProtectionRule` for it (with `as: drop`, if that is meant)
+    W r3: totals: `ana` may read the release `totals` and the records it counts / the noise hides nothing from anyone who sees the records: publish them only as releases (`records: releases-only`), or let no one read both
+words| datasets: [totals] -> datasets: [totals, clicks]
+words| records: releases-only\n ->
+    -
+words| datasets: [totals] -> datasets: [clicks]
+    W r3: totals: no one may read the release `totals` / add an `AccessRule` with `may: [read]` and `datasets: [totals]`
+words| datasets: [totals] -> categories: [commerce, user, health]
+    W r3: totals: no one may read the release `totals` / add an `AccessRule` with `may: [read]` and `datasets: [totals]`
+words| may: [publish]\ndatasets: [clicks] -> may: [publish]\ndatasets: [clicks, totals]
+    E w38: totals: `totals` is a release: nobody may publish to it / only the gateway writes to it: leave it out, or make the rule about `read`
+"#,
     );
 }
 
 #[test]
 fn a_field_that_becomes_a_token_is_an_identifier() {
-    told_of_words(
-        &[(
-            "kind: Purpose",
-            "kind: ProtectionRule\nmetadata: { name: tokens, citations: [x] }\nbecause: it must\napplies-to: { categories: [commerce.campaign] }\nprotect: [{ as: tokenize, with: { domain: users } }]\n---\napiVersion: sluicegate/v1\nkind: Purpose",
-        )],
-        &[
-            "E r11: campaign: `campaign` looks like an identifier: the rule `tokens` makes tokens of it / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`",
-        ],
+    told(
+        r#"
+words| kind: Purpose -> kind: ProtectionRule\nmetadata: { name: tokens, citations: [x] }\nbecause: it must\napplies-to: { categories: [commerce.campaign] }\nprotect: [{ as: tokenize, with: { domain: users } }]\n---\napiVersion: sluicegate/v1\nkind: Purpose
+    E r11: campaign: `campaign` looks like an identifier: the rule `tokens` makes tokens of it / values of rows are published as they are: choose a field that many subjects share, or list the rows under `public`
+"#,
     );
 }
 
 #[test]
 fn releases_of_one_dataset_are_charged_together() {
-    told_of_two(
-        &[],
-        &[],
-        &[
-            "E r24: epsilon: the dataset `clicks` has several releases and no budget for all of them: `totals`, `more` / each adds to what a subject risks: add `privacy-budget: { epsilon: …, delta: … }` to `clicks`, or let one end a period before the other begins",
-        ],
-    );
-    told_of_two(
-        &[(
-            "records: releases-only\n",
-            "records: releases-only\nprivacy-budget: { epsilon: 6.0, delta: 1e-9 }\n",
-        )],
-        &[],
-        &[
-            "E w31: epsilon: the releases of `clicks` together cost more delta than its `privacy-budget`: `totals`, `more` / raise the budget of the dataset, or lower those of its releases",
-        ],
-    );
-    told_of_two(
-        &[(
-            "records: releases-only\n",
-            "records: releases-only\nprivacy-budget: { epsilon: 5.0, delta: 2e-9 }\n",
-        )],
-        &[],
-        &[
-            "E w31: epsilon: the releases of `clicks` together cost more epsilon than its `privacy-budget`: `totals`, `more` / raise the budget of the dataset, or lower those of its releases",
-        ],
-    );
-    told_of_two(
-        &[(
-            "records: releases-only\n",
-            "records: releases-only\nprivacy-budget: { epsilon: 6.0, delta: 2e-9 }\n",
-        )],
-        &[],
-        &[],
-    );
-    told_of_two(&[], &[("because:", "mode: draft\nbecause:")], &[]);
-    told_of_two(
-        &[],
-        &[("because:", "mode: shadow\nbecause:")],
-        &[
-            "E r25: epsilon: the dataset `clicks` has several releases and no budget for all of them: `totals`, `more` / each adds to what a subject risks: add `privacy-budget: { epsilon: …, delta: … }` to `clicks`, or let one end a period before the other begins",
-        ],
-    );
-    told_of_two(
-        &[],
-        &[("because:", "effective: { from: 2027-01-01 }\nbecause:")],
-        &[
-            "E r25: epsilon: the dataset `clicks` has several releases and no budget for all of them: `totals`, `more` / each adds to what a subject risks: add `privacy-budget: { epsilon: …, delta: … }` to `clicks`, or let one end a period before the other begins",
-        ],
-    );
-    told_of_two(
-        &[(
-            "records: releases-only\n",
-            "records: releases-only\nprivacy-budget: { epsilon: 4.0, delta: 1e-9 }\n",
-        )],
-        &[("because:", "mode: draft\nbecause:"), ("epsilon: 4.0", "epsilon: 9.0")],
-        &[],
+    told(
+        r#"
+more| name: more -> name: more
+    E r24: epsilon: the dataset `clicks` has several releases and no budget for all of them: `totals`, `more` / each adds to what a subject risks: add `privacy-budget: { epsilon: …, delta: … }` to `clicks`, or let one end a period before the other begins
+words| records: releases-only\n -> records: releases-only\nprivacy-budget: { epsilon: 6.0, delta: 1e-9 }\n
+more| name: more -> name: more
+    E w31: epsilon: the releases of `clicks` together cost more delta than its `privacy-budget`: `totals`, `more` / raise the budget of the dataset, or lower those of its releases
+words| records: releases-only\n -> records: releases-only\nprivacy-budget: { epsilon: 5.0, delta: 2e-9 }\n
+more| name: more -> name: more
+    E w31: epsilon: the releases of `clicks` together cost more epsilon than its `privacy-budget`: `totals`, `more` / raise the budget of the dataset, or lower those of its releases
+words| records: releases-only\n -> records: releases-only\nprivacy-budget: { epsilon: 6.0, delta: 2e-9 }\n
+more| name: more -> name: more
+    -
+more| because: -> mode: draft\nbecause:
+    -
+more| because: -> mode: shadow\nbecause:
+    E r25: epsilon: the dataset `clicks` has several releases and no budget for all of them: `totals`, `more` / each adds to what a subject risks: add `privacy-budget: { epsilon: …, delta: … }` to `clicks`, or let one end a period before the other begins
+more| because: -> effective: { from: 2027-01-01 }\nbecause:
+    E r25: epsilon: the dataset `clicks` has several releases and no budget for all of them: `totals`, `more` / each adds to what a subject risks: add `privacy-budget: { epsilon: …, delta: … }` to `clicks`, or let one end a period before the other begins
+words| records: releases-only\n -> records: releases-only\nprivacy-budget: { epsilon: 4.0, delta: 1e-9 }\n
+more| because: -> mode: draft\nbecause:
+more| epsilon: 4.0 -> epsilon: 9.0
+    -
+"#,
     );
 }
 
 #[test]
 fn releases_of_one_dataset_have_one_unit() {
-    told_of_two(
-        &[(
-            "records: releases-only\n",
-            "records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n",
-        )],
-        &[("period: 24h", "period: 12h")],
-        &[
-            "E r23: subject: the releases `totals` and `more` of one dataset have different periods / what one subject is charged in one period is one sum: write the same in both",
-        ],
-    );
-    told_of_two(
-        &[(
-            "records: releases-only\n",
-            "records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n",
-        )],
-        &[("subject: user.id", "subject: contact")],
-        &[
-            "E r23: subject: the releases `totals` and `more` of one dataset protect different subjects / what one subject is charged in one period is one sum: write the same in both",
-        ],
-    );
-    told_of_two(
-        &[(
-            "records: releases-only\n",
-            "records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n",
-        )],
-        &[("size: 5m", "size: 5m, offset: 1m")],
-        &[
-            "E r23: subject: the releases `totals` and `more` of one dataset begin their periods at different times / what one subject is charged in one period is one sum: write the same in both",
-        ],
-    );
-    told_of_two(
-        &[(
-            "records: releases-only\n",
-            "records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n",
-        )],
-        &[("delta: 1e-9", "delta: 1e-9, accounting: pure")],
-        &[
-            "E w31: epsilon: the releases of `clicks` together cost more epsilon than its `privacy-budget`: `totals`, `more` / raise the budget of the dataset, or lower those of its releases",
-            "E r24: epsilon: the releases `totals` and `more` of one dataset add up their costs differently / what one subject is charged in one period is one sum: write the same in both",
-        ],
-    );
-    told_of_two(
-        &[(
-            "records: releases-only\n",
-            "records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n",
-        )],
-        &[
-            ("unit: { subject: user.id, domain: users, period: 24h }", "unit: record"),
-            ("bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }\n", ""),
-        ],
-        &[
-            "W r23: record: `unit: record` protects single records, not the people behind them / write `unit: { subject: …, domain: …, period: 24h }` where records belong to people",
-            "E r23: record: the releases `totals` and `more` of one dataset protect different units / what one subject is charged in one period is one sum: write the same in both",
-        ],
+    told(
+        r#"
+words| records: releases-only\n -> records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n
+more| period: 24h -> period: 12h
+    E r23: subject: the releases `totals` and `more` of one dataset have different periods / what one subject is charged in one period is one sum: write the same in both
+words| records: releases-only\n -> records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n
+more| subject: user.id -> subject: contact
+    E r23: subject: the releases `totals` and `more` of one dataset protect different subjects / what one subject is charged in one period is one sum: write the same in both
+words| records: releases-only\n -> records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n
+more| size: 5m -> size: 5m, offset: 1m
+    E r23: subject: the releases `totals` and `more` of one dataset begin their periods at different times / what one subject is charged in one period is one sum: write the same in both
+words| records: releases-only\n -> records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n
+more| delta: 1e-9 -> delta: 1e-9, accounting: pure
+    E w31: epsilon: the releases of `clicks` together cost more epsilon than its `privacy-budget`: `totals`, `more` / raise the budget of the dataset, or lower those of its releases
+    E r24: epsilon: the releases `totals` and `more` of one dataset add up their costs differently / what one subject is charged in one period is one sum: write the same in both
+words| records: releases-only\n -> records: releases-only\nprivacy-budget: { epsilon: 8.0, delta: 2e-9 }\n
+more| unit: { subject: user.id, domain: users, period: 24h } -> unit: record
+more| bounds: { windows-per-period: 10, keys-per-window: 2, records-per-key: 3 }\n ->
+    W r23: record: `unit: record` protects single records, not the people behind them / write `unit: { subject: …, domain: …, period: 24h }` where records belong to people
+    E r23: record: the releases `totals` and `more` of one dataset protect different units / what one subject is charged in one period is one sum: write the same in both
+"#,
     );
 }
 
@@ -1299,7 +895,8 @@ fn smoothing_and_expectations_are_kept() {
 #[test]
 fn the_cap_is_the_datasets_budget_where_there_is_one() {
     let budget = ("records: releases-only\n", "privacy-budget: { epsilon: 6.0, delta: 2e-9 }\n");
-    let bundle = Bundle::compile(&two(&[budget], &[("epsilon: 4.0", "epsilon: 1.0")])).unwrap();
+    let more = edited(&second(), &[("epsilon: 4.0", "epsilon: 1.0")]);
+    let bundle = Bundle::compile(&both(&edited(WORDS, &[budget]), &more)).unwrap();
     let all = bundle.releases(NOW);
     let [more, totals] = &*all else { panic!("{all:?}") };
     assert_eq!((&*more.name, &*totals.name, more.cap), ("more", "totals", totals.cap));
