@@ -175,10 +175,7 @@ async fn is_operator(state: &AdminState, request: Request) -> bool {
     responses(
         (status = 200, description = "All series", content(
             (String = "text/plain"), (String = "application/openmetrics-text"))),
-        (status = 401, description = "No valid credential", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The role is missing", body = Problem,
-            content_type = "application/problem+json")))]
+        (status = 403, description = "The role is missing")))]
 async fn metrics(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let open = accept
@@ -197,12 +194,8 @@ async fn metrics(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Re
 #[utoipa::path(post, path = "/v1/reload",
     responses(
         (status = 204, description = "Everything was reloaded"),
-        (status = 401, description = "No valid credential", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The role is missing", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 422, description = "Something was rejected; the previous version stays in force",
-            body = Problem, content_type = "application/problem+json")))]
+        (status = 403, description = "The role is missing"),
+        (status = 422, description = "Something was rejected; the previous version stays in force")))]
 async fn reload(
     State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,
@@ -243,14 +236,9 @@ type BadQuery = axum::extract::rejection::QueryRejection;
         RegionQuery),
     responses(
         (status = 200, description = "Deliveries of this record", body = Object),
-        (status = 400, description = "The request is not valid", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 401, description = "No valid credential", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The role is missing", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The ledger is unavailable", body = Problem,
-            content_type = "application/problem+json")))]
+        (status = 400, description = "The request is not valid"),
+        (status = 403, description = "The role is missing"),
+        (status = 503, description = "The ledger is unavailable")))]
 async fn lineage_record(
     State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,
@@ -275,14 +263,9 @@ async fn lineage_record(
         max_length = 200)),
     responses(
         (status = 200, description = "Deliveries of records with this token", body = Object),
-        (status = 400, description = "The request is not valid", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 401, description = "No valid credential", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The role is missing", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The ledger is unavailable", body = Problem,
-            content_type = "application/problem+json")))]
+        (status = 400, description = "The request is not valid"),
+        (status = 403, description = "The role is missing"),
+        (status = 503, description = "The ledger is unavailable")))]
 async fn lineage_token(
     State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,
@@ -317,14 +300,9 @@ struct AffectedQuery {
 #[utoipa::path(get, path = "/v1/lineage/affected", params(AffectedQuery),
     responses(
         (status = 200, description = "Deliveries of records with this source", body = Object),
-        (status = 400, description = "The request is not valid", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 401, description = "No valid credential", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The role is missing", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The ledger is unavailable", body = Problem,
-            content_type = "application/problem+json")))]
+        (status = 400, description = "The request is not valid"),
+        (status = 403, description = "The role is missing"),
+        (status = 503, description = "The ledger is unavailable")))]
 async fn lineage_affected(
     State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,
@@ -363,12 +341,8 @@ async fn answer(
 #[utoipa::path(get, path = "/v1/ledger/verify",
     responses(
         (status = 200, description = "The verdict", body = Object),
-        (status = 401, description = "No valid credential", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The role is missing", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The ledger is unavailable", body = Problem,
-            content_type = "application/problem+json")))]
+        (status = 403, description = "The role is missing"),
+        (status = 503, description = "The ledger is unavailable")))]
 async fn verify(
     State(state): State<Arc<AdminState>>,
     Extension(principal): Extension<Principal>,

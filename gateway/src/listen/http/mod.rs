@@ -94,11 +94,30 @@ impl utoipa::Modify for SecuritySchemes {
     }
 }
 
-/// What both documents have in common.
+/// What both documents have in common: without a credential only what says so answers, and an error
+/// is a problem document unless it says otherwise.
 pub(crate) fn finish_document(api: &mut utoipa::openapi::OpenApi) {
+    use utoipa::openapi::{Content, Ref, RefOr, Response};
     api.info.version = env!("CARGO_PKG_VERSION").to_owned();
     api.info.license = None;
     api.info.contact = None;
+    let problem = RefOr::T(Content::new(Some(Ref::from_schema_name("Problem"))));
+    let methods = api.paths.paths.values_mut();
+    let methods = methods.flat_map(|item| [&mut item.get, &mut item.put, &mut item.post]);
+    for operation in methods.flatten() {
+        let responses = &mut operation.responses.responses;
+        if operation.security.is_none() {
+            responses.insert("401".to_owned(), Response::new("No valid credential").into());
+        }
+        for (status, response) in responses {
+            if let RefOr::T(Response { content, .. }) = response
+                && status.as_str() >= "400"
+                && content.is_empty()
+            {
+                content.insert("application/problem+json".to_owned(), problem.clone());
+            }
+        }
+    }
 }
 
 /// The router and its OpenAPI document, made from the same declarations.
@@ -200,8 +219,6 @@ pub(crate) async fn identify(
     responses(
         (status = 200, description = "The OpenAPI 3.1 document", content_type = "application/json",
             body = Object),
-        (status = 401, description = "No valid credential", body = Problem,
-            content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {

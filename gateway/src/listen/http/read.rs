@@ -67,18 +67,11 @@ pub(super) struct ReadQuery {
     responses(
         (status = 200, description = "Records, one per line", content_type = "application/x-ndjson",
             body = String),
-        (status = 400, description = "The request is not valid", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 401, description = "No valid credential", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The policy does not permit this", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No such topic or partition", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 429, description = "The principal's share of memory is used up", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The gateway is failing closed", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 400, description = "The request is not valid"),
+        (status = 403, description = "The policy does not permit this"),
+        (status = 404, description = "No such topic or partition"),
+        (status = 429, description = "The principal's share of memory is used up"),
+        (status = 503, description = "The gateway is failing closed"),
     )
 )]
 pub(super) async fn read(
