@@ -17,6 +17,7 @@ pub mod ca;
 pub mod canary;
 pub mod client;
 pub mod components;
+pub mod dice;
 pub mod gateway;
 pub mod jwt;
 pub mod kafka;

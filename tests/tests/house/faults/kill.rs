@@ -19,6 +19,7 @@ use serde_json::Value;
 use sluicegate_tests::{
     ca::Ca,
     components::{self, tell},
+    dice::Dice,
     kafka::{PrivateKafka, create_topic},
     postgres::{Database, PrivatePostgres},
     require,
@@ -26,7 +27,7 @@ use sluicegate_tests::{
 use tokio::{sync::watch, task::JoinSet};
 
 use super::setup::{
-    BR, Book, Dice, EU, House, Pipeline, Standing, Store, TOPIC, US, bid, publish, regions_of,
+    BR, Book, EU, House, Pipeline, Standing, Store, TOPIC, US, bid, publish, regions_of,
 };
 
 const PUBLISHERS: u64 = 8;

@@ -349,21 +349,3 @@ async fn postgres_book(url: &str) -> Book {
 fn names(rows: Vec<(String, i64)>) -> BTreeSet<String> {
     rows.into_iter().map(|(writer, row)| format!("{writer}-{row}")).collect()
 }
-
-/// Deterministic numbers (SplitMix64): a seed that is printed repeats the choices of a run.
-#[derive(Clone, Copy)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}

@@ -18,13 +18,14 @@ use serde_json::{Value, json};
 use sluicegate_tests::{
     ca::{Ca, replace},
     components::tell,
+    dice::Dice,
     gateway::{CONFIG, Gateway},
     kafka::{self, GUARDED, PrivateKafka, create_small_topic, create_topic, permit, set_password},
     process::eventually,
     require,
 };
 
-use super::setup::{Dice, EU, House, Pipeline, Store, TOPIC, US, bid, publish};
+use super::setup::{EU, House, Pipeline, Store, TOPIC, US, bid, publish};
 
 const USER: &str = "gateway";
 /// Once its credentials are right again, a region is in use again within this time.
@@ -264,7 +265,7 @@ async fn what_an_operator_adds_later_completes_what_was_begun() {
     // One record is too large alone, 500 are not; compression must not help.
     let mut dice = Dice(7);
     let mut noise = |bytes: usize| -> String {
-        (0..bytes.div_ceil(16)).map(|_| format!("{:016x}", dice.next())).collect()
+        (0..bytes.div_ceil(16)).map(|_| format!("{:016x}", dice.roll())).collect()
     };
     let mut records: Vec<Value> =
         (0..500_u64).map(|n| bid("k", &format!("{n}-{}", noise(160)), n, "DE")).collect();

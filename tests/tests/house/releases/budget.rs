@@ -6,12 +6,13 @@ use std::{fs, time::Duration};
 use serde_json::Value;
 use sluicegate_audit::Entry;
 use sluicegate_tests::{
+    dice::Dice,
     process::eventually,
     releases::{Spec, now_ms, policies},
 };
 
 use super::{
-    publisher::{Dice, Publisher, stream},
+    publisher::{Publisher, stream},
     setup::{House, Pipeline, Store, write_other_keys},
 };
 

@@ -14,6 +14,7 @@ use futures_util::{StreamExt, stream};
 use sluicegate_tests::{
     ca::Ca,
     components::{self, tell},
+    dice::Dice,
     kafka::{PrivateKafka, fresh_name},
     postgres::{Database, PrivatePostgres},
     releases::{Expected, Sent, Spec, Tally, expected, judge, now_ms},
@@ -22,7 +23,7 @@ use sluicegate_tests::{
 use tokio::sync::watch;
 
 use super::{
-    publisher::{Answered, Dice, Publisher, passers_by, stream as stream_of},
+    publisher::{Answered, Publisher, passers_by, stream as stream_of},
     setup::{House, Pipeline, Store},
 };
 
@@ -334,7 +335,7 @@ async fn campaign() {
             point @ 0..5 => How::At(POINTS[point], times),
             _ => How::Killed(2 * times),
         };
-        (place, how, dice.next())
+        (place, how, dice.roll())
     };
     let runs: Vec<_> = (0..runs).map(one).collect();
     let side_by_side = number("SLUICEGATE_CAMPAIGN_SIDE_BY_SIDE", 8);

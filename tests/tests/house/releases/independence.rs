@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use sluicegate_tests::releases::{
-    Expected, Message, Sent, Spec, What, expected, judge, now_ms, read,
+use sluicegate_tests::{
+    dice::Dice,
+    releases::{Expected, Message, Sent, Spec, What, expected, judge, now_ms, read},
 };
 
 use super::{
-    publisher::{Dice, Publisher, stream},
+    publisher::{Publisher, stream},
     setup::{House, Pipeline, Store},
 };
 

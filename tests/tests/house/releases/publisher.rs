@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use sluicegate_tests::releases::{Sent, Spec, Wards, now_ms};
+use sluicegate_tests::{
+    dice::Dice,
+    releases::{Sent, Spec, Wards, now_ms},
+};
 use tokio::sync::watch;
 
 /// What a publisher waits before it sends an unanswered request again.
@@ -98,28 +101,6 @@ impl Publisher {
             assert_eq!(report["status"], json!(wanted), "{report}");
         }
         true
-    }
-}
-
-/// Deterministic numbers (SplitMix64): a seed that is printed repeats the choices of a run.
-#[derive(Clone, Copy)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
-        all[usize::try_from(self.below(all.len() as u64)).unwrap()]
     }
 }
 

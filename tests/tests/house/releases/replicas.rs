@@ -6,6 +6,7 @@ use std::{env, time::Duration};
 
 use sluicegate_tests::{
     components::tell,
+    dice::Dice,
     gateway::Gateway,
     kafka::fresh_name,
     postgres::Database,
@@ -16,7 +17,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     crash::settle,
-    publisher::{Answered, Dice, Publisher, passers_by},
+    publisher::{Answered, Publisher, passers_by},
     setup::{House, Pipeline, Store},
 };
 

@@ -7,12 +7,13 @@ use std::{fs, path::Path, time::Duration};
 use serde_json::Value;
 use sluicegate_audit::Entry;
 use sluicegate_tests::{
+    dice::Dice,
     process::eventually,
     releases::{Expected, Message, Sent, Spec, expected, judge, now_ms, policies, read},
 };
 
 use super::{
-    publisher::{Dice, Publisher, stream},
+    publisher::{Publisher, stream},
     setup::{House, Pipeline, Store},
 };
 
