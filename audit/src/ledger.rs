@@ -224,6 +224,7 @@ impl Append {
 pub struct Ledger {
     appends: mpsc::Sender<Append>,
     store: Arc<dyn Store>,
+    reader: Reader,
     status: watch::Receiver<Status>,
     trouble: watch::Receiver<Option<AppendError>>,
     writer: WriterId,
@@ -286,6 +287,7 @@ impl Ledger {
         tokio::spawn(committer.run(waiting));
         let ledger = Self {
             appends,
+            reader: Reader { store: store.clone() },
             store,
             status,
             trouble,

@@ -54,7 +54,7 @@ async fn a_charge_is_taken_once_however_often_it_is_asked_for() {
         // A cap that has changed meanwhile changes nothing.
         let lower = Charge { cap: Cost::default(), ..charge(1) };
         ledgers[0].reserve(&lower).await.unwrap();
-        let lines = ledgers[1].budget(None).await.unwrap();
+        let lines = ledgers[1].reader().budget(None).await.unwrap();
         assert_eq!(lines.len(), 1);
         assert_eq!((lines[0].charges, lines[0].cap), (1, charge(1).cap));
         let other = Charge { cost: Cost::default(), ..charge(1) };
@@ -95,11 +95,11 @@ async fn a_budget_ends_exactly_at_its_cap() {
         assert_eq!(refusal(ledger.reserve(&raised).await), Some(Refusal::Exhausted));
         // Whoever is refused has not used up the id.
         ledger.reserve(&Charge { cost: Cost::default(), ..dearer }).await.unwrap();
-        let lines = ledger.budget(Some("orders")).await.unwrap();
+        let lines = ledger.reader().budget(Some("orders")).await.unwrap();
         let first: Vec<_> = lines.iter().filter(|line| line.period_us == 0).collect();
         assert_eq!(Spent::of(first.iter().copied()), Spent { loss: 10, delta: 0 });
         assert!(lines.iter().all(|line| line.account == "orders"));
-        assert_eq!(ledger.budget(None).await.unwrap().len(), lines.len() + 1);
+        assert_eq!(ledger.reader().budget(None).await.unwrap().len(), lines.len() + 1);
     })
     .await;
 }
@@ -111,7 +111,7 @@ async fn a_line_costs_a_person_no_more_than_its_uses() {
         for hour in 0..30 {
             ledger.reserve(&charge(hour)).await.unwrap();
         }
-        let lines = ledger.budget(Some("orders")).await.unwrap();
+        let lines = ledger.reader().budget(Some("orders")).await.unwrap();
         assert_eq!((lines.len(), lines[0].charges), (1, 30));
         assert_eq!(Spent::of(&lines), Spent { loss: 20, delta: 2 });
         let dearer = Charge { cost: Cost { loss: 9, delta: 1 }, ..charge(31) };
@@ -135,7 +135,7 @@ async fn costs_of_any_size_come_back_as_they_were() {
         let all = Cost { loss: u64::MAX, delta: u64::MAX };
         let big = Charge { cost: all, cap: all, uses_max: 1, ..charge(1) };
         ledger.reserve(&big).await.unwrap();
-        let line = ledger.budget(None).await.unwrap().remove(0);
+        let line = ledger.reader().budget(None).await.unwrap().remove(0);
         assert_eq!((line.cost, line.cap), (all, all));
         let more = Charge { line: [2; 32], cost: Cost { loss: 1, delta: 0 }, ..big };
         let more = Charge { id: [2; 16], ..more };
@@ -164,7 +164,7 @@ async fn writers_that_race_for_a_budget_stay_below_its_cap() {
             assert_eq!(refusals.iter().filter(|r| r.is_none()).count(), 2, "{refusals:?}");
             assert!(refusals.iter().flatten().all(|r| *r == Refusal::Exhausted));
         }
-        let lines = ledgers[0].budget(Some("orders")).await.unwrap();
+        let lines = ledgers[0].reader().budget(Some("orders")).await.unwrap();
         assert_eq!(Spent::of(&lines).loss, 25 * 8);
     })
     .await;
@@ -189,8 +189,8 @@ async fn a_blocked_period_stays_blocked() {
         ledger.reserve(&later).await.unwrap();
         let people = Charge { account: "people".into(), ..charge(3) };
         ledger.reserve(&people).await.unwrap();
-        assert_eq!(ledger.blocked(None).await.unwrap(), [("orders".to_owned(), 0)]);
-        assert_eq!(ledger.blocked(Some("people")).await.unwrap(), []);
+        assert_eq!(ledger.reader().blocked(None).await.unwrap(), [("orders".to_owned(), 0)]);
+        assert_eq!(ledger.reader().blocked(Some("people")).await.unwrap(), []);
         ledger.close().await.unwrap();
         verified(&bench).await;
     })
@@ -214,7 +214,7 @@ async fn nothing_is_released_without_its_reservation() {
         // A cap of its own making does not get in.
         let cap = Cost { loss: u64::MAX, delta: u64::MAX };
         ledger.release(Release { cap, ..release(1) }, blobs(1)).await.unwrap();
-        let listed = ledger.find_release(&release(1).id).await.unwrap().unwrap();
+        let listed = ledger.reader().find_release(&release(1).id).await.unwrap().unwrap();
         assert_eq!(listed.entry.cap, charge(1).cap);
         let error = ledger.published(release(1).id, Position { leaf: 9, ..listed.at }).await;
         assert!(matches!(error.unwrap_err(), ReleaseError::Unknown));
@@ -240,8 +240,8 @@ async fn a_crash_between_reservation_and_release_wastes_and_doubles_nothing() {
         third.reserve(&charge(1)).await.unwrap();
         let error = third.release(release(1), blobs(9)).await.unwrap_err();
         assert!(matches!(error, ReleaseError::Taken), "{error}");
-        assert_eq!(third.release_blobs(&release(1).id).await.unwrap(), Some(blobs(1)));
-        assert_eq!(third.budget(None).await.unwrap()[0].charges, 1);
+        assert_eq!(third.reader().release_blobs(&release(1).id).await.unwrap(), Some(blobs(1)));
+        assert_eq!(third.reader().budget(None).await.unwrap()[0].charges, 1);
         third.close().await.unwrap();
         let verdict = verified(&bench).await;
         assert_eq!((verdict.releases.stand, verdict.releases.void), (1, 0));
@@ -275,21 +275,22 @@ async fn what_was_not_seen_to_leave_comes_back_byte_for_byte() {
         assert!(second.unpublished("orders-per-hour").await.unwrap().is_empty());
         assert!(second.unpublished("another").await.unwrap().is_empty());
 
-        let latest = second.latest_release("orders-per-hour").await.unwrap().unwrap();
+        let latest = second.reader().latest_release("orders-per-hour").await.unwrap().unwrap();
         assert_eq!((latest.entry.id, latest.published), (release(3).id, true));
-        assert_eq!(second.latest_release("another").await.unwrap(), None);
-        let listed = second.releases("orders-per-hour", HOUR_US, 3 * HOUR_US).await.unwrap();
+        assert_eq!(second.reader().latest_release("another").await.unwrap(), None);
+        let listed =
+            second.reader().releases("orders-per-hour", HOUR_US, 3 * HOUR_US).await.unwrap();
         let ids: Vec<_> = listed.iter().map(|release| release.entry.id[0]).collect();
         assert_eq!(ids, [1, 2]);
-        assert_eq!(second.release_blobs(&release(2).id).await.unwrap(), Some(blobs(2)));
-        assert_eq!(second.release_blobs(&[77; 16]).await.unwrap(), None);
+        assert_eq!(second.reader().release_blobs(&release(2).id).await.unwrap(), Some(blobs(2)));
+        assert_eq!(second.reader().release_blobs(&[77; 16]).await.unwrap(), None);
 
         // Without a writer, beside one.
         let reader = Reader::open(&bench.url).await.unwrap();
         assert_eq!(reader.releases("orders-per-hour", 0, i64::MAX).await.unwrap().len(), 3);
         assert_eq!(reader.blobs(&latest.entry).await.unwrap(), blobs(3));
         let lines = reader.budget(None).await.unwrap();
-        assert_eq!(lines, second.budget(None).await.unwrap());
+        assert_eq!(lines, second.reader().budget(None).await.unwrap());
         assert_eq!(lines[0].charges, 3);
         reader.close().await;
 
@@ -325,7 +326,7 @@ async fn of_writers_that_race_for_a_release_one_wins() {
             assert_eq!(won.len(), 1);
             let lost = results.iter().filter_map(|(_, result)| result.as_ref().err());
             assert!(lost.into_iter().all(|error| matches!(error, ReleaseError::Taken)));
-            let stands = ledgers[0].release_blobs(&release(hour).id).await.unwrap();
+            let stands = ledgers[0].reader().release_blobs(&release(hour).id).await.unwrap();
             assert_eq!(stands, Some(vec![vec![hour, won[0].0 as u8]]), "the winner's bytes");
         }
         for ledger in &ledgers {
@@ -505,7 +506,7 @@ async fn the_database_refuses_to_forget_a_charge() {
         ] {
             assert!(bench.try_sql(attempt).await.is_err(), "was taken: {attempt}");
         }
-        assert_eq!(ledger.budget(None).await.unwrap()[0].cost, charge(1).cost);
+        assert_eq!(ledger.reader().budget(None).await.unwrap()[0].cost, charge(1).cost);
     })
     .await;
     let bench = Bench::sqlite();

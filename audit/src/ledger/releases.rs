@@ -152,55 +152,16 @@ impl Ledger {
     pub async fn unpublished(&self, name: &str) -> Result<Vec<StoredRelease>, StoreError> {
         let mut stored = Vec::new();
         for at in self.store.unpublished(name, limit(UNPUBLISHED_MAX)).await? {
-            let ListedRelease { entry, at, published } = listed(&*self.store, at).await?;
-            let blobs = Appended::at(at).cover(blobs(&*self.store, &entry).await?);
+            let ListedRelease { entry, at, published } = self.reader.listed(at).await?;
+            let blobs = Appended::at(at).cover(self.reader.blobs(&entry).await?);
             stored.push(StoredRelease { entry, published, blobs });
         }
         Ok(stored)
     }
 
-    /// As [`Reader::releases`].
-    pub async fn releases(
-        &self,
-        name: &str,
-        from_us: i64,
-        to_us: i64,
-    ) -> Result<Vec<ListedRelease>, StoreError> {
-        releases(&*self.store, name, from_us, to_us).await
-    }
-
-    /// The release of an id, if one stands.
-    pub async fn find_release(&self, id: &[u8; 16]) -> Result<Option<ListedRelease>, StoreError> {
-        match self.store.release(id).await? {
-            None => Ok(None),
-            Some(at) => listed(&*self.store, at).await.map(Some),
-        }
-    }
-
-    /// The published bytes of a release, in order; `None` when no release of the id stands.
-    pub async fn release_blobs(&self, id: &[u8; 16]) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
-        match self.find_release(id).await? {
-            None => Ok(None),
-            Some(release) => blobs(&*self.store, &release.entry).await.map(Some),
-        }
-    }
-
-    /// The release of the newest window, and of its highest revision.
-    pub async fn latest_release(&self, name: &str) -> Result<Option<ListedRelease>, StoreError> {
-        match self.store.latest_release(name).await? {
-            None => Ok(None),
-            Some(at) => listed(&*self.store, at).await.map(Some),
-        }
-    }
-
-    /// As [`Reader::budget`].
-    pub async fn budget(&self, account: Option<&str>) -> Result<Vec<BudgetLine>, StoreError> {
-        Ok(budget::folded(self.store.budget(account).await?))
-    }
-
-    /// As [`Reader::blocked`].
-    pub async fn blocked(&self, account: Option<&str>) -> Result<Vec<(String, i64)>, StoreError> {
-        self.store.blocked(account).await
+    /// What is read without writing.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// Takes or renews a lease: `Some(epoch)` while it is ours, until `now_us + ttl_us`. The epoch
@@ -229,8 +190,9 @@ impl Ledger {
 }
 
 /// Budgets and releases of a store, without a running writer and without write access.
+#[derive(Clone)]
 pub struct Reader {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
 }
 
 impl Reader {
@@ -250,7 +212,7 @@ impl Reader {
         self.store.blocked(account).await
     }
 
-    /// Releases of windows that start in a stretch of time (`from <= start < to`), by window and
+    /// Releases of windows that start in an interval of time (`from <= start < to`), by window and
     /// revision, at most [`RELEASES_MAX`].
     pub async fn releases(
         &self,
@@ -258,56 +220,68 @@ impl Reader {
         from_us: i64,
         to_us: i64,
     ) -> Result<Vec<ListedRelease>, StoreError> {
-        releases(&*self.store, name, from_us, to_us).await
+        let mut found = Vec::new();
+        for at in self.store.releases(name, from_us, to_us, limit(RELEASES_MAX)).await? {
+            found.push(self.listed(at).await?);
+        }
+        Ok(found)
+    }
+
+    /// The release of an id, if one stands.
+    pub async fn find_release(&self, id: &[u8; 16]) -> Result<Option<ListedRelease>, StoreError> {
+        match self.store.release(id).await? {
+            None => Ok(None),
+            Some(at) => self.listed(at).await.map(Some),
+        }
+    }
+
+    /// The published bytes of a release, in order; `None` when no release of the id stands.
+    pub async fn release_blobs(&self, id: &[u8; 16]) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        match self.find_release(id).await? {
+            None => Ok(None),
+            Some(release) => self.blobs(&release.entry).await.map(Some),
+        }
+    }
+
+    /// The release of the newest window, and of its highest revision.
+    pub async fn latest_release(&self, name: &str) -> Result<Option<ListedRelease>, StoreError> {
+        match self.store.latest_release(name).await? {
+            None => Ok(None),
+            Some(at) => self.listed(at).await.map(Some),
+        }
     }
 
     /// The published bytes of a release, in order.
     pub async fn blobs(&self, release: &Release) -> Result<Vec<Vec<u8>>, StoreError> {
-        blobs(&*self.store, release).await
+        let mut blobs = Vec::with_capacity(release.blobs.len());
+        for digest in &release.blobs {
+            let blob = self.store.blob(&digest.0).await?;
+            let ours = blob.filter(|blob| blob_digest(blob) == digest.0);
+            let gone =
+                || StoreError::Corrupt("the published bytes of a release are gone".to_owned());
+            blobs.push(ours.ok_or_else(gone)?);
+        }
+        Ok(blobs)
+    }
+
+    /// What a projection points at, read from its row.
+    async fn listed(&self, found: ReleaseAt) -> Result<ListedRelease, StoreError> {
+        let ReleaseAt { id, at, published } = found;
+        let missing = || StoreError::Corrupt(format!("there is no release at {at}"));
+        let stored = self.store.row(at.writer, at.wseq).await?.ok_or_else(missing)?;
+        let row = Row::decode(&stored.bytes).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        match row.entries.into_iter().nth(at.leaf as usize) {
+            Some(Entry::Release(entry)) if entry.id == id => {
+                Ok(ListedRelease { entry: *entry, at, published })
+            }
+            _ => Err(missing()),
+        }
     }
 
     /// Lets go of the store.
     pub async fn close(&self) {
         self.store.close().await;
     }
-}
-
-async fn releases(
-    store: &dyn Store,
-    name: &str,
-    from_us: i64,
-    to_us: i64,
-) -> Result<Vec<ListedRelease>, StoreError> {
-    let mut found = Vec::new();
-    for at in store.releases(name, from_us, to_us, limit(RELEASES_MAX)).await? {
-        found.push(listed(store, at).await?);
-    }
-    Ok(found)
-}
-
-/// What a projection points at, read from its row.
-async fn listed(store: &dyn Store, found: ReleaseAt) -> Result<ListedRelease, StoreError> {
-    let ReleaseAt { id, at, published } = found;
-    let missing = || StoreError::Corrupt(format!("there is no release at {at}"));
-    let stored = store.row(at.writer, at.wseq).await?.ok_or_else(missing)?;
-    let row = Row::decode(&stored.bytes).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-    match row.entries.into_iter().nth(at.leaf as usize) {
-        Some(Entry::Release(entry)) if entry.id == id => {
-            Ok(ListedRelease { entry: *entry, at, published })
-        }
-        _ => Err(missing()),
-    }
-}
-
-async fn blobs(store: &dyn Store, release: &Release) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut blobs = Vec::with_capacity(release.blobs.len());
-    for digest in &release.blobs {
-        let blob = store.blob(&digest.0).await?;
-        let ours = blob.filter(|blob| blob_digest(blob) == digest.0);
-        let gone = || StoreError::Corrupt("the published bytes of a release are gone".to_owned());
-        blobs.push(ours.ok_or_else(gone)?);
-    }
-    Ok(blobs)
 }
 
 fn limit(rows: usize) -> i64 {

@@ -333,7 +333,8 @@ impl Books {
 
     /// The panes that begin at a time or later and are released or refused.
     pub(super) async fn done(&self, from_ms: i64) -> Result<BTreeSet<PaneId>, BooksError> {
-        let released = self.ledger()?.releases(&self.plan.name, us(from_ms), i64::MAX).await?;
+        let released =
+            self.ledger()?.reader().releases(&self.plan.name, us(from_ms), i64::MAX).await?;
         let refused = self.facts.all(agreed::REFUSED, us(from_ms), None).await?;
         let refused = refused.into_iter().map(|([start_us, revision], end_us)| {
             let [start_ms, end_ms] = [start_us, end_us].map(|us| us.div_euclid(1_000));
@@ -345,26 +346,26 @@ impl Books {
 
     /// The newest pane under this name, whatever plan released it.
     pub(super) async fn latest(&self) -> Result<Option<PaneId>, BooksError> {
-        let latest = self.ledger()?.latest_release(&self.plan.name).await?;
+        let latest = self.ledger()?.reader().latest_release(&self.plan.name).await?;
         Ok(latest.map(|stored| pane_of(&stored.entry)))
     }
 
     /// The end of the newest pane, if another plan of this name has released it.
     pub(super) async fn other_plan_until(&self) -> Result<Option<i64>, BooksError> {
-        let latest = self.ledger()?.latest_release(&self.plan.name).await?;
+        let latest = self.ledger()?.reader().latest_release(&self.plan.name).await?;
         let other = latest.filter(|stored| stored.entry.plan != self.plan.digest);
         Ok(other.map(|stored| pane_of(&stored.entry).end_ms))
     }
 
     pub(super) async fn has(&self, pane: PaneId) -> Result<bool, BooksError> {
         let id = store::release_id(&self.plan.name, pane);
-        Ok(self.ledger()?.find_release(&id).await?.is_some())
+        Ok(self.ledger()?.reader().find_release(&id).await?.is_some())
     }
 
     /// The stored messages of a pane, for sums and smoothing of what was released.
     pub(super) async fn messages(&self, pane: PaneId) -> Result<Option<Vec<Message>>, BooksError> {
         let id = store::release_id(&self.plan.name, pane);
-        let blobs = self.ledger()?.release_blobs(&id).await?;
+        let blobs = self.ledger()?.reader().release_blobs(&id).await?;
         Ok(blobs.and_then(|blobs| store::messages(&blobs)))
     }
 
@@ -395,7 +396,7 @@ impl Books {
         let period_us = us(self.plan.period_of(at_ms).start_ms);
         let (account, why) = (self.plan.dataset.to_string(), why.to_owned());
         let ledger = self.ledger()?;
-        if ledger.blocked(Some(&account)).await?.iter().all(|(_, at)| *at != period_us) {
+        if ledger.reader().blocked(Some(&account)).await?.iter().all(|(_, at)| *at != period_us) {
             ledger.block(audit::BudgetBlocked { account, period_us, why }).await?;
         }
         Ok(())
@@ -404,7 +405,7 @@ impl Books {
     /// What the current period has cost one unit of the dataset, as a share of its cap.
     pub(super) async fn spent_ratio(&self, now_ms: i64) -> Result<f64, BooksError> {
         let (plan, period_us) = (&self.plan, us(self.plan.period_of(now_ms).start_ms));
-        let lines = self.ledger()?.budget(Some(&plan.dataset)).await?;
+        let lines = self.ledger()?.reader().budget(Some(&plan.dataset)).await?;
         let lines = || lines.iter().filter(|line| line.period_us == period_us);
         let cap = audit::cap_of(lines()).map_or(plan.cap.loss, |cap| cap.loss.min(plan.cap.loss));
         let ppm = audit::Spent::of(lines()).loss.saturating_mul(1_000_000) / u128::from(cap.max(1));
