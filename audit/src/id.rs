@@ -1,4 +1,4 @@
-//! Who wrote a row, and where an event stands in the ledger.
+//! Who wrote a row, and where an event is in the ledger.
 //!
 //! A [`Position`] is the only name of an event that travels outside: 28 bytes in a delivered
 //! record's header, a short text in answers and on the command line.
@@ -19,7 +19,7 @@ impl fmt::Display for WriterId {
     }
 }
 
-/// Where an event stands: the writer, its row, and the event's leaf in that row's tree.
+/// Where an event is: the writer, its row, and the event's leaf in that row's tree.
 ///
 /// As text `WRITER-WSEQ-LEAF`: 32 hex digits and two decimal numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]

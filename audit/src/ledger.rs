@@ -145,7 +145,7 @@ pub enum AppendError {
 pub struct Claim {
     pub key: [u8; 32],
     pub fingerprint: [u8; 32],
-    /// When the request arrived: who takes it up again goes on with this time.
+    /// When the request arrived: who takes it up again continues with this time.
     pub at_us: i64,
     pub expires_us: i64,
 }
@@ -214,7 +214,7 @@ impl Append {
         self.entries.iter().any(|entry| matches!(entry, Entry::WriterClose))
     }
 
-    fn smuggles(&self) -> bool {
+    fn bypasses_reservation(&self) -> bool {
         self.blobs.is_none() && self.entries.iter().any(|entry| matches!(entry, Entry::Release(_)))
     }
 }
@@ -417,7 +417,7 @@ impl Ledger {
     }
 
     async fn send(&self, mut append: Append) -> Result<Position, AppendError> {
-        if append.smuggles() {
+        if append.bypasses_reservation() {
             return Err(AppendError::NotReserved);
         }
         let (answer, answered) = oneshot::channel();
@@ -427,7 +427,7 @@ impl Ledger {
     }
 
     fn queue(&self, append: Append) -> Result<(), AppendError> {
-        if append.smuggles() {
+        if append.bypasses_reservation() {
             return Err(AppendError::NotReserved);
         }
         self.appends.try_send(append).map_err(|error| match error {

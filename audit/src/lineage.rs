@@ -541,7 +541,7 @@ fn treatment_json(applied: &Applied) -> String {
             ("epoch", k.epoch.to_string()),
         ])
     };
-    let crossing = |c: &crate::Crossing| {
+    let terms = |c: &crate::TransferTerms| {
         object(&[
             ("rule", text(&c.rule)),
             ("from", text(&c.from)),
@@ -560,7 +560,7 @@ fn treatment_json(applied: &Applied) -> String {
         ("rules", texts(&t.rules)),
         ("transforms", list(applied.fields().map(transform))),
         ("keys", list(t.keys.iter().map(key))),
-        ("transfer", list(t.transfer.iter().map(crossing))),
+        ("transfer", list(t.transfer.iter().map(terms))),
         ("withheld", list(t.withheld.iter().map(withheld))),
         ("topic", t.topic.as_deref().map_or("null".to_owned(), text)),
     ])

@@ -58,7 +58,7 @@ async fn each_search_key_has_a_segment_and_the_newest_is_joined() {
         assert_eq!(a.enter(&one).await.unwrap(), 1, "nothing to do");
         assert_eq!(a.enter(&two).await.unwrap(), 2);
         write(&a, b"new").await;
-        // The other goes on in its segment, until it enters too.
+        // The other continues in its segment, until it enters too.
         write(&b, b"other").await;
         assert_eq!((b.segment(), b.enter(&two).await.unwrap()), (1, 2));
         let c = open(&bench, 3, two.clone()).await.unwrap();

@@ -16,11 +16,11 @@ mod sample;
 use std::{fs, path::Path, process::Command};
 
 use sluicegate_audit::{
-    Actor, At, BatchIdentity, ChainHead, Copied, Crossing, Entry, Erasure, ErasureState,
-    ExportReader, Exported, Fate, Intent, Ledger, ManifestLeaf, Missing, MissingState, OffsetRange,
-    Outcome, Placement, Position, Present, ReadAccess, ReadClosed, ReadState, Release, Reveal, Row,
-    Transfer, Treatment, decode_leaf, decode_manifest, detail_digest, encode_manifest, hex,
-    leaf_bytes, leaf_hash, link_of, verify, verify_store, write_export,
+    Actor, At, BatchIdentity, ChainHead, Copied, Entry, Erasure, ErasureState, ExportReader,
+    Exported, Fate, Intent, Ledger, ManifestLeaf, Missing, MissingState, OffsetRange, Outcome,
+    Placement, Position, Present, ReadAccess, ReadClosed, ReadState, Release, Reveal, Row,
+    Transfer, TransferTerms, Treatment, decode_leaf, decode_manifest, detail_digest,
+    encode_manifest, hex, leaf_bytes, leaf_hash, link_of, verify, verify_store, write_export,
 };
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/two-intents.json");
@@ -59,8 +59,8 @@ fn missing(state: MissingState, leaf: u32) -> Missing {
     Missing { region, topic, state, code: "timeout".into(), leaves: vec![leaf] }
 }
 
-fn crossing(categories: &[&str]) -> Crossing {
-    Crossing {
+fn terms(categories: &[&str]) -> TransferTerms {
+    TransferTerms {
         rule: "orders-to-us".into(),
         from: "eu".into(),
         to: "us".into(),
@@ -74,7 +74,7 @@ fn crossing(categories: &[&str]) -> Crossing {
 async fn batch(ledger: &Ledger) -> Position {
     let (_, bytes) = harness::treatment("us");
     let plain: Treatment = minicbor::decode(&bytes).unwrap();
-    let transfer = vec![crossing(&["contact", "finance"])];
+    let transfer = vec![terms(&["contact", "finance"])];
     let (digest, bytes) = detail_digest(&Treatment { transfer, ..plain });
     let mut leaves: Vec<_> =
         (0..3).map(|n| harness::delivered(n, b"device-7", &[n as u8])).collect();
@@ -93,7 +93,7 @@ async fn batch(ledger: &Ledger) -> Position {
     let transfer = Entry::Transfer(Transfer {
         request: intent.request,
         treatment: intent.treatments[0],
-        crossing: crossing(&["contact"]),
+        terms: terms(&["contact"]),
         records: 43,
     });
     let more = vec![transfer];
@@ -446,8 +446,8 @@ async fn both_verifiers_judge_meaning_alike() {
             0,
         ),
         ("a treatment that is not there", |r| edit_run(r, |copies| copies[0].treatment = 1), 1),
-        ("another category", |r| edit_transfers(r, |t| t.crossing.categories.push("x".into())), 1),
-        ("another recipient", |r| edit_transfers(r, |t| t.crossing.recipient = "x".into()), 1),
+        ("another category", |r| edit_transfers(r, |t| t.terms.categories.push("x".into())), 1),
+        ("another recipient", |r| edit_transfers(r, |t| t.terms.recipient = "x".into()), 1),
         ("more than the intent", |r| edit_transfers(r, |t| t.records = 44), 1),
         (
             "placed twice",

@@ -101,7 +101,7 @@ def many(of):
 ACTOR, POSITION = [T, T], [B16, U, U]
 HEAD = [B16, U, B32, U]
 RANGE, COST = [T, T, U, I, I], [U, U]
-CROSSING = [T, T, T, T, T, many(T)]
+TERMS = [T, T, T, T, T, many(T)]
 COPY = [U, "present"]
 KINDS = {
     1: [T, T, many(HEAD)],
@@ -120,14 +120,14 @@ KINDS = {
     31: [ACTOR, T, T, T],
     32: [T, B16],
     33: [ACTOR, T, T, T, T, B32],
-    40: [B16, B32, CROSSING, U],
+    40: [B16, B32, TERMS, U],
     50: [B16, T, T, T, T, I, I, U, B32, B32, U, COST, U, COST, I, T, many(RANGE), many(B32), U],
     51: [B16, POSITION],
     52: [B16, POSITION],
     53: [T, T, I, I, U, T],
     54: [T, I, T],
 }
-TREATMENT = [T, T, many(T), many([T, T, T, many(T)]), many([T, T, T, U]), many(CROSSING), many([T, T, T])]
+TREATMENT = [T, T, many(T), many([T, T, T, many(T)]), many([T, T, T, U]), many(TERMS), many([T, T, T])]
 
 
 def typed(value, of):
@@ -456,11 +456,11 @@ class Ledger:
         transfers = set()
         for kind, body in entries:
             if kind == 40:
-                request, treatment, crossing, records = body[0]
+                request, treatment, terms, records = body[0]
                 rule((request, treatment) not in transfers, "a transfer is recorded twice")
                 transfers.add((request, treatment))
                 rule(any(i[0] == request and treatment in i[8] and 1 <= records <= i[11]
-                         and any(c[:5] == crossing[:5] and set(crossing[5]) <= set(c[5])
+                         and any(c[:5] == terms[:5] and set(terms[5]) <= set(c[5])
                                  for c in self.details[treatment][5]) for i in intents),
                      "a transfer does not fit its intent and its treatment")
             elif kind == 50:

@@ -1,5 +1,5 @@
 //! Any bytes as a request's body in any format: no panic, no reserved header let in, and every
-//! value cut out of the body as it stood there.
+//! value cut out of the body as it was there.
 #![no_main]
 
 use bytes::Bytes;

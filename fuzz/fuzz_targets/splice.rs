@@ -12,7 +12,7 @@ use sluicegate_policies::{
     Unlisted,
 };
 use sluicegate_protect::{
-    Chance, Program, Protected, RecordRef, json,
+    Randomness, Program, Protected, RecordRef, json,
     keys::{Master, Masters},
 };
 
@@ -21,10 +21,10 @@ const PLANTED: &str = "alice.smith@corp.example";
 
 static PROGRAMS: LazyLock<Vec<Program>> = LazyLock::new(|| {
     let keys: Masters = [("main".to_owned(), Master::new(&[1; 32]))].into_iter().collect();
-    let chance = Arc::new(Chance::from_seed([7; 32]));
+    let randomness = Arc::new(Randomness::from_seed([7; 32]));
     let plans = [Unlisted::Drop, Unlisted::Keep, Unlisted::Refuse].map(mixed);
     let all = plans.into_iter().chain([tokens_only()]);
-    all.map(|plan| Program::compile(&plan, "fuzz", &keys, &chance).expect("has the key")).collect()
+    all.map(|plan| Program::compile(&plan, "fuzz", &keys, &randomness).expect("has the key")).collect()
 });
 
 fuzz_target!(|data: &[u8]| {

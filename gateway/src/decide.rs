@@ -22,7 +22,7 @@ use sluicegate_policies::{
     Bundle, BundleDigest, Dataset, RefusalCode, Report, Source, Table, UnixMillis,
 };
 use sluicegate_protect::{
-    Chance, Program,
+    Program, Randomness,
     keys::{KeyError, Keyring, Masters},
 };
 use zeroize::Zeroizing;
@@ -68,11 +68,11 @@ impl Snapshot {
         keyring: &dyn Keyring,
         random: &Arc<dyn SecureRandom + Send + Sync>,
     ) -> Result<Self, ReloadError> {
-        let chance = Arc::new(Chance::new(&**random)?);
+        let randomness = Arc::new(Randomness::new(&**random)?);
         let programs = table
             .plans()
             .iter()
-            .map(|plan| Program::compile(plan, tenant, keyring, &chance))
+            .map(|plan| Program::compile(plan, tenant, keyring, &randomness))
             .collect::<Result<_, _>>()?;
         let mut contributors: HashMap<Arc<str>, Vec<Arc<Contributor>>> = HashMap::new();
         for plan in table.releases() {

@@ -55,7 +55,7 @@ impl Drop for Document {
 /// The keys in the text of a keyring file, which few may read (`decide::read_keyring` checks that). All that
 /// they pass through on the way is wiped.
 pub fn parse(text: &str) -> Result<Masters, KeyringError> {
-    // The parser's own message may quote the line it failed on; only its place goes on.
+    // The parser's own message may quote the line it failed on; only its place is passed on.
     let document: Document = serde_saphyr::from_str(text).map_err(|error| {
         let place = error
             .location()

@@ -492,7 +492,7 @@ impl fmt::Display for Uncounted {
     }
 }
 
-/// Where a record stands in a region's topic.
+/// Where a record is in a region's topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
     pub partition: u32,

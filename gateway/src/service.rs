@@ -1,7 +1,7 @@
 //! The running gateway: what is started, in which order, and how it ends.
 //!
 //! Start: ledger, regions, listeners, policy, reconciliation of what a crash left open. A part
-//! that is away makes the gateway not ready instead of ending it, and it recovers by itself; only
+//! that is down makes the gateway not ready instead of ending it, and it recovers by itself; only
 //! a configuration that can never work ends the start. Restart and normal running use the same
 //! commit path.
 
@@ -306,10 +306,10 @@ async fn load_tls(config: &Config) -> Result<[Arc<Tls>; 2], StartError> {
     Ok([Arc::new(data?), Arc::new(admin?)])
 }
 
-/// A ledger that is away is nobody's: then the gateway starts, is not ready, and goes on trying.
+/// A ledger that is unavailable is nobody's: then the gateway starts, is not ready, and tries again.
 async fn hold(account: &Arc<Account>) -> Result<(), StartError> {
     let account = account.clone();
-    // A task of its own, which goes on when it takes longer.
+    // A task of its own, which continues when it takes longer.
     let held = tokio::spawn(async move { account.hold().await });
     match tokio::time::timeout(HOLD_WAIT, held).await {
         Ok(Ok(Err(NotReconciled::Held(why)))) => Err(StartError::Held(why)),

@@ -18,7 +18,7 @@ pub struct Treatment {
     pub digest: Digest32,
     pub bytes: Arc<[u8]>,
     /// The border that such copies cross, with all categories of the plan.
-    crossing: Option<audit::Crossing>,
+    terms: Option<audit::TransferTerms>,
     /// The category of each field; empty where it is not known.
     categories: Box<[String]>,
     /// Rules that are only tried, and would have decided otherwise.
@@ -31,7 +31,7 @@ impl Treatment {
         Arc::new(Self {
             digest: Digest32(digest),
             bytes: Arc::from(bytes),
-            crossing: treatment.transfer.first().cloned(),
+            terms: treatment.transfer.first().cloned(),
             categories: treatment.transforms.iter().map(|field| field.category.clone()).collect(),
             shadow: route.shadow.clone(),
         })
@@ -39,8 +39,8 @@ impl Treatment {
 
     /// The transfer of copies that had these fields (a bitmap): it names the categories that were
     /// really there.
-    pub fn transfer(&self, present: &[u8]) -> Option<audit::Crossing> {
-        let mut crossing = self.crossing.clone()?;
+    pub fn transfer(&self, present: &[u8]) -> Option<audit::TransferTerms> {
+        let mut terms = self.terms.clone()?;
         let is_there = |field: usize| {
             present.get(field / 8).is_some_and(|byte| byte & (1 << (field % 8)) != 0)
         };
@@ -48,13 +48,13 @@ impl Treatment {
         let there: BTreeSet<&str> =
             categories.filter(|(n, _)| is_there(*n)).map(|(_, c)| c.as_str()).collect();
         if !there.contains("") {
-            crossing.categories.retain(|category| there.contains(category.as_str()));
+            terms.categories.retain(|category| there.contains(category.as_str()));
         }
-        Some(crossing)
+        Some(terms)
     }
 
     pub fn crosses(&self) -> bool {
-        self.crossing.is_some()
+        self.terms.is_some()
     }
 
     pub fn shadow(&self) -> &[RuleName] {
@@ -119,8 +119,8 @@ fn texts(names: &[Arc<str>]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-fn crossing(transfer: &Transfer) -> audit::Crossing {
-    audit::Crossing {
+fn terms(transfer: &Transfer) -> audit::TransferTerms {
+    audit::TransferTerms {
         rule: transfer.rule.to_string(),
         from: transfer.from.to_string(),
         to: transfer.to.to_string(),
@@ -146,7 +146,7 @@ fn treatment(route: &Route, delivery: &Delivery, jurisdiction: &str) -> audit::T
         rules: rules.into_iter().collect(),
         transforms: transforms(plan),
         keys: keys(plan),
-        transfer: delivery.transfer.iter().map(crossing).collect(),
+        transfer: delivery.transfer.iter().map(terms).collect(),
         withheld: route.withheld.iter().map(withheld).collect(),
         topic: None,
     }
@@ -203,7 +203,7 @@ fn contributes(
         rules: rules.collect::<BTreeSet<_>>().into_iter().collect(),
         transforms: transforms.collect(),
         keys: subject.into_iter().collect(),
-        transfer: transfer.into_iter().map(crossing).collect(),
+        transfer: transfer.into_iter().map(terms).collect(),
         withheld: vec![],
         topic: Some(topic.to_owned()),
     }

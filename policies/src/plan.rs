@@ -318,7 +318,7 @@ pub struct Delivery {
     pub transfer: Option<Transfer>,
 }
 
-/// A border crossing and what allows it.
+/// A transfer across a border, and what allows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transfer {
     pub rule: RuleName,

@@ -103,7 +103,7 @@ fn findings(sources: &[Source]) -> Vec<String> {
 
 fn edited(text: &str, edits: &[(&str, &str)]) -> String {
     edits.iter().fold(text.to_owned(), |text, (from, to)| {
-        assert_eq!(text.matches(from).count(), 1, "`{from}` stands once in:\n{text}");
+        assert_eq!(text.matches(from).count(), 1, "`{from}` must be in this once:\n{text}");
         text.replace(from, to)
     })
 }
@@ -122,7 +122,7 @@ fn told(cases: &str) {
                 "more" => more.get_or_insert_with(second),
                 _ => &mut release,
             };
-            let (from, to) = edit.split_once(" ->").unwrap();
+            let Some((from, to)) = edit.split_once(" ->") else { panic!("{line}") };
             let [from, to] =
                 [from, to.strip_prefix(' ').unwrap_or(to)].map(|t| t.replace("\\n", "\n"));
             *text = edited(text, &[(&from, &to)]);

@@ -14,7 +14,7 @@ start_postgres() {
   say "   PostgreSQL on port $port"
 }
 
-# A throw-away CA and one server certificate for the SSL listeners of both clusters.
+# A throwaway CA and one server certificate for the SSL listeners of both clusters.
 make_kafka_certificates() {
   local dir=$run/kafka-tls
   mkdir -p "$dir"

@@ -1,4 +1,4 @@
-//! A throw-away certificate authority: server certificates for this machine, client certificates with a URI
+//! A throwaway certificate authority: server certificates for this machine, client certificates with a URI
 //! name, and rotation of the files a gateway watches. No revocation lists: a test revokes a whole CA.
 
 use std::{

@@ -73,7 +73,7 @@ impl Gateway {
         }
     }
 
-    /// Returns as soon as it listens, ready or not: for tests in which a store or pipeline is away.
+    /// Returns as soon as it listens, ready or not: for tests in which a store or pipeline is down.
     pub async fn start_unready(dir: &Path) -> Result<Self, NotStarted> {
         Self::spawn(dir, None).await
     }

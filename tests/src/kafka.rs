@@ -29,7 +29,7 @@ const STARTS_WITHIN: Duration = Duration::from_secs(120);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 const READS_WITHIN: Duration = Duration::from_secs(60);
 
-/// A record as it stands in a topic.
+/// A record as it is in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub topic: String,

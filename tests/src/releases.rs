@@ -260,7 +260,7 @@ pub fn expected(spec: &Spec, stream: &[Sent]) -> BTreeMap<i64, Rows> {
     panes
 }
 
-/// A message of a release's topic, as it stands there.
+/// A message of a release's topic, as it is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub partition: i64,
@@ -430,14 +430,14 @@ fn once(spec: &Spec, evidence: &Evidence, wrong: &mut Vec<String>) -> BTreeMap<S
             What::End { .. } => "end".to_owned(),
         };
         if id != format!("{}-{suffix}", one.release_id) {
-            wrong.push(format!("{id}: stands under a key that is not its id"));
+            wrong.push(format!("{id}: is under a key that is not its id"));
         }
         let earlier = first.entry(&message.key).or_insert(message);
         if earlier.value != message.value {
-            wrong.push(format!("{id}: stands there twice with different bytes"));
+            wrong.push(format!("{id}: is there twice with different bytes"));
         }
         if earlier.position != message.position {
-            wrong.push(format!("{id}: stands there under two ledger positions"));
+            wrong.push(format!("{id}: is there under two ledger positions"));
         }
         said.insert(id, one);
     }

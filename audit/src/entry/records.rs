@@ -247,7 +247,7 @@ pub struct Treatment {
     pub keys: Vec<KeyUse>,
     /// At most one: the transfer that this treatment is part of.
     #[n(5)]
-    pub transfer: Vec<Crossing>,
+    pub transfer: Vec<TransferTerms>,
     /// Regions that the owner wanted and the policy withheld, with the code.
     #[n(6)]
     pub withheld: Vec<Withheld>,
@@ -284,7 +284,7 @@ pub struct KeyUse {
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 #[cbor(array)]
-pub struct Crossing {
+pub struct TransferTerms {
     #[n(0)]
     pub rule: String,
     #[n(1)]
@@ -320,7 +320,7 @@ pub struct Transfer {
     pub treatment: Digest32,
     /// The treatment's, with those of its categories that were really there.
     #[n(2)]
-    pub crossing: Crossing,
+    pub terms: TransferTerms,
     #[n(3)]
     pub records: u32,
 }

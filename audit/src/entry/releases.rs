@@ -117,7 +117,7 @@ pub fn release_message(leaf: u32) -> (u32, u32) {
     (leaf >> MESSAGE_BITS, leaf & ((1 << MESSAGE_BITS) - 1))
 }
 
-/// Where a release stands is a [`Position`] whose `leaf` is the number of its entry in the row.
+/// Where a release is is a [`Position`] whose `leaf` is the number of its entry in the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct ReleaseVoid {

@@ -12,7 +12,7 @@
 //! until they are there: a commit that arrives late can neither double a row nor fork the chain.
 //!
 //! INVARIANT: nothing that was queued without anybody waiting for it (outcomes, failed logins) is
-//! dropped while the store is away; it stays queued, and the queue is bounded.
+//! dropped while the store is unavailable; it stays queued, and the queue is bounded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,7 +41,7 @@ const FRAME_BYTES: usize = 1_024;
 /// How often a commit is tried before its appends are answered, and the pause between.
 const COMMIT_TRIES: u32 = 3;
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
-/// While the store is away, it is asked again this often.
+/// While the store is unavailable, it is asked again this often.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long entries that nobody waits for may stay queued until an append comes that is waited for.
 const COMPANY_WAIT: Duration = Duration::from_millis(20);
@@ -168,13 +168,13 @@ impl Committer {
         if let Some(unsettled) = self.unsettled.take()
             && let Err((status, error)) = self.settle(unsettled).await
         {
-            return self.put_off(appends, status, &error);
+            return self.defer(appends, status, &error);
         }
         let mut appends = appends.into_iter().peekable();
         while appends.peek().is_some() {
             let flush = self.rows(&mut appends);
             if let Err((status, error)) = self.settle(flush).await {
-                return self.put_off(appends, status, &error);
+                return self.defer(appends, status, &error);
             }
         }
         self.trouble.send_if_modified(|trouble| trouble.take().is_some());
@@ -182,7 +182,7 @@ impl Committer {
     }
 
     /// Answers those who wait, and keeps what nobody waits for.
-    fn put_off(
+    fn defer(
         &mut self,
         appends: impl IntoIterator<Item = Append>,
         status: Status,
@@ -366,19 +366,19 @@ impl Committer {
             Ok(taken) => {
                 (self.next, self.head) = (head.0 + 1, head.1);
                 // Intents whose callers were told that nothing happens, though the row is there.
-                let mut disowned = std::mem::take(&mut flush.intents);
+                let mut unacknowledged = std::mem::take(&mut flush.intents);
                 for (sender, first, key) in flush.waiting {
                     let lost = key.is_some_and(|key| match key {
                         Key::Claim(n) => taken.claims.contains(&n),
                         Key::Release(n) => taken.releases.contains(&n),
                     });
                     if !lost {
-                        disowned.retain(|intent| *intent != first);
+                        unacknowledged.retain(|intent| *intent != first);
                     }
                     let result = if lost { Err(AppendError::ClaimTaken) } else { Ok(first) };
                     answer(Some(sender), result);
                 }
-                self.kept.extend(disowned.into_iter().map(disown));
+                self.kept.extend(unacknowledged.into_iter().map(void_unacknowledged));
                 let lost = taken.releases.iter().filter_map(|n| flush.commit.releases.get(*n));
                 self.kept.extend(lost.map(void));
                 Ok(())
@@ -482,7 +482,7 @@ pub(super) async fn gather(
 }
 
 /// The outcome of an intent that is durable, and whose caller was told that it is not.
-fn disown(of: Position) -> Append {
+fn void_unacknowledged(of: Position) -> Append {
     let missing = Missing {
         region: String::new(),
         topic: String::new(),

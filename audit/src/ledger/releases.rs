@@ -61,7 +61,7 @@ pub enum ReleaseError {
     Blocked,
     #[error("a release publishes at most {RELEASE_BYTES_MAX} bytes: release less at a time")]
     TooLarge,
-    /// No such release stands at that position.
+    /// No such release is at that position.
     #[error("the ledger has no such release at that position")]
     Unknown,
     #[error(transparent)]
@@ -136,7 +136,7 @@ impl Ledger {
         })
     }
 
-    /// Records that the release that stands at a position has left, and returns when that is
+    /// Records that the release at a position has left, and returns when that is
     /// durable. A release that is published again is recorded again.
     pub async fn published(&self, id: [u8; 16], of: Position) -> Result<Position, ReleaseError> {
         let stands = self.store.release(&id).await?;
@@ -166,7 +166,7 @@ impl Ledger {
 
     /// Takes or renews a lease: `Some(epoch)` while it is ours, until `now_us + ttl_us`. The epoch
     /// grows with each new holder, so whoever acts under an older one can be told apart. A holder
-    /// names one life of one process: a restart must not go on under its predecessor's epoch.
+    /// names one run of one process: a restart must not continue under its predecessor's epoch.
     pub async fn lease(
         &self,
         name: &str,

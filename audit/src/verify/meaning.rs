@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Stored, Verifier, What, outcomes::Due};
 use crate::{
-    Crossing, Entry, Fate, Filter, Intent, Leaf, ManifestLeaf, Row, Transfer, Treatment,
+    Entry, Fate, Filter, Intent, Leaf, ManifestLeaf, Row, Transfer, TransferTerms, Treatment,
     row::{decode_leaf, decode_manifest, manifest_root},
 };
 
@@ -15,7 +15,7 @@ pub(super) struct Known {
     region: Arc<str>,
     /// `None`: the intent's.
     topic: Option<Arc<str>>,
-    transfer: Vec<Crossing>,
+    transfer: Vec<TransferTerms>,
 }
 
 impl Known {
@@ -195,10 +195,10 @@ fn is_transfer_of(transfer: &Transfer, intents: &Intents<'_>) -> Result<(), What
         Some((intent, known.get(n)?))
     });
     let fits = |(intent, known): (&&Intent, &Arc<Known>)| {
-        let terms = |c: &Crossing| Crossing { categories: vec![], ..c.clone() };
+        let terms = |c: &TransferTerms| TransferTerms { categories: vec![], ..c.clone() };
         known.transfer.iter().any(|stated| {
-            let mut categories = transfer.crossing.categories.iter();
-            terms(stated) == terms(&transfer.crossing)
+            let mut categories = transfer.terms.categories.iter();
+            terms(stated) == terms(&transfer.terms)
                 && categories.all(|category| stated.categories.contains(category))
                 && (1..=intent.records).contains(&transfer.records)
         })

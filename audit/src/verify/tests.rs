@@ -3,9 +3,9 @@
 
 use super::*;
 use crate::{
-    Actor, At, BatchIdentity, ChainHead, Copied, Crossing, Digest16, Digest32, Fate,
-    FieldTransform, Intent, Leaf, ManifestLeaf, Missing, MissingState, OffsetRange, Placement,
-    Present, ReadAccess, ReadClosed, ReadState, Reopened, SegmentOpen, Transfer, Treatment,
+    Actor, At, BatchIdentity, ChainHead, Copied, Digest16, Digest32, Fate, FieldTransform, Intent,
+    Leaf, ManifestLeaf, Missing, MissingState, OffsetRange, Placement, Present, ReadAccess,
+    ReadClosed, ReadState, Reopened, SegmentOpen, Transfer, TransferTerms, Treatment,
     detail_digest, encode_manifest, leaf_bytes, leaf_hash, row::manifest_root,
 };
 
@@ -16,8 +16,8 @@ fn actor() -> Actor {
     Actor { id: "till-7".into(), by: "mtls".into() }
 }
 
-fn crossing(categories: &[&str]) -> Crossing {
-    Crossing {
+fn terms(categories: &[&str]) -> TransferTerms {
+    TransferTerms {
         rule: "us-by-contract".into(),
         from: "DE".into(),
         to: "US".into(),
@@ -35,7 +35,7 @@ fn treatment(region: &str) -> Treatment {
         transform: "keep".into(),
         rules: vec![],
     };
-    let transfer = if region == "us" { vec![crossing(&["contact", "finance"])] } else { vec![] };
+    let transfer = if region == "us" { vec![terms(&["contact", "finance"])] } else { vec![] };
     Treatment {
         region: region.into(),
         jurisdiction: "DE".into(),
@@ -103,7 +103,7 @@ fn whole() -> Vec<Draft> {
     let transfer = Transfer {
         request: [5; 16],
         treatment: intent(0, 0).treatments[1],
-        crossing: crossing(&["contact"]),
+        terms: terms(&["contact"]),
         records: 2,
     };
     let placed = |region: &str, at| Placement {
@@ -337,14 +337,14 @@ fn counts_presence_and_transfers_have_rules() {
         (
             "a transfer of a category that the treatment does not have",
             |d| {
-                edit_transfer(d, |t| t.crossing.categories.push("health".into()));
+                edit_transfer(d, |t| t.terms.categories.push("health".into()));
             },
             1,
         ),
         (
             "a transfer under other terms",
             |d| {
-                edit_transfer(d, |t| t.crossing.to = "CN".into());
+                edit_transfer(d, |t| t.terms.to = "CN".into());
             },
             1,
         ),

@@ -15,7 +15,7 @@ use sqlx::{Executor, PgPool, SqlitePool, sqlite::SqliteConnectOptions};
 /// The variable that names a PostgreSQL server to test on.
 const POSTGRES: &str = "SLUICEGATE_TEST_POSTGRES";
 
-/// A clock that goes on a millisecond each time it is read.
+/// A clock that advances a millisecond each time it is read.
 struct Ticking(AtomicI64);
 
 impl Clock for Ticking {

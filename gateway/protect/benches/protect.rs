@@ -17,7 +17,7 @@ use sluicegate_policies::{
     Unlisted,
 };
 use sluicegate_protect::{
-    Chance, Program, Protected, RecordRef,
+    Program, Protected, Randomness, RecordRef,
     keys::{Master, Masters},
     tokenizer,
 };
@@ -97,7 +97,7 @@ fn randomized() -> Plan {
 fn main() {
     let keys: Masters = [("main".to_owned(), Master::new(&[1; 32]))].into_iter().collect();
     let record = RecordRef { key: None, headers: &[], value: RECORD.as_bytes() };
-    let chance = Arc::new(Chance::from_seed([7; 32]));
+    let randomness = Arc::new(Randomness::from_seed([7; 32]));
     let mut out = Protected::default();
     let mut c = Criterion::default().configure_from_args().without_plots();
 
@@ -109,10 +109,10 @@ fn main() {
     let programs = [
         ("five tokens", five_tokens()),
         ("two tokens, mask, date, ip", mixed()),
-        ("five answers of chance", randomized()),
+        ("five randomized answers", randomized()),
     ]
     .map(|(name, plan)| {
-        (name, Program::compile(&plan, "acme", &keys, &chance).expect("has the key"))
+        (name, Program::compile(&plan, "acme", &keys, &randomness).expect("has the key"))
     });
     for (name, program) in &programs {
         c.bench_function(&format!("record/{} bytes, {name}", RECORD.len()), |b| {

@@ -37,7 +37,7 @@ use json::{Malformed, Names};
 pub use actions::{
     normalize::normalize,
     number::fixed_point,
-    randomize::{Chance, RANDOMIZED_HEADER},
+    randomize::{RANDOMIZED_HEADER, Randomness},
     token::{TOKEN_BYTES_MAX, Token, Tokenizer, tokenizer},
 };
 pub use json::{

@@ -13,7 +13,7 @@ use crate::{
     Header, Protected, RecordRef, Refused, Scratch,
     actions::{
         Action,
-        randomize::{Chance, Occasion, Place, RANDOMIZED_HEADER, Randomizer, is_label_of},
+        randomize::{Occasion, Place, RANDOMIZED_HEADER, Randomizer, Randomness, is_label_of},
         token::{Token, Tokenizers},
         value::{Form, Input},
     },
@@ -36,7 +36,7 @@ pub struct Program {
     /// The entry for each header that the plan knows.
     headers: Box<[(Arc<str>, usize)]>,
     /// Present if a field is answered afresh for each record.
-    chance: Option<Arc<Chance>>,
+    randomness: Option<Arc<Randomness>>,
     /// Where the subjects of memoized answers stand.
     subjects: Box<[FieldPath]>,
     /// A header for each randomized field.
@@ -57,12 +57,12 @@ pub(crate) struct Field {
 }
 
 impl Program {
-    /// `chance` is that of all programs that may make copies of one record.
+    /// `randomness` is that of all programs that may make copies of one record.
     pub fn compile(
         plan: &Plan,
         tenant: &str,
         keys: &dyn Keyring,
-        chance: &Arc<Chance>,
+        randomness: &Arc<Randomness>,
     ) -> Result<Self, KeyError> {
         let mut tokenizers = Tokenizers::new(tenant, keys);
         let subjects = subjects(plan);
@@ -75,7 +75,7 @@ impl Program {
                         let subject = subjects.iter().position(|s| Some(s) == subject);
                         let (subject, written) =
                             (subject.unwrap_or(usize::MAX), &field.path.written);
-                        let made = Randomizer::new(r, written, subject, tenant, keys, chance)?;
+                        let made = Randomizer::new(r, written, subject, tenant, keys, randomness)?;
                         Action::Randomize(Box::new(made))
                     }
                     other => Action::new(other),
@@ -97,7 +97,7 @@ impl Program {
                 .map(|(i, _)| i)
                 .last(),
             headers: headers(plan),
-            chance: draws_afresh(plan).then(|| chance.clone()),
+            randomness: draws_afresh(plan).then(|| randomness.clone()),
             read_once: read_once(plan, &subjects),
             subjects,
             labels: labels(plan),
@@ -142,8 +142,8 @@ impl Program {
     }
 
     fn begin(&self, record: RecordRef<'_>, occasion: &mut Occasion) {
-        if let Some(chance) = &self.chance {
-            occasion.number(chance);
+        if let Some(randomness) = &self.randomness {
+            occasion.number(randomness);
         }
         occasion.subjects.clear();
         // A malformed record has no subject here, and is refused further down.

@@ -46,16 +46,16 @@ fn line(name: &str, ns: f64, than: f64) {
 
 /// One number, at several scales.
 fn noise() {
-    let mut chance = blake3::Hasher::new_keyed(&[7; 32]).finalize_xof();
+    let mut stream = blake3::Hasher::new_keyed(&[7; 32]).finalize_xof();
     let mut bits = [0; 8];
     let keyed = nanoseconds(100, 10_000, || {
-        chance.fill(&mut bits);
+        stream.fill(&mut bits);
         u64::from_be_bytes(bits)
     });
     let system = SystemRandom::new();
     let from_system = nanoseconds(100, 1_000, || system.fill(&mut bits).is_ok());
     println!("{:<48} {:>12} {:>8}", "a noisy number", "", "time");
-    line("64 bits of the operating system's chance", from_system, from_system);
+    line("64 bits of the operating system's randomness", from_system, from_system);
     line("64 bits of keyed BLAKE3", keyed, from_system);
     let mut sampler = OpenDp::default();
     for thousandths in SCALES {

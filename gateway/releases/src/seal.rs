@@ -28,7 +28,7 @@ const DAYS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     #[error("the operating system's random source failed")]
-    Chance,
+    Random,
     #[error("it was not sealed by this release under this keyring, or was changed")]
     Foreign,
 }
@@ -59,9 +59,9 @@ impl Seal {
     /// passed off as another.
     pub fn seal(&self, now_ms: i64, about: &[u8], content: &[u8]) -> Result<Vec<u8>, SealError> {
         let day = u32::try_from(now_ms.div_euclid(DAY_MS)).unwrap_or(0);
-        let key = self.key(day).ok_or(SealError::Chance)?;
+        let key = self.key(day).ok_or(SealError::Random)?;
         let mut nonce = [0; NONCE_LEN];
-        self.random.fill(&mut nonce).map_err(|_| SealError::Chance)?;
+        self.random.fill(&mut nonce).map_err(|_| SealError::Random)?;
         let mut sealed = Vec::with_capacity(HEAD + NONCE_LEN + content.len() + 16);
         sealed.push(VERSION);
         sealed.extend_from_slice(&day.to_be_bytes());
@@ -69,7 +69,7 @@ impl Seal {
         let mut body = content.to_vec();
         let nonce = Nonce::assume_unique_for_key(nonce);
         key.seal_in_place_append_tag(nonce, Aad::from(about), &mut body)
-            .map_err(|_| SealError::Chance)?;
+            .map_err(|_| SealError::Random)?;
         sealed.extend_from_slice(&body);
         Ok(sealed)
     }

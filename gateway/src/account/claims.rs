@@ -182,7 +182,7 @@ impl Account {
         Keyed { key, fingerprint, older: all }
     }
 
-    /// A retried request goes on where it was interrupted: what its intent allows under the
+    /// A retried request continues where it was interrupted: what its intent allows under the
     /// policy that is in force now.
     pub async fn intended(
         &self,

@@ -1,4 +1,4 @@
-//! Decisions and what landed, as entries of the ledger. Pure.
+//! Decisions and delivery results, as entries of the ledger. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use sluicegate_audit as audit;
 use sluicegate_audit::{Entry, Position, Recorded};
 
 use crate::{
-    deliver::Landed,
+    deliver::DeliveryResults,
     identify::Principal,
     record::{DeliverError, Placed, Verdict},
 };
@@ -15,7 +15,7 @@ use crate::{
 const RECONCILE_EVENTS: usize = 10_000;
 
 /// What became of one copy of one record.
-pub(super) struct Landing<'a> {
+pub(super) struct DeliveryResult<'a> {
     pub leaf: u32,
     pub region: &'a str,
     pub topic: &'a str,
@@ -23,16 +23,16 @@ pub(super) struct Landing<'a> {
 }
 
 /// What became of each copy that was sent.
-pub(super) fn landings<'a>(
+pub(super) fn results_of<'a>(
     recorded: &'a Recorded<Verdict>,
-    landed: &'a Landed,
-) -> impl Iterator<Item = Landing<'a>> {
+    results: &'a DeliveryResults,
+) -> impl Iterator<Item = DeliveryResult<'a>> {
     let (verdict, first) = (recorded.get(), recorded.first().leaf);
     (first..).zip(verdict.records()).flat_map(move |(leaf, judged)| {
         verdict.copies(judged).iter().filter_map(move |copy| {
-            let (lot, result) = (verdict.lots().get(copy.lot)?, landed.of(copy)?.as_ref());
+            let (lot, result) = (verdict.lots().get(copy.lot)?, results.of(copy)?.as_ref());
             let result = result.copied();
-            Some(Landing { leaf, region: &lot.region, topic: &lot.topic, result })
+            Some(DeliveryResult { leaf, region: &lot.region, topic: &lot.topic, result })
         })
     })
 }
@@ -55,29 +55,29 @@ pub(super) fn by_shell() -> audit::Actor {
     audit::Actor { id: "operator".to_owned(), by: "shell".to_owned() }
 }
 
-/// Landings as the ledger says them. An intent with an unknown landing stays open.
+/// Delivery results as the ledger says them. An intent with an unknown one stays open.
 pub(super) fn outcome<'a>(
     first: Position,
-    landings: impl Iterator<Item = Landing<'a>>,
+    results: impl Iterator<Item = DeliveryResult<'a>>,
 ) -> audit::Outcome {
     type To<'t> = (&'t str, &'t str);
     let mut placed: BTreeMap<(To<'_>, u32), Vec<audit::At>> = BTreeMap::new();
     let mut missing: BTreeMap<(To<'_>, audit::MissingState, &str), Vec<u32>> = BTreeMap::new();
     let mut complete = true;
-    for landing in landings {
-        let to = (landing.region, landing.topic);
-        match landing.result {
+    for delivered in results {
+        let to = (delivered.region, delivered.topic);
+        match delivered.result {
             Ok(at) => placed
                 .entry((to, at.partition))
                 .or_default()
-                .push(audit::At::one(at.offset, landing.leaf)),
+                .push(audit::At::one(at.offset, delivered.leaf)),
             Err(error) => {
                 let state = match error {
                     DeliverError::Unknown(_) => audit::MissingState::NotConfirmed,
                     _ => audit::MissingState::NotWritten,
                 };
                 complete &= state != audit::MissingState::NotConfirmed;
-                missing.entry((to, state, error.code())).or_default().push(landing.leaf);
+                missing.entry((to, state, error.code())).or_default().push(delivered.leaf);
             }
         }
     }
@@ -93,7 +93,7 @@ pub(super) fn outcome<'a>(
     audit::Outcome { of: first, placed, missing, repeat_of: vec![], complete }
 }
 
-pub(super) fn in_groups(open: Vec<audit::OpenIntent>) -> Vec<Vec<audit::OpenIntent>> {
+pub(super) fn batches(open: Vec<audit::OpenIntent>) -> Vec<Vec<audit::OpenIntent>> {
     let mut groups: Vec<Vec<audit::OpenIntent>> = Vec::new();
     let mut room = 0;
     for intent in open {

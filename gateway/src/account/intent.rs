@@ -8,11 +8,11 @@ use sluicegate_policies::Grant;
 
 use super::{
     Account, AccountError, Keyed,
-    entries::{Landing, actor, landings, outcome},
+    entries::{DeliveryResult, actor, outcome, results_of},
 };
 use crate::{
     ambient::crash_point,
-    deliver::Landed,
+    deliver::DeliveryResults,
     record::{
         Batch, Copy, DeliverError, Fate, Judged, Lot, Placed, Record, RequestId, Verdict, positions,
     },
@@ -86,11 +86,11 @@ impl Account {
     pub fn settle(
         &self,
         recorded: &Recorded<Verdict>,
-        landed: &Landed,
+        results: &DeliveryResults,
         answered: Option<(&Keyed, Vec<u8>)>,
     ) {
         crash_point("outcome");
-        let outcome = outcome(recorded.first(), landings(recorded, landed));
+        let outcome = outcome(recorded.first(), results_of(recorded, results));
         let done = answered.map(|(keyed, answer)| {
             let expires_us = self.ambient.clock.now_us().saturating_add(self.claim_us);
             let mut given = self.given.lock().unwrap_or_else(|e| e.into_inner());
@@ -107,12 +107,12 @@ impl Account {
         results: &[(usize, Result<Placed, DeliverError>)],
     ) {
         let leaves: Vec<u32> = positions(lot).map(|position| position.leaf).collect();
-        let landings = results.iter().filter_map(|(n, result)| {
+        let results = results.iter().filter_map(|(n, result)| {
             let (region, topic) = (&*lot.get().region, &*lot.get().topic);
             let result = result.as_ref().copied();
-            Some(Landing { leaf: *leaves.get(*n)?, region, topic, result })
+            Some(DeliveryResult { leaf: *leaves.get(*n)?, region, topic, result })
         });
-        self.queue(outcome(lot.first(), landings), None);
+        self.queue(outcome(lot.first(), results), None);
     }
 
     fn queue(&self, outcome: audit::Outcome, done: Option<([u8; 32], Vec<u8>)>) {
@@ -159,9 +159,9 @@ fn transfers(head: &Head, verdict: &Verdict) -> Vec<Entry> {
     }
     let transfer = |(n, (records, present)): (usize, (u32, Vec<u8>))| {
         let treatment = verdict.treatments().get(n)?;
-        let crossing = treatment.transfer(&present)?;
+        let terms = treatment.transfer(&present)?;
         let (request, treatment) = (head.request.0, treatment.digest);
-        Some(Entry::Transfer(audit::Transfer { request, treatment, crossing, records }))
+        Some(Entry::Transfer(audit::Transfer { request, treatment, terms, records }))
     };
     crossed.into_iter().filter_map(transfer).collect()
 }

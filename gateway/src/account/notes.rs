@@ -82,7 +82,7 @@ impl Account {
         Ok(())
     }
 
-    /// Durable before the caller is answered; where the ledger is away it is kept, bounded.
+    /// Durable before the caller is answered; while the ledger is unavailable it is kept, bounded.
     pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
         let origin = address.map_or([0; 16], |address| self.digests.load().address(address));
         let entry = audit::AuthFailure { code: failure.code().to_owned(), origin };
@@ -98,7 +98,7 @@ impl Account {
     }
 
     /// An actor whom the policy may not know: a token's claim can be anybody's e-mail address, so
-    /// that a name which no file of ours holds stands in the ledger as a keyed digest.
+    /// so a name that no file of ours holds is in the ledger as a keyed digest.
     fn stranger(&self, who: &Principal) -> audit::Actor {
         let mut actor = actor(who);
         if !self.named.contains(&*who.name) {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     Account, NotReconciled,
-    entries::{Landing, admin, by_shell, in_groups, outcome},
+    entries::{DeliveryResult, admin, batches, by_shell, outcome},
 };
 use crate::{
     ambient::Clock,
@@ -51,7 +51,7 @@ impl Account {
         // Not before this: a retry must not race the look-up of what it retries.
         let open = ledger.open_intents().await.map_err(|e| e.to_string())?;
         let settled = open.len();
-        for some in in_groups(open) {
+        for some in batches(open) {
             self.settle_group(ledger, &some, regions, Absent::NotWritten).await?;
         }
         self.ledger.store(Some(ledger.clone()));
@@ -162,16 +162,16 @@ impl Account {
             Absent::Unknown => DeliverError::Unknown("its node is gone".to_owned()),
         };
         for intent in open {
-            let landings =
+            let results =
                 intent.leaves.iter().flat_map(|audit::OpenLeaf { position, to, .. }| {
                     to.iter().map(|copy| {
                         let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
                         let placed = found.get(&(&*copy.region, topic, *position)).copied();
                         let result = placed.ok_or(&never);
-                        Landing { leaf: position.leaf, region: &copy.region, topic, result }
+                        DeliveryResult { leaf: position.leaf, region: &copy.region, topic, result }
                     })
                 });
-            let mut outcome = outcome(intent.first, landings);
+            let mut outcome = outcome(intent.first, results);
             if matches!(absent, Absent::Unknown) {
                 outcome.missing.iter_mut().for_each(|m| m.state = audit::MissingState::Unknown);
                 outcome.complete = true;

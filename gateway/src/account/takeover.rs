@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     Account,
-    entries::{admin, in_groups},
+    entries::{admin, batches},
     open::Absent,
 };
 use crate::{
@@ -141,7 +141,7 @@ impl Account {
     ) -> Result<(), String> {
         let open = held.open_intents().await.map_err(|e| e.to_string())?;
         let intents = open.len();
-        for some in in_groups(open) {
+        for some in batches(open) {
             self.settle_group(ledger, &some, regions, Absent::Unknown).await?;
         }
         if intents > 0 {

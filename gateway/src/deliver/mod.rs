@@ -182,16 +182,16 @@ impl Regions {
 }
 
 /// What became of each copy of a verdict, by lot and number; none of a copy that is not sent yet.
-pub struct Landed(Vec<Vec<Option<Result<Placed, DeliverError>>>>);
+pub struct DeliveryResults(Vec<Vec<Option<Result<Placed, DeliverError>>>>);
 
-impl Landed {
+impl DeliveryResults {
     pub fn nothing(verdict: &Verdict) -> Self {
         Self(verdict.lots().iter().map(|lot| vec![None; lot.len()]).collect())
     }
 
     pub fn put(&mut self, lot: usize, number: usize, result: Result<Placed, DeliverError>) {
-        if let Some(landed) = self.0.get_mut(lot).and_then(|lot| lot.get_mut(number)) {
-            *landed = Some(result);
+        if let Some(results) = self.0.get_mut(lot).and_then(|lot| lot.get_mut(number)) {
+            *results = Some(result);
         }
     }
 
@@ -204,8 +204,8 @@ impl Landed {
         &'v self,
         verdict: &'v Verdict,
     ) -> Option<(&'v Arc<str>, &'v DeliverError)> {
-        verdict.lots().iter().zip(&self.0).find_map(|(lot, landed)| {
-            let mut errors = landed.iter().flatten().filter_map(|result| result.as_ref().err());
+        verdict.lots().iter().zip(&self.0).find_map(|(lot, results)| {
+            let mut errors = results.iter().flatten().filter_map(|result| result.as_ref().err());
             Some((&lot.region, errors.find(|error| error.is_retriable())?))
         })
     }
@@ -215,10 +215,10 @@ impl Landed {
 /// for all of them.
 pub async fn deliver(
     recorded: &Recorded<Verdict>,
-    mut landed: Landed,
+    mut results: DeliveryResults,
     regions: &Regions,
-) -> Landed {
-    let to_send = landed.0.iter().enumerate().filter_map(|(n, before)| {
+) -> DeliveryResults {
+    let to_send = results.0.iter().enumerate().filter_map(|(n, before)| {
         let lot = lot(recorded, n)?;
         let sending = match before.iter().all(Option::is_none) {
             true => Sending::new(lot),
@@ -230,12 +230,12 @@ pub async fn deliver(
         let numbers: Vec<usize> = (0..sending.len()).map(|i| sending.number(i)).collect();
         (n, numbers, send(sending, regions).await)
     });
-    for (n, numbers, results) in futures_util::future::join_all(sent).await {
-        for (number, result) in numbers.into_iter().zip(results) {
-            landed.put(n, number, result);
+    for (n, numbers, sent) in futures_util::future::join_all(sent).await {
+        for (number, result) in numbers.into_iter().zip(sent) {
+            results.put(n, number, result);
         }
     }
-    landed
+    results
 }
 
 /// Sends copies to their region.

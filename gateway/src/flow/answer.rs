@@ -1,4 +1,4 @@
-//! What a publisher is told of its records, computed from what was recorded and what landed.
+//! What a publisher is told of its records, computed from what was recorded and delivered.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,7 +7,7 @@ use sluicegate_audit::{Position, Recorded};
 use super::Permitted;
 use crate::{
     account::Head,
-    deliver::Landed,
+    deliver::DeliveryResults,
     record::{Copy, DeliverError, Fate, Judged, NotCounted, Placed, Refused, Verdict},
     telemetry::{FateLabel, Metrics, RegionLabel, RuleLabel, UncountedLabel},
 };
@@ -17,7 +17,7 @@ pub struct Answer {
     first: u32,
     topic: Arc<str>,
     recorded: Recorded<Verdict>,
-    landed: Landed,
+    results: DeliveryResults,
 }
 
 /// What became of one record.
@@ -62,11 +62,11 @@ impl Answer {
         permitted: &Permitted,
         head: &Head,
         recorded: Recorded<Verdict>,
-        landed: Landed,
+        results: DeliveryResults,
         metrics: &Metrics,
     ) -> Self {
         let topic = Arc::from(permitted.target().topic.as_str());
-        let answer = Self { first: head.first, topic, recorded, landed };
+        let answer = Self { first: head.first, topic, recorded, results };
         answer.count(permitted, metrics);
         answer
     }
@@ -75,8 +75,8 @@ impl Answer {
         &self.recorded
     }
 
-    pub(super) fn landed(&self) -> &Landed {
-        &self.landed
+    pub(super) fn results(&self) -> &DeliveryResults {
+        &self.results
     }
 
     /// One for each record, in their order.
@@ -97,7 +97,7 @@ impl Answer {
     fn outcome<'a>(&'a self, judged: &'a Judged) -> Outcome<'a> {
         let verdict = self.recorded.get();
         let failed = verdict.copies(judged).iter().find_map(|copy| {
-            let error = self.landed.of(copy)?.as_ref().err()?;
+            let error = self.results.of(copy)?.as_ref().err()?;
             Some((&verdict.lots().get(copy.lot)?.region, error))
         });
         match (&judged.fate, failed) {
@@ -110,7 +110,7 @@ impl Answer {
 
     fn placed(&self, copy: &Copy) -> Option<(&Arc<str>, Placed)> {
         let lot = self.recorded.get().lots().get(copy.lot).filter(|lot| lot.topic == self.topic)?;
-        Some((&lot.region, *self.landed.of(copy)?.as_ref().ok()?))
+        Some((&lot.region, *self.results.of(copy)?.as_ref().ok()?))
     }
 
     /// Counts a batch: each label is looked up once.

@@ -1,7 +1,7 @@
 //! A record's path: judged, recorded, delivered, settled. Start reading here.
 //!
 //! ```text
-//! Batch ─ permit ─ judge (classify, decide, transform) ─▶ Verdict ─ account ─▶ Recorded ─ deliver ─▶ Landed
+//! Batch ─ permit ─ judge (classify, decide, transform) ─▶ Verdict ─ account ─▶ Recorded ─ deliver ─▶ DeliveryResults
 //!                                                                                 └────── settle ◀────┘
 //! ```
 //!
@@ -36,7 +36,7 @@ use crate::{
     account::Account,
     ambient::heavy,
     decide::{Policy, Snapshot},
-    deliver::{self, Landed, Regions},
+    deliver::{self, DeliveryResults, Regions},
     identify::Principal,
     record::{Batch, Record, Verdict},
     request::{Stopped, Target},
@@ -85,10 +85,10 @@ impl Flow {
         head: &Head,
         recorded: Recorded<Verdict>,
     ) -> Answer {
-        let landed = Landed::nothing(recorded.get());
-        let landed = deliver::deliver(&recorded, landed, &self.regions).await;
-        self.account.settle(&recorded, &landed, None);
-        Answer::new(permitted, head, recorded, landed, &self.metrics)
+        let results = DeliveryResults::nothing(recorded.get());
+        let results = deliver::deliver(&recorded, results, &self.regions).await;
+        self.account.settle(&recorded, &results, None);
+        Answer::new(permitted, head, recorded, results, &self.metrics)
     }
 
     fn verdict(

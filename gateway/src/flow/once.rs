@@ -7,7 +7,7 @@ use sluicegate_audit::{Position, Recorded};
 use super::{Answer, Arrived, Flow, Permitted};
 use crate::{
     account::{ClaimFound, Claimed, Head, Keyed},
-    deliver::{self, Landed},
+    deliver::{self, DeliveryResults},
     record::{Batch, DeliverError, RequestId, Verdict, lot, positions},
     request::Stopped,
 };
@@ -45,29 +45,29 @@ impl Flow {
         };
         let arrived = Arrived { request: keyed.repeats(), first: head.first, ms };
         let verdict = self.verdict(permitted, records, arrived)?;
-        let (request, recorded, landed) = match earlier {
+        let (request, recorded, results) = match earlier {
             None => {
                 let keyed = Some((&keyed, ms));
                 let recorded = self
                     .account
                     .record(permitted, &permitted.grant()?, &head, verdict, keyed)
                     .await?;
-                let landed = Landed::nothing(recorded.get());
-                (head.request, recorded, landed)
+                let results = DeliveryResults::nothing(recorded.get());
+                (head.request, recorded, results)
             }
             Some(claimed) => self.resume(permitted, &head, claimed, verdict).await?,
         };
-        let landed = deliver::deliver(&recorded, landed, &self.regions).await;
-        if let Some((region, error)) = landed.retriable(recorded.get()) {
+        let results = deliver::deliver(&recorded, results, &self.regions).await;
+        if let Some((region, error)) = results.retriable(recorded.get()) {
             // The claim stays open: the repetition finds out what is missing and delivers that.
             let stopped = Stopped::Pipeline { region: region.clone(), error: error.clone() };
-            self.account.settle(&recorded, &landed, None);
+            self.account.settle(&recorded, &results, None);
             return Err(stopped);
         }
-        let answer = Answer::new(permitted, &head, recorded, landed, &self.metrics);
+        let answer = Answer::new(permitted, &head, recorded, results, &self.metrics);
         // Decisions are named as the ledger names them: by the request that made them.
         let rendered = render(request, &answer);
-        self.account.settle(answer.recorded(), answer.landed(), Some((&keyed, rendered.clone())));
+        self.account.settle(answer.recorded(), answer.results(), Some((&keyed, rendered.clone())));
         Ok(Once { answer: rendered, replayed: false })
     }
 
@@ -80,10 +80,10 @@ impl Flow {
         head: &Head,
         claimed: Claimed,
         verdict: Verdict,
-    ) -> Result<(RequestId, Recorded<Verdict>, Landed), Stopped> {
+    ) -> Result<(RequestId, Recorded<Verdict>, DeliveryResults), Stopped> {
         let (appended, intended) = self.account.intended(permitted, &claimed).await?;
         let recorded = appended.cover(verdict);
-        let mut landed = Landed::nothing(recorded.get());
+        let mut results = DeliveryResults::nothing(recorded.get());
         let since_ms = claimed.at_us.div_euclid(1_000);
         for n in 0..recorded.get().lots().len() {
             let Some(lot) = lot(&recorded, n) else { continue };
@@ -98,12 +98,12 @@ impl Flow {
             };
             for (number, position) in positions(&lot).enumerate() {
                 match found.get(&position) {
-                    Some(placed) => landed.put(n, number, Ok(*placed)),
+                    Some(placed) => results.put(n, number, Ok(*placed)),
                     None if intended.covers(position, region, topic) => {}
-                    None => landed.put(n, number, Err(DeliverError::PolicyChanged)),
+                    None => results.put(n, number, Err(DeliverError::PolicyChanged)),
                 }
             }
         }
-        Ok((intended.request.unwrap_or(head.request), recorded, landed))
+        Ok((intended.request.unwrap_or(head.request), recorded, results))
     }
 }

@@ -307,9 +307,9 @@ impl Books {
     pub(super) fn settle(
         &self,
         durable: &Durable,
-        landed: &[(usize, Result<Placed, DeliverError>)],
+        results: &[(usize, Result<Placed, DeliverError>)],
     ) {
-        self.account.settle_lot(&durable.lot, landed);
+        self.account.settle_lot(&durable.lot, results);
     }
 
     /// Everything of a release is in its topic.

@@ -74,7 +74,7 @@ impl Runner {
     }
 
     /// Why a period cannot be charged whatever is left of its budget.
-    pub(super) async fn misfit(&self, period_ms: i64) -> Result<Option<&'static str>, RunError> {
+    pub(super) async fn conflict(&self, period_ms: i64) -> Result<Option<&'static str>, RunError> {
         if !self.books.period_fits(period_ms).await? {
             return Ok(Some("budget-changed"));
         }

@@ -237,7 +237,7 @@ impl<'r> Run<'r> {
         if partials.len() < self.partitions_count {
             return Ok(false);
         }
-        if let Some(code) = self.misfit(pane).await? {
+        if let Some(code) = self.conflict(pane).await? {
             of.refuse(pane, code).await?;
             return Ok(true);
         }
@@ -264,14 +264,14 @@ impl<'r> Run<'r> {
     }
 
     /// Why a pane's period cannot be charged; looked at once per period.
-    async fn misfit(&mut self, pane: PaneId) -> Result<Option<&'static str>, RunError> {
+    async fn conflict(&mut self, pane: PaneId) -> Result<Option<&'static str>, RunError> {
         let period_ms = self.of.plan().period_of(pane.start_ms).start_ms;
         if self.fitting == Some(period_ms) {
             return Ok(None);
         }
-        let misfit = self.of.misfit(period_ms).await?;
-        self.fitting = misfit.is_none().then_some(period_ms);
-        Ok(misfit)
+        let conflict = self.of.conflict(period_ms).await?;
+        self.fitting = conflict.is_none().then_some(period_ms);
+        Ok(conflict)
     }
 
     /// Continues behind panes that are done, and forgets what no replay needs.

@@ -8,7 +8,7 @@ mod route;
 mod table;
 
 pub(crate) use conflicts::report_conflicts;
-pub(crate) use route::{Case, Crossing, Planner, crossing, quoted};
+pub(crate) use route::{Case, Ground, Planner, ground_of, quoted};
 pub(crate) use table::{CELLS_MAX, build, releases};
 
 use crate::{

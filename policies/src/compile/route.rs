@@ -193,7 +193,7 @@ fn contradiction() -> Refusal {
     }
 }
 
-/// The legal ground of a crossing: no ban, and one rule in force that covers all the record
+/// The legal ground of a transfer: no ban, and one rule in force that covers all the record
 /// still carries. Of several the first by name is taken, so that the choice does not depend on
 /// the order of files.
 fn transfer(
@@ -227,7 +227,7 @@ fn transfer(
     })
 }
 
-/// The rules about a crossing.
+/// The rules about a transfer.
 fn corridor<'m>(
     moment: &Moment<'m>,
     from: Id,
@@ -240,7 +240,7 @@ fn corridor<'m>(
     })
 }
 
-/// The rule that is no ground of a crossing for want of the fewest categories, and those.
+/// The rule that is no ground of a transfer for want of the fewest categories, and those.
 fn nearly(
     moment: &Moment<'_>,
     from: Id,
@@ -261,17 +261,17 @@ fn nearly(
 }
 
 /// What becomes of a case at a border.
-pub(crate) enum Crossing {
+pub(crate) enum Ground {
     /// By this rule.
-    Crosses(RuleName),
+    Rule(RuleName),
     /// This rule would be the ground, but for these categories.
     Lacks(RuleName, Vec<Arc<str>>),
     Otherwise,
 }
 
-pub(crate) fn crossing(planner: &mut Planner<'_>, case: Case, region: Id) -> Crossing {
+pub(crate) fn ground_of(planner: &mut Planner<'_>, case: Case, region: Id) -> Ground {
     match delivery(planner, case, region) {
-        Ok(Delivery { transfer: Some(transfer), .. }) => Crossing::Crosses(transfer.rule),
+        Ok(Delivery { transfer: Some(transfer), .. }) => Ground::Rule(transfer.rule),
         Err(Refusal { code: RefusalCode::TransferNotAllowed, rule: None, .. }) => {
             let Case { dataset, purpose, jurisdiction } = case;
             let to = planner.moment.model.region_facts.get(region);
@@ -280,9 +280,9 @@ pub(crate) fn crossing(planner: &mut Planner<'_>, case: Case, region: Id) -> Cro
                 let made = planner.plan(Context { dataset, purpose, recipients, jurisdiction });
                 nearly(&planner.moment, jurisdiction, to, &made?.1)
             });
-            near.map_or(Crossing::Otherwise, |(rule, lacks)| Crossing::Lacks(rule, lacks))
+            near.map_or(Ground::Otherwise, |(rule, lacks)| Ground::Lacks(rule, lacks))
         }
-        _ => Crossing::Otherwise,
+        _ => Ground::Otherwise,
     }
 }
 

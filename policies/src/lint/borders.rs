@@ -6,25 +6,25 @@ use std::{
 };
 
 use crate::{
-    compile::{Case, Crossing, Moment, Planner, crossing, quoted},
+    compile::{Case, Ground, Moment, Planner, ground_of, quoted},
     diagnostic::Findings,
     model::{Id, Model},
     plan::{RuleName, UnixMillis},
 };
 
-/// A rule that is the ground of some crossing, and of another one only for want of some
+/// A rule that is the ground of some transfer, and of another one only for want of some
 /// categories. One that is the ground of none may be meant for data to come.
 pub(super) fn borders(model: &Model, at: UnixMillis, f: &mut Findings<'_>) {
     let mut planner = Planner::new(Moment::new(model, at.0, None));
     let mut grounds: BTreeSet<RuleName> = BTreeSet::new();
     let mut lacking: BTreeMap<(RuleName, Id, Id), BTreeSet<Arc<str>>> = BTreeMap::new();
-    for (case, region) in crossings(&planner.moment) {
-        match crossing(&mut planner, case, region) {
-            Crossing::Crosses(rule) => drop(grounds.insert(rule)),
-            Crossing::Lacks(rule, lacks) => {
+    for (case, region) in transfers(&planner.moment) {
+        match ground_of(&mut planner, case, region) {
+            Ground::Rule(rule) => drop(grounds.insert(rule)),
+            Ground::Lacks(rule, lacks) => {
                 lacking.entry((rule, case.dataset, region)).or_default().extend(lacks);
             }
-            Crossing::Otherwise => {}
+            Ground::Otherwise => {}
         }
     }
     for ((rule, dataset, region), lacks) in lacking {
@@ -44,7 +44,7 @@ pub(super) fn borders(model: &Model, at: UnixMillis, f: &mut Findings<'_>) {
 }
 
 /// Every case of a dataset that somebody may publish, with each region that the dataset names.
-fn crossings(moment: &Moment<'_>) -> Vec<(Case, Id)> {
+fn transfers(moment: &Moment<'_>) -> Vec<(Case, Id)> {
     let model = moment.model;
     let mut published: BTreeSet<(Id, Id)> = BTreeSet::new();
     for rule in moment.access.iter().filter(|rule| rule.allows && rule.publish) {

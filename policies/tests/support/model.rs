@@ -16,7 +16,7 @@ pub(crate) const FIELDS: [&[usize]; 2] = [&[1, 2], &[2, 3]];
 /// `c.a` and `c.b` lie under `c`.
 pub(crate) const CATEGORIES: [&str; 4] = ["c", "c.a", "c.b", "e"];
 pub(crate) const JURISDICTIONS: [&str; 3] = ["DE", "FR", "US"];
-/// Region `r0` stands in DE and is home of DE and FR; `r1` stands in US.
+/// Region `r0` is in DE and is home of DE and FR; `r1` is in US.
 pub(crate) const REGIONS: [&str; 2] = ["r0", "r1"];
 pub(crate) const HOME_OF: [&[usize]; 2] = [&[0, 1], &[2]];
 pub(crate) const DAYS: i64 = 20;
@@ -126,7 +126,7 @@ impl Policy {
         chosen.unwrap_or(4)
     }
 
-    fn crossing(&self, carried: &[usize], j: usize, day: i64, m: Mutant) -> bool {
+    fn may_transfer(&self, carried: &[usize], j: usize, day: i64, m: Mutant) -> bool {
         let banned = self.transfer.iter().filter(|t| !t.allows && t.from == j).any(|t| {
             let (ban, any) = (CATEGORIES[t.category], Mutant::None);
             carried
@@ -159,7 +159,7 @@ impl Policy {
         let mut to = Vec::new();
         for (r, region) in REGIONS.iter().enumerate() {
             let home = HOME_OF[r].contains(&j);
-            if home || self.crossing(&carried, j, day, m) && r == 1 {
+            if home || self.may_transfer(&carried, j, day, m) && r == 1 {
                 to.push(((*region).to_owned(), fields.clone()));
             } else if r == 1 && !self.stay_home {
                 return None;

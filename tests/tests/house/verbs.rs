@@ -58,7 +58,7 @@ fn bid(terminal: &str) -> Value {
     }})
 }
 
-/// A gateway that published one bid from each of two terminals, and where the first one stands.
+/// A gateway that published one bid from each of two terminals, and where the first one is.
 struct House {
     setup: Setup,
     gateway: Gateway,
@@ -91,7 +91,7 @@ impl House {
             let answer = self.ask(&format!("records/{}?region={}", self.place, self.region)).await;
             (!answer["found"].as_array()?.is_empty()).then_some(())
         });
-        assert!(found.await.is_some(), "the ledger does not know where the record stands");
+        assert!(found.await.is_some(), "the ledger does not know where the record is");
     }
 
     /// A question over the admin API, as the auditor.
@@ -103,7 +103,7 @@ impl House {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// The token that stands in the topic for the bidder.
+    /// The token that is in the topic for the bidder.
     async fn token(&self) -> String {
         let (partition, offset) =
             self.place.strip_prefix("bids/").unwrap().split_once('/').unwrap();

@@ -1,4 +1,4 @@
-//! What a transform does to one scalar. Each takes a text and writes a text; how it stands in
+//! What a transform does to one scalar. Each takes a text and writes a text; how it is written in
 //! the record (quotes, escapes) is the caller's business.
 //!
 //! Must never return the input for a value that does not fit: that is `None`, and the plan says
@@ -30,7 +30,7 @@ pub(crate) enum Action {
     Keep,
     Drop,
     Redact,
-    /// As JSON, and as it stands in a header or a key that is no JSON.
+    /// As JSON, and as it is written in a header or a key that is no JSON.
     Constant {
         json: Arc<str>,
         text: Box<str>,

@@ -158,7 +158,7 @@ fn is_international(c: char) -> bool {
     !c.is_ascii() && !c.is_whitespace() && !c.is_control() && !is_invisible(c) && !parts_values
 }
 
-/// A `+` counts where no digit stands before it: `(+49) 30` is `+4930`. An extension follows as
+/// A `+` counts where no digit is before it: `(+49) 30` is `+4930`. An extension follows as
 /// RFC 3966 writes it.
 fn phone(text: &str, out: &mut String) -> Option<()> {
     if is_fraction(text) {
@@ -274,7 +274,7 @@ fn joins(c: char) -> bool {
     is_dash(c) || matches!(c, '.' | '/') || (c.is_whitespace() && !c.is_control())
 }
 
-/// What stands between two values. (Others become one of these by NFKC.)
+/// What is between two values. (Others become one of these by NFKC.)
 fn is_list_mark(c: char) -> bool {
     matches!(c, ',' | ';' | '|' | '\u{3001}' | '\u{060c}' | '\u{061b}' | '\u{ff0c}' | '\u{ff1b}')
 }

@@ -108,7 +108,7 @@ pub(crate) fn geo(geo: Geo, input: Input<'_>, out: &mut String) -> Option<Form> 
 }
 
 /// `48,123` may be two coordinates, or one with a decimal comma. It is a pair if a space follows
-/// the comma or a point stands in one of the two; and so it is written.
+/// the comma or a point is in one of the two; and so it is written.
 fn pair(lat: &str, lon: &str, places: u8, out: &mut String) -> Option<()> {
     let spaced = lon.starts_with(|c: char| c.is_ascii_whitespace());
     if !(spaced || lat.contains('.') || lon.contains('.')) {

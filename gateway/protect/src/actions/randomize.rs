@@ -1,6 +1,6 @@
-//! Answers of chance in place of values: randomized response, unary encoding, noise.
+//! Randomized answers in place of values: randomized response, unary encoding, noise.
 //!
-//! Chance is a keyed function. [`Chance`] holds 32 bytes from the operating system, and each draw
+//! Randomness is a keyed function. [`Randomness`] holds 32 bytes from the operating system, and each draw
 //! is BLAKE3 in keyed mode over what makes the draw unique: the number of the occasion, the place
 //! in the record, the mechanism. Under a secret key that function is taken to be pseudorandom,
 //! and so is its extendable output; as no input occurs twice, nobody without the key can tell the
@@ -36,14 +36,14 @@ const PERMANENT_ALGORITHM: &[u8] = b"randomise permanent blake3 v1";
 const BLOCK_BYTES: usize = 64;
 
 /// Where fresh answers come from. One for each compiled policy.
-pub struct Chance {
+pub struct Randomness {
     key: Zeroizing<[u8; 32]>,
     /// Tells one from another; no secret.
     id: u64,
     next: AtomicU64,
 }
 
-impl Chance {
+impl Randomness {
     pub fn new(random: &dyn SecureRandom) -> Result<Self, KeyError> {
         let mut seed = [0; 32];
         random.fill(&mut seed).map_err(|_| KeyError::Random)?;
@@ -111,15 +111,15 @@ impl Occasion {
         self.number = None;
     }
 
-    /// INVARIANT: no two records get one number of one [`Chance`].
-    pub(crate) fn number(&mut self, chance: &Chance) {
-        if self.number.is_none_or(|(id, _)| id != chance.id) {
-            self.number = Some((chance.id, chance.next.fetch_add(1, Ordering::Relaxed)));
+    /// INVARIANT: no two records get one number of one [`Randomness`].
+    pub(crate) fn number(&mut self, randomness: &Randomness) {
+        if self.number.is_none_or(|(id, _)| id != randomness.id) {
+            self.number = Some((randomness.id, randomness.next.fetch_add(1, Ordering::Relaxed)));
         }
     }
 }
 
-/// Where a value stands.
+/// Where a value is.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'o> {
     pub occasion: &'o Occasion,
@@ -135,7 +135,7 @@ pub(crate) struct Randomizer {
 }
 
 enum Source {
-    Fresh(Arc<Chance>),
+    Fresh(Arc<Randomness>),
     /// The same for the same subject and value. `subject` is a place in [`Occasion::subjects`].
     Permanent {
         key: Secret,
@@ -184,11 +184,11 @@ impl Randomizer {
         subject: usize,
         tenant: &str,
         keys: &dyn Keyring,
-        chance: &Arc<Chance>,
+        randomness: &Arc<Randomness>,
     ) -> Result<Self, KeyError> {
         let mechanism = mechanism(&randomize.response);
         let source = match &randomize.spending {
-            Spending::PerRecord { .. } => Source::Fresh(chance.clone()),
+            Spending::PerRecord { .. } => Source::Fresh(randomness.clone()),
             // The rule's name is no part of it: a rule with another name, or the same demand for
             // another purpose, must not make a second answer about the same value.
             Spending::Memoized { key, .. } => Source::Permanent {
@@ -268,9 +268,9 @@ impl Randomizer {
     /// for each value and record, or for each value and subject.
     fn coins(&self, value: i64, place: Place<'_>) -> Option<Coins> {
         let hasher = match &self.source {
-            Source::Fresh(chance) => {
-                let (_, number) = place.occasion.number.filter(|(id, _)| *id == chance.id)?;
-                let mut hasher = blake3::Hasher::new_keyed(&chance.key);
+            Source::Fresh(randomness) => {
+                let (_, number) = place.occasion.number.filter(|(id, _)| *id == randomness.id)?;
+                let mut hasher = blake3::Hasher::new_keyed(&randomness.key);
                 hasher.update(&self.mechanism);
                 hasher.update(&number.to_be_bytes());
                 hasher.update(&place.occasion.part.to_be_bytes());

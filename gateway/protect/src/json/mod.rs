@@ -51,7 +51,7 @@ pub enum What {
     Control,
     #[error("an escape that JSON does not have")]
     Escape,
-    #[error("half of a surrogate pair")]
+    #[error("unpaired surrogate")]
     Surrogate,
     #[error("a second member of the same name")]
     DuplicateMember,
@@ -121,7 +121,7 @@ pub struct Member {
     /// Just behind the `{` or `,` before it.
     pub lead: usize,
     pub name: Name,
-    /// Where the name stands in the text, quotes included.
+    /// Where the name is in the text, quotes included.
     pub start: usize,
     pub end: usize,
 }
@@ -173,7 +173,7 @@ impl<'a, 's> Scanner<'a, 's> {
         self.text.as_bytes().get(start..end).unwrap_or_default()
     }
 
-    /// The text of a scalar as it is written; of a string, what stands between the quotes.
+    /// The text of a scalar as it is written; of a string, what is between the quotes.
     #[inline]
     pub fn raw(&self, scalar: Scalar) -> &'a str {
         let (start, end) = match scalar.kind {
@@ -271,7 +271,7 @@ impl<'a, 's> Scanner<'a, 's> {
         Ok(())
     }
 
-    /// Steps over what stands between two members or elements. `None`: the container is closed.
+    /// Steps over what is between two members or elements. `None`: the container is closed.
     #[inline]
     fn separator(&mut self, fresh: bool, close: u8) -> Result<Option<usize>, Malformed> {
         let behind_open = self.at;

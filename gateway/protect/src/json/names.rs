@@ -36,7 +36,7 @@ impl Names {
         self.open.len()
     }
 
-    /// `raw` is what stands between the quotes, from byte `start` of the text.
+    /// `raw` is what is between the quotes, from byte `start` of the text.
     #[inline]
     pub(super) fn add(&mut self, raw: &str, start: usize, escaped: bool) -> Name {
         let name = if escaped {

@@ -176,7 +176,7 @@ impl Naming {
 #[derive(Default)]
 struct Seam {
     kept_one: bool,
-    /// The last member was dropped: copying goes on with the next separator.
+    /// The last member was dropped: copying continues with the next separator.
     open: bool,
 }
 
@@ -422,7 +422,7 @@ impl<'p> Splice<'p, '_, '_> {
         }
     }
 
-    /// Before a member: copying goes on at its comma, or behind it if it is to be the first.
+    /// Before a member: copying continues at its comma, or behind it if it is to be the first.
     fn resume(&mut self, seam: &mut Seam, lead: usize) {
         if seam.open {
             self.copied = if seam.kept_one { lead - 1 } else { lead };

@@ -54,7 +54,7 @@ fn hex4(bytes: Option<&[u8]>) -> Result<u32, What> {
     })
 }
 
-/// Appends the meaning of what stands between the quotes of an accepted string.
+/// Appends the meaning of what is between the quotes of an accepted string.
 pub fn unescape(raw: &str, out: &mut String) {
     let mut rest = raw;
     while let Some((plain, escape)) = rest.split_once('\\') {

@@ -63,12 +63,12 @@ fn knowing(names: &[&str], plan: Plan) -> Plan {
 }
 
 fn compile(plan: &Plan) -> Program {
-    Program::compile(plan, "acme", &keyring(), &chance()).unwrap()
+    Program::compile(plan, "acme", &keyring(), &randomness()).unwrap()
 }
 
 /// The same draws in each test; the first record of a program is occasion 0.
-fn chance() -> Arc<Chance> {
-    Arc::new(Chance::from_seed([7; 32]))
+fn randomness() -> Arc<Randomness> {
+    Arc::new(Randomness::from_seed([7; 32]))
 }
 
 fn value(bytes: &[u8]) -> RecordRef<'_> {

@@ -12,7 +12,7 @@ use crate::actions::{
     value::Form,
 };
 
-/// JSON with its spelling: every name, scalar and blank as it stands in the text.
+/// JSON with its spelling: every name, scalar and blank as it is in the text.
 #[derive(Clone, Debug)]
 enum Doc {
     Scalar(String),
@@ -214,10 +214,10 @@ fn randomized(
     at: usize,
     field: &FieldPlan,
 ) -> Result<Option<Doc>, ()> {
-    let chance = chance();
-    let made = Randomizer::new(r, "", 0, "acme", &keyring(), &chance).unwrap();
+    let randomness = randomness();
+    let made = Randomizer::new(r, "", 0, "acme", &keyring(), &randomness).unwrap();
     let mut occasion = Occasion::default();
-    occasion.number(&chance);
+    occasion.number(&randomness);
     let mut draft = String::new();
     match made.answer(text, randomize::Place { occasion: &occasion, offset: at }, &mut draft) {
         Some(Form::Text) => Ok(Some(Doc::Scalar(serde_json::to_string(&draft).unwrap()))),

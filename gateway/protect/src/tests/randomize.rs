@@ -64,8 +64,8 @@ const VALUES_A_RECORD: usize = 1_000;
 /// The answers to one value, many to a record. A string of bits is read as one number.
 fn answers(transform: &Transform, given: &str, count: usize, seed: u8) -> Vec<i64> {
     let plan = plan(Unlisted::Drop, [field("a[]", transform.clone())]);
-    let chance = Arc::new(Chance::from_seed([seed; 32]));
-    let program = Program::compile(&plan, "acme", &keyring(), &chance).unwrap();
+    let randomness = Arc::new(Randomness::from_seed([seed; 32]));
+    let program = Program::compile(&plan, "acme", &keyring(), &randomness).unwrap();
     let json = format!(r#"{{"a":[{}]}}"#, vec![given; VALUES_A_RECORD].join(","));
     let mut out = Protected::default();
     let mut all = Vec::with_capacity(count);
@@ -484,8 +484,8 @@ fn answers_are_fresh_for_each_record_and_the_same_in_its_copies() {
     let fields = |more: Transform| {
         plan(Unlisted::Drop, [field("a[]", k_rr(&LETTERS, None)), field("b", more)])
     };
-    let chance = chance();
-    let make = |plan| Program::compile(&plan, "acme", &keyring(), &chance).unwrap();
+    let randomness = randomness();
+    let make = |plan| Program::compile(&plan, "acme", &keyring(), &randomness).unwrap();
     let (one, two) = (make(fields(Transform::Keep)), make(fields(numeric(0, 9, None))));
     let alone = plan(Unlisted::Drop, [field("**", k_rr(&LETTERS, None))]);
     let alone = make(knowing(&["a", "b"], alone));
@@ -507,9 +507,9 @@ fn answers_are_fresh_for_each_record_and_the_same_in_its_copies() {
     let equal = list(&out).iter().zip(&first).filter(|(a, b)| a == b).count();
     // Independent answers agree by p² + (k-1)q² = 0.155 of 400: 62; fifteen off is two sigmas.
     assert!((20..120).contains(&equal), "{equal}");
-    // Occasion 0 of another seed is spent; a scratch that stands at our occasion 0 must not take
+    // Occasion 0 of another seed is spent; a scratch that is at our occasion 0 must not take
     // its number there.
-    let other = Arc::new(Chance::from_seed([8; 32]));
+    let other = Arc::new(Randomness::from_seed([8; 32]));
     let foreign = Program::compile(&fields(Transform::Keep), "acme", &keyring(), &other).unwrap();
     foreign.apply(record, &mut out).unwrap();
     let spent = list(&out);
@@ -525,9 +525,9 @@ fn memoized_answers_stay_and_have_nothing_to_do_with_each_other() {
         transform(Response::k_rr(categories(&LETTERS, None), ONE).unwrap(), memoized(key))
     };
     let run_with = |x: &str, fields: Vec<FieldPlan>, seed: u8, subject: usize| {
-        let chance = Arc::new(Chance::from_seed([seed; 32]));
+        let randomness = Arc::new(Randomness::from_seed([seed; 32]));
         let plan = plan(Unlisted::Drop, fields);
-        let program = Program::compile(&plan, "acme", &keyring(), &chance).unwrap();
+        let program = Program::compile(&plan, "acme", &keyring(), &randomness).unwrap();
         let json = format!(r#"{{"x":"{x}","user":{{"id":"s{subject}"}},"y":"c"}}"#);
         let mut out = Protected::default();
         program.apply(value(json.as_bytes()), &mut out).unwrap();
@@ -579,7 +579,8 @@ fn without_its_subject_a_memoized_value_does_not_pass() {
             transform(Response::oue(categories(&["a", "b"], None), ONE).unwrap(), memoized("gone")),
         )],
     );
-    let error = Program::compile(&lost, "acme", &keyring(), &chance()).err().unwrap().to_string();
+    let error =
+        Program::compile(&lost, "acme", &keyring(), &randomness()).err().unwrap().to_string();
     assert!(error.starts_with("the keyring has no key `gone`"), "{error}");
 }
 

@@ -379,7 +379,7 @@ fn a_missing_key_is_named_and_nothing_else() {
         Unlisted::Drop,
         [field("a", Transform::Tokenize(TokenUse { key: "gone".into(), ..token_use() }))],
     );
-    let Err(error) = Program::compile(&plan, "acme", &keyring(), &chance()) else {
+    let Err(error) = Program::compile(&plan, "acme", &keyring(), &randomness()) else {
         panic!("compiled")
     };
     assert!(error.to_string().starts_with("the keyring has no key `gone`\n  help: "), "{error}");

@@ -6,7 +6,7 @@
 //! Bounds are exact (Clopper-Pearson, one false alarm in 10^7 each); where an event has to be
 //! chosen, one half of the observations chooses and the other half counts.
 //!
-//! A check that cannot fail proves nothing: beside each stands at least one mutant, a pipeline with
+//! A check that cannot fail proves nothing: beside each is at least one mutant, a pipeline with
 //! one mistake, which the same check must flag. What no test can show are small probabilities: a
 //! δ of 10^-9 is proved (`sluicegate_policies::release`), and tested at 10^-3.
 //!

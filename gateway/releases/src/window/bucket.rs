@@ -19,7 +19,7 @@ pub(super) struct Rules {
     pub(super) bounds_windows: bool,
 }
 
-/// A pane, and for panels where it stands in its period.
+/// A pane, and for panels where it is in its period.
 #[derive(Clone, Copy)]
 pub(super) struct Placed {
     pub(super) start_ms: i64,
@@ -243,12 +243,12 @@ fn on_panel(rules: &Rules, at: Placed, subject: Subject) -> bool {
     hasher.update(b"panel");
     hasher.update(&subject.0);
     hasher.update(&at.period_ms.to_be_bytes());
-    let mut chance = hasher.finalize_xof();
+    let mut stream = hasher.finalize_xof();
     let wanted = u64::from(rules.plan.bounds.windows_per_period).min(at.of);
     let mut drawn: Vec<u64> = Vec::new();
     for upper in at.of - wanted..at.of {
         let mut bytes = [0; 8];
-        chance.fill(&mut bytes);
+        stream.fill(&mut bytes);
         // The bias of the remainder is below 2^-32 for any number of panes there can be.
         let pick = u64::from_be_bytes(bytes) % (upper + 1);
         drawn.push(if drawn.contains(&pick) { upper } else { pick });

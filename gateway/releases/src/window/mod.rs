@@ -2,7 +2,7 @@
 //!
 //! A [`Task`] is a fold over one partition of a contributions topic, which is keyed by subject, so
 //! that all of a subject's contributions meet in one task. Its state is a function of the plan, of
-//! the log, and of where each closed pane was cut: replaying the log gives the same panes again.
+//! the log, and of the cutoff of each closed pane: replaying the log gives the same panes again.
 //!
 //! INVARIANT: what is kept of a subject depends on that subject's contributions and on public
 //! constants only. When memory ends, state is spilled; when disk ends, panes are aborted; nothing

@@ -14,7 +14,7 @@ use super::{DemoError, client::Client};
 
 /// Events of one request.
 const REQUEST_EVENTS: usize = 2_000;
-/// Where members live; the weights are how often each stands here. One in forty is Chinese, for
+/// Where members live; the weights are how often each is listed here. One in forty is Chinese, for
 /// whom no region is home, and one in forty says nothing of a country.
 const COUNTRIES: [&str; 40] = [
     "DE", "DE", "DE", "DE", "DE", "DE", "DE", "DE", "FR", "FR", "FR", "FR", "FR", "FR", "NL", "NL",

@@ -1,5 +1,5 @@
-//! What is away, and what the gateway does then: a table. Each cause is brought about under a running gateway;
-//! the publisher gets a clear problem, nothing is acknowledged, nothing stands in a pipeline that the ledger
+//! What is down, and what the gateway does then: a table. Each cause is brought about under a running gateway;
+//! the publisher gets a clear problem, nothing is acknowledged, nothing is in a pipeline that the ledger
 //! does not know, readiness is off, and once the cause is gone the same request succeeds without a restart.
 
 use std::{
@@ -169,7 +169,7 @@ impl Case {
         self.row(ready, "readiness after it", if ready { "on" } else { "stays off" });
     }
 
-    /// What stands in the pipelines is what was acknowledged, once, and known to the ledger.
+    /// What is in the pipelines is what was acknowledged, once, and known to the ledger.
     async fn settled(self) {
         let Self { cause, table, house, gateway, acknowledged, .. } = self;
         let code = gateway.stop().await;
@@ -181,7 +181,7 @@ impl Case {
         let at_home = &all[EU];
         let times = |id: &String| at_home.iter().filter(|record| record.id == *id).count();
         let lost: Vec<_> = acknowledged.iter().filter(|id| times(id) != 1).collect();
-        table.row(lost.is_empty(), cause, "acknowledged stands there once", &format!("{lost:?}"));
+        table.row(lost.is_empty(), cause, "acknowledged is there once", &format!("{lost:?}"));
         let known = |record: &&Standing| {
             book.rows.contains(record.position.rsplit_once('-').map_or("", |(row, _)| row))
         };
@@ -234,7 +234,7 @@ async fn bad_bundle_on_reload(table: &Table) {
     edit(&case.house, RULES, "importer:", "imporster:");
     case.reload_refused("imporster").await;
     edit(&case.house, RULES, "imporster:", "importer:");
-    // Nothing was taken, so that nothing changes back; a reload has nothing to complain of.
+    // Nothing was taken, so that nothing changes back; a reload has nothing to report.
     case.reload_taken().await;
     case.settled().await;
 }

@@ -1,6 +1,6 @@
 //! `kill -9` at random moments, under load. Publishers retry an unanswered request under its idempotency key,
-//! some give up; in the end every acknowledged record stands where its answer says, once, and the ledger
-//! knows of everything that stands in a pipeline.
+//! some give up; in the end every acknowledged record is where its answer says, once, and the ledger
+//! knows of everything that is in a pipeline.
 //!
 //! The tests here are slices of a campaign; `tests/campaign kill` runs the whole.
 
@@ -214,11 +214,11 @@ async fn judge(house: &House, answered: &[Answered]) -> (Vec<String>, usize) {
     (wrong, delivered)
 }
 
-/// No record stands twice in a region.
+/// No record is in a region twice.
 fn once(region: &str, records: &[Standing], wrong: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     let twice = records.iter().filter(|record| !seen.insert(&record.id));
-    wrong.extend(twice.map(|record| format!("{region}: {} stands there twice", record.id)));
+    wrong.extend(twice.map(|record| format!("{region}: {} is there twice", record.id)));
 }
 
 /// A publisher's records stand in the order in which it sent them.
@@ -228,12 +228,12 @@ fn in_order(region: &str, records: &[Standing], wrong: &mut Vec<String>) {
         if let Some(before) = last.insert(&record.key, record)
             && (before.partition != record.partition || before.count >= record.count)
         {
-            wrong.push(format!("{region}: {} stands behind {}", record.id, before.id));
+            wrong.push(format!("{region}: {} is behind {}", record.id, before.id));
         }
     }
 }
 
-/// The ledger has the decision on every record, and where it landed.
+/// The ledger has the decision on every record, and where it is.
 fn known(region: &str, records: &[Standing], book: &Book, wrong: &mut Vec<String>) {
     let mut edges = BTreeSet::new();
     for (_, partition, from, to) in book.edges.iter().filter(|(of, ..)| of == region) {
@@ -253,7 +253,7 @@ fn known(region: &str, records: &[Standing], book: &Book, wrong: &mut Vec<String
     );
 }
 
-/// Every acknowledged record stands in each of its regions, exactly where the answer says.
+/// Every acknowledged record is in each of its regions, exactly where the answer says.
 fn acknowledged(
     answered: &[Answered],
     standing: &BTreeMap<&'static str, Vec<Standing>>,

@@ -160,7 +160,7 @@ async fn a_revoked_authority_opens_no_new_connection() {
         assert_eq!(ask(gateway.data, &of_old).await, None, "a resumed session of a revoked CA");
         assert_eq!(send(&house.publisher(), "revoked").await, None, "a new connection");
     }
-    assert_eq!(send(&living, "after").await, Some(200), "living connections go on");
+    assert_eq!(send(&living, "after").await, Some(200), "existing connections continue");
     let ids: Vec<String> = house.standing("eu-central").await.into_iter().map(|r| r.id).collect();
     assert!(!ids.iter().any(|id| id == "revoked" || id == "early"), "{ids:?}");
     assert!(gateway.runs());

@@ -1,5 +1,5 @@
 //! A house to break: the quickstart's policies in a folder of its own, a ledger and a pipeline to choose, a
-//! publisher, and what stands in ledger and pipelines afterwards, read without the gateway.
+//! publisher, and what is in ledger and pipelines afterwards, read without the gateway.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -189,7 +189,7 @@ impl House {
         (done.status.code(), String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// What stands in a region's topic, in order of partition and offset.
+    /// What is in a region's topic, in order of partition and offset.
     pub(super) async fn standing(&self, region: &str) -> Vec<Standing> {
         match &self.eu {
             Pipeline::Kafka(at) if region == EU => in_kafka(at).await,

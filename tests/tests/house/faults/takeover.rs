@@ -1,5 +1,5 @@
 //! Nodes that do not come back: one dies between delivery and outcome, one is suspended and cut off from the
-//! store in the middle of a delivery. A third settles what they left open, and the second, once it goes on, is
+//! store in the middle of a delivery. A third settles what they left open, and the second, once it continues, is
 //! told that its chain has ended.
 
 use std::{fs, time::Duration};
@@ -108,7 +108,7 @@ async fn what_a_node_left_open_is_settled_by_another_and_a_revived_one_is_fenced
     });
     assert!(settled.await.is_some(), "{}", gateway.stderr());
 
-    // What stands in the shared region is known to the ledger; what may stand in a file of a node
+    // What is in the shared region is known to the ledger; what may be in a file of a node
     // that is gone is unknown for good.
     let standing = there.standing(EU).await;
     let edges = there.book().await.edges;

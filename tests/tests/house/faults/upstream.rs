@@ -182,7 +182,7 @@ async fn bids(client: &Client, gateway: &Gateway, key: &str, records: &Value) ->
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-/// How long an auction takes that is sent a little later than what stands beside it.
+/// How long an auction takes that is sent a little later than what is beside it.
 async fn beside(client: &Client, gateway: &Gateway, key: &str) -> Duration {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let started = Instant::now();

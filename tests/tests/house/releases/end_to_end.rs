@@ -99,7 +99,7 @@ async fn doors_are_shut(spec: &Spec, house: &House, gateway: &Gateway) {
     }
 }
 
-/// What stands in the reader's hands: every member that a consumer needs, and only numbers that the ledger knows.
+/// What is in the reader's hands: every member that a consumer needs, and only numbers that the ledger knows.
 async fn delivered(spec: &Spec, house: &House, gateway: &Gateway) -> String {
     let reader = house.client("reader");
     let mut text = String::new();
@@ -323,6 +323,6 @@ async fn what_crosses_a_border_on_its_way_into_a_release_is_on_record() {
         })
         .collect();
     assert_eq!(crossed.len(), 1, "{crossed:?}");
-    assert_eq!((&*crossed[0].crossing.rule, crossed[0].records), ("to-frankfurt", 2));
+    assert_eq!((&*crossed[0].terms.rule, crossed[0].records), ("to-frankfurt", 2));
     assert!(house.topic(&spec.dataset()).await.is_empty(), "a copy was delivered");
 }

@@ -1,6 +1,6 @@
 //! Three gateways share one release: one ledger, one region of Apache Kafka, the same policies and keys. Some
 //! are killed and started again while a known stream is published through all of them. In the end each pane is
-//! there once and right, whoever cut its partitions and whoever released it.
+//! there once and right, whoever cut off its partitions and whoever released it.
 
 use std::{env, time::Duration};
 

@@ -15,7 +15,7 @@ use super::{
     *,
 };
 
-/// Replaces what the record's place in its stretch between cuts is.
+/// Replaces what the record's place in its stretch between cutoffs is.
 fn shuffled(scene: &Scene, seed: u64) -> Scene {
     let mut out = scene.clone();
     for part in out.steps.split_mut(|step| !matches!(step, Step::Record(_))) {

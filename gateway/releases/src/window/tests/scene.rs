@@ -34,7 +34,7 @@ pub(super) struct Entry {
     pub(super) arrival_ms: i64,
     pub(super) number: u32,
     pub(super) values: [Option<i64>; 2],
-    /// When it stands in the log: not before its arrival.
+    /// When it is in the log: not before its arrival.
     pub(super) logged_ms: i64,
 }
 
