@@ -25,7 +25,6 @@ use sluicegate_protect::{
     Program, Randomness,
     keys::{KeyError, Keyring, Masters},
 };
-use zeroize::Zeroizing;
 
 use crate::{
     ambient::Ambient,
@@ -33,8 +32,8 @@ use crate::{
     config::Config,
     contribute::Contributor,
     digests::{Digests, SearchKeyError},
-    files::{self, SMALL_FILE_BYTES_MAX},
-    keys::{self, KeyringError},
+    files,
+    keys::{Fetched, KeySource, KeyringError, KeyringFile},
     record::Refused,
     telemetry::cut,
     treatments::Treatments,
@@ -113,12 +112,10 @@ pub enum ReloadError {
     Read { dir: PathBuf, why: String },
     #[error("the policies have errors:\n{0}")]
     Policy(String),
-    #[error("couldn't read the keyring: {0}")]
-    Keyring(String),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     #[error(transparent)]
     Key(#[from] KeyError),
-    #[error(transparent)]
-    Shape(#[from] KeyringError),
     #[error(transparent)]
     SearchKey(#[from] SearchKeyError),
     #[error("the policies name region `{0}`, which is not in the configuration")]
@@ -145,7 +142,7 @@ struct InForce {
 /// Holds the policy in force.
 pub struct Policy {
     dir: PathBuf,
-    keyring_file: PathBuf,
+    keys: Arc<dyn KeySource>,
     tenant: String,
     regions: Vec<String>,
     ambient: Ambient,
@@ -162,7 +159,7 @@ impl Policy {
     pub fn new(config: &Config, ambient: &Ambient) -> Self {
         Self {
             dir: config.policies.clone(),
-            keyring_file: config.keys.file.clone(),
+            keys: key_source(config),
             tenant: config.tenant.clone(),
             regions: config.regions.keys().cloned().collect(),
             ambient: ambient.clone(),
@@ -230,23 +227,28 @@ impl Policy {
     }
 
     /// Reads everything again. `Ok(None)` when nothing changed.
-    pub fn reload(&self) -> Result<Option<Activated>, ReloadError> {
-        let outcome = self.reload_inner();
+    pub async fn reload(self: &Arc<Self>) -> Result<Option<Activated>, ReloadError> {
+        let (policy, fetched) = (self.clone(), self.keys.fetch().await);
+        // Reading may hang with its file system, and compiling takes as long as it takes.
+        let outcome = tokio::task::spawn_blocking(move || policy.take(fetched)).await;
+        let outcome = outcome.unwrap_or(Err(ReloadError::Interrupted));
         let mut trouble = self.trouble.lock().unwrap_or_else(|e| e.into_inner());
         *trouble = outcome.as_ref().err().map(ToString::to_string);
         outcome
     }
 
-    fn reload_inner(&self) -> Result<Option<Activated>, ReloadError> {
+    fn take(
+        &self,
+        fetched: Result<Fetched, KeyringError>,
+    ) -> Result<Option<Activated>, ReloadError> {
         let sources = read_bundle(&self.dir)?;
-        let keyring_text = read_keyring(&self.keyring_file)?;
-        let fingerprint = fingerprint(&sources, &keyring_text);
+        let Fetched { keys: keyring, fingerprint: of_keys } = fetched?;
+        let fingerprint = fingerprint(&sources, of_keys);
         let mut in_force = self.in_force.lock().unwrap_or_else(|e| e.into_inner());
         if in_force.as_ref().is_some_and(|current| current.fingerprint == fingerprint) {
             return Ok(None);
         }
         let bundle = Bundle::compile(&sources).map_err(|r| policy_error(&r, &sources))?;
-        let keyring = keys::parse(&keyring_text)?;
         let digests = Digests::of(&keyring, &self.tenant)?;
         digests.fit(&self.kept.lock().unwrap_or_else(|e| e.into_inner()))?;
         let now = self.ambient.clock.now_ms();
@@ -298,7 +300,7 @@ impl Policy {
 
     /// The files and folders to watch.
     pub fn files(&self) -> Vec<PathBuf> {
-        vec![self.dir.clone(), self.keyring_file.clone()]
+        [vec![self.dir.clone()], self.keys.files()].concat()
     }
 }
 
@@ -316,13 +318,13 @@ fn policy_error(report: &Report, sources: &[Source]) -> ReloadError {
     ReloadError::Policy(cut(report.render(sources), POLICY_ERROR_BYTES_MAX))
 }
 
-fn fingerprint(sources: &[Source], keyring: &str) -> blake3::Hash {
+fn fingerprint(sources: &[Source], keys: blake3::Hash) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     for source in sources {
         hasher.update(blake3::hash(source.path.as_bytes()).as_bytes());
         hasher.update(blake3::hash(source.text.as_bytes()).as_bytes());
     }
-    hasher.update(blake3::hash(keyring.as_bytes()).as_bytes());
+    hasher.update(keys.as_bytes());
     hasher.finalize()
 }
 
@@ -401,39 +403,14 @@ fn bundle_files(dir: &Path) -> Result<Files, String> {
     Ok(found)
 }
 
-/// The bits of a mode that a keyring must not have: writable or executable by its group, or
-/// anything for everyone else. Its group may read: Kubernetes mounts secrets 0440, for the group
-/// of the process.
-const KEYRING_MODE_REFUSED: u32 = 0o037;
+/// Where a configuration's keys come from.
+fn key_source(config: &Config) -> Arc<dyn KeySource> {
+    Arc::new(KeyringFile::new(&config.keys.file))
+}
 
 /// The search keys of a configuration's keyring and tenant.
-pub fn digests_of(config: &Config) -> Result<Digests, ReloadError> {
-    Ok(Digests::of(&keyring(&config.keys.file)?, &config.tenant)?)
-}
-
-/// The keys of a keyring file.
-pub fn keyring(file: &Path) -> Result<Masters, ReloadError> {
-    Ok(keys::parse(&read_keyring(file)?)?)
-}
-
-/// A keyring that others may read is refused: anyone who has it can undo every token by trying.
-pub fn read_keyring(file: &Path) -> Result<Zeroizing<String>, ReloadError> {
-    let failed = |why: String| ReloadError::Keyring(format!("`{}`: {why}", file.display()));
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode =
-            std::fs::metadata(file).map_err(|e| failed(e.kind().to_string()))?.permissions().mode();
-        if mode & KEYRING_MODE_REFUSED != 0 {
-            let why = format!(
-                "its mode is {:03o}; only its owner may write it, and only owner and group may \
-                 read it (600, 400 or 440)",
-                mode & 0o777
-            );
-            return Err(failed(why));
-        }
-    }
-    files::read_text(file, SMALL_FILE_BYTES_MAX).map(Zeroizing::new).map_err(failed)
+pub async fn digests_of(config: &Config) -> Result<Digests, ReloadError> {
+    Ok(Digests::of(&key_source(config).fetch().await?.keys, &config.tenant)?)
 }
 
 #[cfg(test)]

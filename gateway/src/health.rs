@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::{
     account::Account,
     contribute::Contributor,
-    decide::{Policy, ReloadError},
+    decide::Policy,
     deliver::Regions,
     files,
     identify::{Identifier, RefreshError},
@@ -178,9 +178,7 @@ impl Health {
             }
         }
         self.watch_certificates();
-        let policy = self.policy.clone();
-        let reloaded = tokio::task::spawn_blocking(move || policy.reload()).await;
-        match reloaded.unwrap_or(Err(ReloadError::Interrupted)) {
+        match self.policy.reload().await {
             Ok(Some(activated)) => {
                 self.count("policy", "taken");
                 tracing::info!(event = "policy-activated", digest = %activated.digest);

@@ -1,10 +1,17 @@
 //! Where this process gets its master keys.
 //!
-//! Must never print or put into an error a byte of a key. A keyring file is for one machine and for
-//! trying; keys of a production gateway come from a key service behind the same
-//! [`Keyring`](sluicegate_protect::keys::Keyring).
+//! A [`KeySource`] is asked before a snapshot is in force; from then on everything is local. Its first
+//! kind is a keyring file, which is for one machine and for trying; keys of a production gateway come
+//! from a key service.
+//!
+//! Must never print or put into an error a byte of a key.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+    pin::Pin,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::rand::SecureRandom;
@@ -12,12 +19,20 @@ use serde::Deserialize;
 use sluicegate_protect::keys::{KeyError, Keyring, Master, Masters, Secret, info};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::files::{self, SMALL_FILE_BYTES_MAX};
+
+/// The bits of a mode that a keyring must not have: writable or executable by its group, or
+/// anything for everyone else. Its group may read: Kubernetes mounts secrets 0440, for the group
+/// of the process.
+const MODE_REFUSED: u32 = 0o037;
 const NAME_BYTES_MAX: usize = 128;
 const KEYS_MAX: usize = 1024;
 
-/// Why a text is no keyring. Names keys, never their bytes.
+/// Why there are no keys. Names keys, never their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
+    #[error("couldn't read the keyring: `{}`: {why}", file.display())]
+    Read { file: PathBuf, why: String },
     #[error(
         "the keyring is not what it should be{place}\n  help: it is YAML or JSON of the form \
          `keys: {{NAME: BASE64}}`, each name once"
@@ -52,8 +67,65 @@ impl Drop for Document {
     }
 }
 
-/// The keys in the text of a keyring file, which few may read (`decide::read_keyring` checks that). All that
-/// they pass through on the way is wiped.
+/// The keys of a source, as they are now.
+pub struct Fetched {
+    pub keys: Masters,
+    /// Another one: perhaps other keys.
+    pub fingerprint: blake3::Hash,
+}
+
+/// Where master keys come from.
+pub trait KeySource: Send + Sync {
+    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Fetched, KeyringError>> + Send + '_>>;
+
+    /// Files that it reads, to watch.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+}
+
+/// A keyring file, which others may not read: anyone who has it can undo every token by trying.
+pub struct KeyringFile(PathBuf);
+
+impl KeyringFile {
+    pub fn new(file: &Path) -> Self {
+        Self(file.to_owned())
+    }
+}
+
+impl KeySource for KeyringFile {
+    fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Fetched, KeyringError>> + Send + '_>> {
+        Box::pin(async {
+            let file = self.0.clone();
+            let text = files::blocking(move || read(&file)).await;
+            let text = text.map_err(|why| KeyringError::Read { file: self.0.clone(), why })?;
+            Ok(Fetched { keys: parse(&text)?, fingerprint: blake3::hash(text.as_bytes()) })
+        })
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.0.clone()]
+    }
+}
+
+fn read(file: &Path) -> Result<Zeroizing<String>, String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let found = std::fs::metadata(file).map_err(|e| e.kind().to_string())?;
+        let mode = found.permissions().mode();
+        if mode & MODE_REFUSED != 0 {
+            return Err(format!(
+                "its mode is {:03o}; only its owner may write it, and only owner and group may \
+                 read it (600, 400 or 440)",
+                mode & 0o777
+            ));
+        }
+    }
+    files::read_text(file, SMALL_FILE_BYTES_MAX).map(Zeroizing::new)
+}
+
+/// The keys in the text of a keyring file. All that they pass through on the way is wiped.
 pub fn parse(text: &str) -> Result<Masters, KeyringError> {
     // The parser's own message may quote the line it failed on; only its place is passed on.
     let document: Document = serde_saphyr::from_str(text).map_err(|error| {
@@ -138,6 +210,25 @@ mod tests {
     fn a_generated_keyring_parses() {
         let text = generate(["main", "123", "no"], &SystemRandom::new()).unwrap();
         assert_eq!(parse(&text).unwrap().ids(), ["123", "main", "no"]);
+    }
+
+    #[tokio::test]
+    async fn a_keyring_is_for_its_owner_and_may_be_read_by_its_group() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keyring.yaml");
+        std::fs::write(&file, format!("keys: {{main: {A}}}")).unwrap();
+        let with_mode = async |mode| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            KeyringFile::new(&file).fetch().await.map(|fetched| fetched.keys.ids())
+        };
+        for mode in [0o400, 0o600, 0o440, 0o640] {
+            assert_eq!(with_mode(mode).await.unwrap(), ["main"], "{mode:o}");
+        }
+        for mode in [0o644, 0o604, 0o444, 0o660, 0o620, 0o450, 0o601] {
+            let error = with_mode(mode).await.unwrap_err().to_string();
+            assert!(error.contains(&format!("mode is {mode:o}")), "{error}");
+        }
     }
 
     #[test]

@@ -119,8 +119,8 @@ impl Lineage {
         Self { url, digests, store: OnceCell::new() }
     }
 
-    pub fn of(config: &Config) -> Result<Self, LineageError> {
-        let digests = Arc::new(ArcSwap::from_pointee(digests_of(config)?));
+    pub async fn of(config: &Config) -> Result<Self, LineageError> {
+        let digests = Arc::new(ArcSwap::from_pointee(digests_of(config).await?));
         Ok(Self::new(config.ledger.url()?, digests))
     }
 

@@ -103,7 +103,7 @@ impl Parts {
         let tls = load_tls(&config).await?;
         let metrics = Arc::new(Metrics::default());
         metrics.expect_regions(config.regions.keys().map(String::as_str));
-        let account = Arc::new(Account::new(&config, &ambient, metrics.clone())?);
+        let account = Arc::new(Account::new(&config, &ambient, metrics.clone()).await?);
         hold(&account).await?;
         let regions = match open_regions(&config, &ambient).await {
             Ok(regions) => regions,

@@ -112,7 +112,7 @@ pub struct Account {
 impl Account {
     /// Reads what is needed; the store itself is opened by [`Account::reconcile`], which is tried
     /// until it works.
-    pub fn new(
+    pub async fn new(
         config: &Config,
         ambient: &Ambient,
         metrics: Arc<Metrics>,
@@ -123,7 +123,7 @@ impl Account {
             node: config.node.clone(),
             beside: false,
             ambient: ambient.clone(),
-            digests: Arc::new(ArcSwap::from_pointee(digests_of(config)?)),
+            digests: Arc::new(ArcSwap::from_pointee(digests_of(config).await?)),
             claim_us: i64::from(config.limits.idempotency_hours) * 3_600_000_000,
             ledger: ArcSwapOption::empty(),
             opened: tokio::sync::Mutex::default(),
@@ -140,7 +140,8 @@ impl Account {
     /// For a verb of the command line: a short-lived writer under a name of its own, which is not
     /// taken for the gateway and whose clock counts for nobody.
     pub async fn beside(config: &Config, ambient: &Ambient) -> Result<Self, String> {
-        let account = Self::new(config, ambient, Arc::default()).map_err(|e| e.to_string())?;
+        let account =
+            Self::new(config, ambient, Arc::default()).await.map_err(|e| e.to_string())?;
         let account = Self { node: format!("{}-cli", config.node), beside: true, ..account };
         account.reconcile(&Regions::new([])).await.map_err(|e| e.to_string())?;
         Ok(account)

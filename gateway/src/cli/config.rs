@@ -1,14 +1,16 @@
 //! `sluicegate config check`: all that is wrong with a configuration, with its place; then all that
 //! is wrong with what it names, in the words in which the gateway, its log and `/readyz` say it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{Exit, Output, eprint, print, runtime};
 use crate::{
     ambient::Ambient,
     config::{self, Config},
-    decide::Policy,
-    decide::digests_of,
+    decide::{Policy, digests_of},
     files,
     identify::Identifier,
     listen::tls::Tls,
@@ -54,16 +56,17 @@ fn unusable(config: &Config) -> Result<Vec<String>, Exit> {
     let listeners = [&config.listen.tls, &config.admin.tls];
     found.extend(listeners.into_iter().filter_map(|tls| Tls::load(tls).err()).map(said));
     let ambient = Ambient::system();
-    let policy = Policy::new(config, &ambient);
-    match policy.reload() {
+    let policy = Arc::new(Policy::new(config, &ambient));
+    let runtime = runtime()?;
+    match runtime.block_on(policy.reload()) {
         Ok(_) => found.extend(strangers(config, &policy)),
         Err(error) => found.push(said(error)),
     }
     // The policy asks for the search keys, too, where it can be read.
-    let keys = digests_of(config).err().map(said);
+    let keys = runtime.block_on(digests_of(config)).err().map(said);
     found.extend(keys.filter(|text| !found.contains(text)).into_iter().collect::<Vec<_>>());
     let identifier = Identifier::new(&config.identify, ambient.clock.clone());
-    found.extend(runtime()?.block_on(identifier.refresh_files()).into_iter().map(said));
+    found.extend(runtime.block_on(identifier.refresh_files()).into_iter().map(said));
     found.extend(named(config).iter().filter_map(|file| unreadable(file)));
     found.extend(homes(config).iter().filter_map(|file| homeless(file)));
     Ok(found)

@@ -108,7 +108,7 @@ async fn restart_time(config: &Config, because: &str, output: Output) -> Result<
         eprint(format!("couldn't restart the time of node `{}`: {error}", config.node));
         Exit::CheckFailed
     };
-    let account = Account::new(config, &Ambient::system(), Arc::default());
+    let account = Account::new(config, &Ambient::system(), Arc::default()).await;
     let account = account.map_err(|e| failed(e.to_string()))?;
     account.restart_time(because.to_owned()).await.map_err(failed)?;
     match output {

@@ -83,7 +83,7 @@ async fn ask(config: &Config, question: &Question, output: Output) -> Result<Exi
         Exit::Usage
     };
     record(config, question).await.map_err(failed)?;
-    let lineage = Lineage::of(config).map_err(|e| failed(e.to_string()))?;
+    let lineage = Lineage::of(config).await.map_err(|e| failed(e.to_string()))?;
     let answer = lineage.ask(question).await.map_err(|e| failed(e.to_string()))?;
     match output {
         Output::Human => print(answer.to_string().trim_end()),

@@ -114,7 +114,7 @@ pub(super) async fn lineage(config: &Config, tally: &Tally) -> Result<(), DemoEr
     let failed = |e: String| DemoError::Ledger(e);
     let place = format!("bids/{partition}/{offset}");
     print(format!("  $ sluicegate lineage record {place} --region {region}\n"));
-    let lineage = Lineage::of(config).map_err(|e| failed(e.to_string()))?;
+    let lineage = Lineage::of(config).await.map_err(|e| failed(e.to_string()))?;
     let question =
         Question::record(Some(region.clone()), &place).map_err(|e| failed(e.to_string()))?;
     let answer = lineage.ask(&question).await.map_err(|e| failed(e.to_string()))?;
@@ -127,7 +127,7 @@ pub(super) async fn lineage(config: &Config, tally: &Tally) -> Result<(), DemoEr
 pub(super) async fn verified(config: &Config) -> Result<(), DemoError> {
     title("Is the ledger what it was? Re-hash every row");
     let failed = |e: String| DemoError::Ledger(e);
-    let lineage = Lineage::of(config).map_err(|e| failed(e.to_string()))?;
+    let lineage = Lineage::of(config).await.map_err(|e| failed(e.to_string()))?;
     let started = tokio::time::Instant::now();
     let verdict = lineage.verify().await.map_err(|e| failed(e.to_string()))?;
     for line in verdict.to_string().trim_end().lines() {
