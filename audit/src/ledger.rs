@@ -4,6 +4,7 @@
 //! crash leaves intents without outcome, which the next start finds with [`Ledger::open_intents`].
 
 mod committer;
+mod leaves;
 mod proof;
 mod releases;
 mod segments;
@@ -13,6 +14,7 @@ use std::sync::{Arc, atomic::AtomicU32};
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+pub use self::leaves::{Leaves, Told};
 pub use self::proof::{Appended, Recorded};
 pub use self::releases::{
     ListedRelease, RELEASE_BYTES_MAX, RELEASES_MAX, Reader, ReleaseError, ReserveError, Reserved,
@@ -23,8 +25,8 @@ pub use self::takeover::{HeldNode, OpenChain};
 
 use self::committer::Committer;
 use crate::{
-    Actor, At, ChainHead, Entry, Intent, Leaf, Missing, Outcome, Position, Reopened, Row,
-    Treatment, WriterId, WriterOpen,
+    Actor, At, ChainHead, Entry, Intent, Missing, Outcome, Position, Reopened, Row, Treatment,
+    WriterId, WriterOpen,
     entry::PLACES_MAX,
     row,
     store::{ClaimDone, Store, StoreError, Url, read_write},
@@ -192,7 +194,7 @@ pub struct Destination {
 #[derive(Default)]
 struct Append {
     entries: Vec<Entry>,
-    leaves: Vec<Leaf>,
+    leaves: Leaves,
     details: Vec<([u8; 32], Vec<u8>)>,
     claim: Option<Claim>,
     done: Option<ClaimDone>,
@@ -380,13 +382,14 @@ impl Ledger {
     pub async fn intend(
         &self,
         intent: Intent,
-        leaves: Vec<Leaf>,
+        leaves: impl Into<Leaves>,
         details: Vec<([u8; 32], Vec<u8>)>,
         more: Vec<Entry>,
         claim: Option<Claim>,
     ) -> Result<Appended, AppendError> {
         let mut entries = vec![Entry::Intent(intent)];
         entries.extend(more);
+        let leaves = leaves.into();
         let append = Append { entries, leaves, details, claim, ..Append::default() };
         self.send(append).await.map(Appended::at)
     }

@@ -161,15 +161,18 @@ impl<'a> ManifestLeaf<'a> {
 }
 
 /// The leaves of a row, in order, as they are stored beside it.
-pub fn encode_manifest(leaves: &[ManifestLeaf<'_>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
+pub fn encode_manifest<'l>(
+    leaves: impl IntoIterator<Item = ManifestLeaf<'l>, IntoIter: ExactSizeIterator>,
+) -> Vec<u8> {
+    let leaves = leaves.into_iter();
+    let mut bytes = Vec::with_capacity(leaves.len() * LEAF_BYTES);
     let mut e = Encoder::new(&mut bytes);
     // As above: a `Vec` takes everything.
     let _infallible = e.array(leaves.len() as u64).map(|_| ());
     for leaf in leaves {
         let _infallible = match leaf {
             ManifestLeaf::Kept(leaf) => e.bytes(leaf).map(|_| ()),
-            ManifestLeaf::Forgotten(hash) => e.array(1).and_then(|e| e.bytes(hash)).map(|_| ()),
+            ManifestLeaf::Forgotten(hash) => e.array(1).and_then(|e| e.bytes(&hash)).map(|_| ()),
         };
     }
     bytes
@@ -205,7 +208,7 @@ pub fn decode_manifest(bytes: &[u8]) -> Result<Vec<ManifestLeaf<'_>>, RowError> 
             _ => ManifestLeaf::Kept(d.bytes().map_err(malformed)?),
         });
     }
-    if d.position() != bytes.len() || encode_manifest(&leaves) != bytes {
+    if d.position() != bytes.len() || encode_manifest(leaves.iter().copied()) != bytes {
         return Err(RowError::NotCanonical);
     }
     Ok(leaves)

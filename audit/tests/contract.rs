@@ -79,7 +79,8 @@ async fn many_appenders_and_writers_keep_every_chain_whole() {
                 let mut positions = Vec::new();
                 for m in 0..10 {
                     let (digest32, bytes) = treatment("eu");
-                    let events = (0..3).map(|i| delivered(i, &n.to_be_bytes(), &[m])).collect();
+                    let events =
+                        (0..3).map(|i| delivered(i, &n.to_be_bytes(), &[m])).collect::<Vec<_>>();
                     let details = vec![(digest32, bytes)];
                     let intent = intent(digest32, 3);
                     let done = ledger.intend(intent, events, details, vec![], None).await.unwrap();

@@ -205,7 +205,7 @@ fn forget_a_leaf(records: &mut [Exported]) {
     let bytes = manifest.clone();
     let mut leaves = decode_manifest(&bytes).unwrap();
     leaves[0] = ManifestLeaf::Forgotten(leaf_hash(leaves[0].kept().unwrap()));
-    *manifest = encode_manifest(&leaves);
+    *manifest = encode_manifest(leaves.iter().copied());
 }
 
 /// An entry with a meaning that no program of today knows.
@@ -377,7 +377,7 @@ fn edit_run(records: &mut [Exported], edit: fn(&mut Vec<Copied>)) {
         if leaves[0].kept().is_none() {
             continue;
         }
-        *manifest = encode_manifest(&leaves);
+        *manifest = encode_manifest(leaves.iter().copied());
         let leaves: Vec<_> = leaves.iter().filter_map(|leaf| leaf.kept()).collect();
         let mut row = Row::decode(bytes).unwrap();
         row.root = sluicegate_audit::root(leaves);

@@ -21,12 +21,14 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Append, AppendError, Options, QUEUE, Status, Time};
+use super::{Append, AppendError, Leaves, Options, QUEUE, Status, Time};
 use crate::{
     BudgetBlocked, ChainHead, Entry, Filter, Link, ManifestLeaf, Missing, MissingState, Outcome,
-    Position, Release, ReleasePublished, ReleaseVoid, Row, SearchDigest,
-    row::{ROW_BYTES_MAX, encode_manifest, genesis, leaf_bytes, link_of},
-    store::{ClaimWrite, Commit, Edge, IntentState, NewRow, ReleaseWrite, Store, Taken},
+    Position, Release, ReleasePublished, ReleaseVoid, Row,
+    row::{ROW_BYTES_MAX, encode_manifest, genesis, link_of},
+    store::{
+        ClaimWrite, Commit, Edge, IntentState, NewRow, ReleaseWrite, Store, StoreError, Taken,
+    },
     tree,
 };
 
@@ -304,10 +306,7 @@ impl Committer {
             flush.commit.intents.retain(|intent| !same(intent));
             flush.commit.intents.push(IntentState { writer, wseq, leaf, open: true });
         }
-        for leaf in &append.leaves {
-            draft.leaves.push(leaf_bytes(leaf));
-            draft.digests.extend(leaf.source.iter().chain(&leaf.tokens).map(|d| d.0));
-        }
+        draft.leaves.append(&append.leaves);
         draft.has_release |= append.blobs.is_some();
         draft.bytes += size;
         for detail in append.details {
@@ -345,14 +344,15 @@ impl Committer {
             segment: self.segment,
             entries: draft.entries,
             leaves: u32::try_from(draft.leaves.len()).unwrap_or(u32::MAX),
-            root: tree::root(draft.leaves.iter().map(Vec::as_slice)),
+            root: tree::root(draft.leaves.iter()),
         };
         let bytes = row.encode();
         let link = link_of(&bytes);
-        let filter = Filter::of(draft.digests.iter());
-        let leaves: Vec<_> = draft.leaves.iter().map(|leaf| ManifestLeaf::Kept(leaf)).collect();
-        let manifest =
-            (!leaves.is_empty()).then(|| (encode_manifest(&leaves), filter.as_bytes().to_vec()));
+        let manifest = (!draft.leaves.is_empty()).then(|| {
+            let filter = Filter::of(draft.leaves.digests().iter());
+            let leaves = draft.leaves.iter().map(ManifestLeaf::Kept);
+            (encode_manifest(leaves), filter.as_bytes().to_vec())
+        });
         let (t_us, segment) = (self.last_us, self.segment);
         flush.commit.rows.push(NewRow { wseq, t_us, segment, bytes, prev, link, manifest });
         link
@@ -519,8 +519,7 @@ fn release_write(release: &Release, at: Position) -> ReleaseWrite {
 #[derive(Default)]
 struct Draft {
     entries: Vec<Entry>,
-    leaves: Vec<Vec<u8>>,
-    digests: Vec<SearchDigest>,
+    leaves: Leaves,
     bytes: usize,
     has_release: bool,
 }

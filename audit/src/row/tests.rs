@@ -184,7 +184,7 @@ fn a_leaf_is_forgotten_and_the_root_stays() {
     let mut manifest: Vec<_> = leaves.iter().map(|leaf| ManifestLeaf::Kept(leaf)).collect();
     let root = manifest_root(&manifest);
     manifest[1] = ManifestLeaf::Forgotten(tree::leaf_hash(&leaves[1]));
-    let bytes = encode_manifest(&manifest);
+    let bytes = encode_manifest(manifest.iter().copied());
     let read = decode_manifest(&bytes).unwrap();
     assert_eq!((manifest_root(&read), read[1].kept()), (root, None));
     assert_eq!(bytes[..6], [0x83, 0x41, 1, 0x81, 0x58, 0x20]);

@@ -196,7 +196,7 @@ fn kept(drafts: &[Draft], from: usize) -> Verdict {
                 wseq,
                 bytes: &bytes,
                 link: None,
-                manifest: Some(&encode_manifest(&manifest)),
+                manifest: Some(&encode_manifest(manifest.iter().copied())),
                 beside: None,
             });
         }

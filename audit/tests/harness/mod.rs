@@ -205,7 +205,7 @@ pub(crate) async fn sqlite_ledger(intents: u32) -> Url {
     let ledger = bench.open(1).await;
     for n in 0..intents {
         let (digest, bytes) = treatment("eu");
-        let events = (0..3).map(|i| delivered(i, &n.to_be_bytes(), b"t")).collect();
+        let events = (0..3).map(|i| delivered(i, &n.to_be_bytes(), b"t")).collect::<Vec<_>>();
         ledger
             .intend(intent(digest, 3), events, vec![(digest, bytes)], vec![], None)
             .await

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sluicegate_audit as audit;
-use sluicegate_audit::{Copied, Digest16, Entry, Present, Recorded};
+use sluicegate_audit::{Entry, Recorded};
 use sluicegate_policies::Grant;
 
 use super::{
@@ -48,9 +48,9 @@ impl Account {
         let started = tokio::time::Instant::now();
         let ledger = self.ledger()?;
         let leaves = verdict.records().iter().zip(head.first..);
-        let leaves: Vec<audit::Leaf> =
-            leaves.map(|(judged, seq)| leaf(&verdict, judged, seq)).collect();
-        let records = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
+        let mut made = audit::Leaves::default();
+        leaves.for_each(|(judged, seq)| push_leaf(&mut made, &verdict, judged, seq));
+        let records = u32::try_from(made.len()).unwrap_or(u32::MAX);
         let treatments = verdict.treatments();
         let intent = audit::Intent {
             request: head.request.0,
@@ -74,7 +74,7 @@ impl Account {
             audit::Claim { key: keyed.key, fingerprint: keyed.fingerprint, at_us, expires_us }
         });
         let appended = ledger
-            .intend(intent, leaves, details, transfers(head, &verdict), claim)
+            .intend(intent, made, details, transfers(head, &verdict), claim)
             .await
             .inspect_err(|_| self.metrics.count_fail_closed("ledger-unavailable"))?;
         self.metrics.ledger_seconds.observe(started.elapsed().as_secs_f64());
@@ -123,24 +123,20 @@ impl Account {
     }
 }
 
-fn leaf(verdict: &Verdict, judged: &Judged, seq: u32) -> audit::Leaf {
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let copied = |copy: &Copy| Copied {
-        treatment: number(copy.treatment),
-        present: Present::Bitmap(verdict.present(copy).to_vec()),
+fn push_leaf(leaves: &mut audit::Leaves, verdict: &Verdict, judged: &Judged, seq: u32) {
+    let copied = |copy: &Copy| {
+        let treatment = u32::try_from(copy.treatment).unwrap_or(u32::MAX);
+        (treatment, verdict.present(copy))
     };
-    let copies = verdict.copies(judged).iter().map(copied).collect();
-    let fate = match &judged.fate {
-        Fate::Refuse(refused) => audit::Fate::Refuse(
-            refused.code.as_str().to_owned(),
-            refused.rule.as_deref().unwrap_or_default().to_owned(),
-        ),
-        Fate::Deliver => audit::Fate::Deliver(copies),
-        Fate::Aggregate => audit::Fate::Aggregate(copies),
+    let told = match &judged.fate {
+        Fate::Refuse(refused) => {
+            audit::Told::Refuse(refused.code.as_str(), refused.rule.as_deref().unwrap_or_default())
+        }
+        Fate::Deliver => audit::Told::Deliver,
+        Fate::Aggregate => audit::Told::Aggregate,
     };
-    let digests = |digests: &[[u8; 16]]| digests.iter().copied().map(Digest16).collect();
-    let (source, tokens) = (digests(verdict.source(judged)), digests(verdict.tokens(judged)));
-    audit::Leaf { seq, fate, source, tokens, count: 1 }
+    let digests = [verdict.source(judged), verdict.tokens(judged)];
+    leaves.push(seq, told, verdict.copies(judged).iter().map(copied), digests);
 }
 
 /// One entry for each treatment that crosses a border: how many records, and the categories that

@@ -91,7 +91,7 @@ impl Chain {
         let bytes = row.encode();
         let link = link_of(&bytes);
         let kept: Vec<_> = leaves.iter().map(|leaf| ManifestLeaf::Kept(leaf)).collect();
-        let manifest = (!kept.is_empty()).then(|| (encode_manifest(&kept), filter));
+        let manifest = (!kept.is_empty()).then(|| (encode_manifest(kept), filter));
         let wseq = self.next;
         commit.rows.push(NewRow { wseq, t_us, segment: 1, bytes, prev, link, manifest });
         (self.next, self.head) = (self.next + 1, Some(link));
