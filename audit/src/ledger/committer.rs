@@ -408,6 +408,11 @@ impl Committer {
             }
             match self.store.commit(writer, node, commit).await {
                 Ok(taken) => return Ok(taken),
+                // What another file holds, or one without a name, is not durable.
+                Err(error @ StoreError::Replaced) => {
+                    why = error.to_string();
+                    break;
+                }
                 Err(error) => why = error.to_string(),
             }
             // A cut between the commit and its answer looks like a failure; the store knows. Our

@@ -32,6 +32,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 /// Rows of one INSERT; SQLite takes 32,766 parameters.
 const INSERT_ROWS: usize = 1_000;
+/// Up to this many edges of a flush, its prepared text is kept for the next one.
+const KEPT_EDGES: usize = 8;
 
 pub(crate) struct Sqlite {
     writer: SqlitePool,
@@ -66,6 +68,11 @@ impl Named {
     }
 }
 
+/// A ping of a connection to a file costs a way to its thread and back, and shows nothing.
+fn pool_of(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false)
+}
+
 fn number_of(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
@@ -80,8 +87,7 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .pragma("recursive_triggers", "ON")
             .busy_timeout(BUSY_TIMEOUT);
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let writer = pool_of(1).connect_with(options.clone()).await?;
         durable(&writer).await?;
         known(&writer).await?;
         MIGRATIONS.run(&writer).await?;
@@ -89,10 +95,7 @@ impl Sqlite {
             // Whoever held one is gone, though its clock may have put the end far ahead.
             sqlx::query("UPDATE ledger_lease SET until_us = 0").execute(&writer).await?;
         }
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options.pragma("query_only", "ON"))
-            .await?;
+        let readers = pool_of(READERS).connect_with(options.pragma("query_only", "ON")).await?;
         let (lock, named) = (Mutex::new(lock), Named::of(file)?);
         Ok(Self { books: writer.clone(), writer, readers, lock, named })
     }
@@ -101,8 +104,7 @@ impl Sqlite {
     pub(crate) async fn read_only(file: &Path) -> Result<Self, StoreError> {
         let options =
             SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(BUSY_TIMEOUT);
-        let readers =
-            SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
+        let readers = pool_of(READERS).connect_with(options).await?;
         known(&readers).await?;
         let (lock, named) = (Mutex::default(), Named::of(file)?);
         Ok(Self { writer: readers.clone(), books: readers.clone(), readers, lock, named })
@@ -236,6 +238,8 @@ impl Store for Sqlite {
 }
 
 impl Sqlite {
+    /// Each statement on its own would be a way to the driver's thread and back, which costs more
+    /// than a row: what gives no answer is one text.
     async fn commit_on(
         &self,
         connection: &mut SqliteConnection,
@@ -243,18 +247,30 @@ impl Sqlite {
         node: &str,
         commit: &Commit,
     ) -> Result<Taken, StoreError> {
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let connection = &mut *transaction;
-        insert_rows(connection, writer, node, commit).await?;
-        projections(connection, writer, commit).await?;
-        let claims = take_claims(connection, writer, node, commit).await?;
-        let releases = releases_of(connection, commit).await?;
-        // Once a flush, and as late as it can be.
-        if !self.named.is_there() {
-            return Err(StoreError::Replaced);
+        let mut script = script(writer, commit)?;
+        let opening = commit.rows.iter().find(|row| row.wseq == 0);
+        let answers = opening.is_some() || !commit.claims.is_empty() || !commit.done.is_empty();
+        let is_whole = !answers && commit.purge_before_us == 0 && !commit.has_books();
+        if is_whole {
+            script.push("COMMIT");
         }
-        transaction.commit().await?;
-        Ok(Taken { claims, releases })
+        script
+            .build()
+            .persistent(commit.edges.len() <= KEPT_EDGES)
+            .execute(&mut *connection)
+            .await?;
+        let mut taken = Taken { claims: Vec::new(), releases: Vec::new() };
+        if !is_whole {
+            if let Some(row) = opening {
+                let register = sqlx::query(REGISTER).bind(writer.0.to_vec()).bind(node);
+                register.bind(row.t_us).execute(&mut *connection).await?;
+            }
+            taken.claims = take_claims(connection, writer, node, commit).await?;
+            taken.releases = releases_of(connection, commit).await?;
+            sqlx::query("COMMIT").execute(&mut *connection).await?;
+        }
+        // Once a flush, and last: what went into a file without a name is lost with the process.
+        if self.named.is_there() { Ok(taken) } else { Err(StoreError::Replaced) }
     }
 }
 
@@ -269,102 +285,71 @@ async fn reserve_on(
     Ok(reserved)
 }
 
-async fn insert_rows(
-    connection: &mut SqliteConnection,
-    writer: WriterId,
-    node: &str,
-    commit: &Commit,
-) -> Result<(), StoreError> {
-    let writer = writer.0.to_vec();
+/// The beginning of a transaction, the rows, and what belongs to them.
+fn script(writer: WriterId, commit: &Commit) -> Result<QueryBuilder<sqlx::Sqlite>, StoreError> {
+    let mut script = QueryBuilder::new("BEGIN IMMEDIATE; ");
+    let id = writer.0.as_slice();
     for row in &commit.rows {
-        if row.wseq == 0 {
-            sqlx::query(REGISTER)
-                .bind(&writer)
-                .bind(node)
-                .bind(row.t_us)
-                .execute(&mut *connection)
-                .await?;
-        }
-        sqlx::query(
-            "INSERT INTO ledger_row (writer, wseq, t_us, segment, bytes, prev, link) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(&writer)
-        .bind(number::<u64, i64>(row.wseq)?)
-        .bind(row.t_us)
-        .bind(i64::from(row.segment))
-        .bind(&row.bytes)
-        .bind(row.prev.to_vec())
-        .bind(row.link.to_vec())
-        .execute(&mut *connection)
-        .await?;
+        let wseq: i64 = number(row.wseq)?;
+        script.push("INSERT INTO ledger_row (writer, wseq, t_us, segment, bytes, prev, link) ");
+        script.push_values([row], |mut values, row| {
+            values.push_bind(id).push_bind(wseq).push_bind(row.t_us);
+            values.push_bind(i64::from(row.segment)).push_bind(row.bytes.as_slice());
+            values.push_bind(row.prev.as_slice()).push_bind(row.link.as_slice());
+        });
+        script.push("; ");
         if let Some((leaves, filter)) = &row.manifest {
-            sqlx::query(
-                "INSERT INTO ledger_manifest (writer, wseq, t_us, leaves, filter) \
-                 VALUES ($1, $2, $3, $4, $5)",
-            )
-            .bind(&writer)
-            .bind(number::<u64, i64>(row.wseq)?)
-            .bind(row.t_us)
-            .bind(leaves)
-            .bind(filter)
-            .execute(&mut *connection)
-            .await?;
+            script.push("INSERT INTO ledger_manifest (writer, wseq, t_us, leaves, filter) ");
+            script.push_values([(leaves, filter)], |mut values, (leaves, filter)| {
+                values.push_bind(id).push_bind(wseq).push_bind(row.t_us);
+                values.push_bind(leaves.as_slice()).push_bind(filter.as_slice());
+            });
+            script.push("; ");
         }
     }
     for (digest, bytes) in &commit.details {
-        sqlx::query(
-            "INSERT INTO ledger_detail (digest, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        )
-        .bind(digest.to_vec())
-        .bind(bytes)
-        .execute(&mut *connection)
-        .await?;
+        script.push("INSERT INTO ledger_detail (digest, bytes) ");
+        script.push_values([(digest, bytes)], |mut values, (digest, bytes)| {
+            values.push_bind(digest.as_slice()).push_bind(bytes.as_slice());
+        });
+        script.push(" ON CONFLICT DO NOTHING; ");
     }
-    Ok(())
-}
-
-/// One statement for all intents of a flush: each costs a way to the driver's thread and back.
-const OPEN_INTENTS: &str = "INSERT INTO ledger_intent (writer, wseq, leaf) \
-     SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each($1) WHERE true \
-     ON CONFLICT DO NOTHING";
-const END_INTENTS: &str = "DELETE FROM ledger_intent WHERE (writer, wseq, leaf) IN \
-     (SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each($1))";
-
-async fn projections(
-    connection: &mut SqliteConnection,
-    writer: WriterId,
-    commit: &Commit,
-) -> Result<(), StoreError> {
     for edges in commit.edges.chunks(INSERT_ROWS) {
-        let mut insert = QueryBuilder::<sqlx::Sqlite>::new(
+        script.push(
             "INSERT INTO ledger_edge (region, topic, part, offset_from, offset_to, of_writer, \
              of_wseq, writer, wseq) ",
         );
-        insert.push_values(edges, |mut row, edge| {
-            row.push_bind(edge.region.clone())
-                .push_bind(edge.topic.clone())
+        script.push_values(edges, |mut row, edge| {
+            row.push_bind(edge.region.as_str())
+                .push_bind(edge.topic.as_str())
                 .push_bind(i64::from(edge.partition))
                 .push_bind(edge.offset_from)
                 .push_bind(edge.offset_to)
-                .push_bind(edge.of.0.0.to_vec())
+                .push_bind(edge.of.0.0.as_slice())
                 .push_bind(edge.of.1 as i64)
-                .push_bind(writer.0.to_vec())
+                .push_bind(id)
                 .push_bind(edge.wseq as i64);
         });
-        insert.build().execute(&mut *connection).await?;
+        script.push("; ");
     }
     let (opened, ended) = commit.intents();
-    for (intents, query) in [(opened, OPEN_INTENTS), (ended, END_INTENTS)] {
-        if intents.is_empty() {
-            continue;
+    for (intents, text) in [(opened, OPEN_INTENTS), (ended, END_INTENTS)] {
+        if !intents.is_empty() {
+            let key = |(writer, wseq, leaf): &IntentKey| format!("[\"{writer}\",{wseq},{leaf}]");
+            let keys: Vec<String> = intents.iter().map(key).collect();
+            let (before, after) = text.split_once('?').unwrap_or_default();
+            script.push(before).push_bind(format!("[{}]", keys.join(","))).push(after).push("; ");
         }
-        let key = |(writer, wseq, leaf): &IntentKey| format!("[\"{writer}\",{wseq},{leaf}]");
-        let keys: Vec<String> = intents.iter().map(key).collect();
-        sqlx::query(query).bind(format!("[{}]", keys.join(","))).execute(&mut *connection).await?;
     }
-    Ok(())
+    Ok(script)
 }
+
+/// One statement for all intents of a flush.
+const OPEN_INTENTS: &str = "INSERT INTO ledger_intent (writer, wseq, leaf) \
+     SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each(?) WHERE true \
+     ON CONFLICT DO NOTHING";
+const END_INTENTS: &str = "DELETE FROM ledger_intent WHERE (writer, wseq, leaf) IN \
+     (SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each(?))";
 
 async fn take_claims(
     connection: &mut SqliteConnection,

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sluicegate_audit::Position;
 use sqlx::{
-    AssertSqlSafe, Connection, Row, SqliteConnection, SqlitePool,
+    AssertSqlSafe, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -35,8 +35,13 @@ use crate::{
 const QUEUE_BATCHES: usize = 1_024;
 /// Records of one transaction.
 const TRANSACTION_RECORDS: usize = 10_000;
-/// Rows of one INSERT; SQLite takes 32,766 parameters.
-const INSERT_ROWS: usize = 1_000;
+/// Rows of one INSERT, of so many parameters each; SQLite takes 32,766.
+const INSERT_ROWS: usize = 2_000;
+const ROW_PARAMETERS: usize = 7;
+/// Bytes of a position.
+const POSITION: usize = 28;
+/// Up to this many rows of a transaction, its prepared text is kept for the next one.
+const KEPT_ROWS: usize = 32;
 /// Positions of one lookup.
 const FIND_POSITIONS: usize = 500;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,6 +100,13 @@ pub struct Entry {
     pub value: Option<Bytes>,
 }
 
+impl Entry {
+    fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        POSITION + self.headers.len() + length(&self.key) + length(&self.value)
+    }
+}
+
 /// The log behind the pipeline. Nothing of the gateway appends to it but [`Pipeline::append`],
 /// which asks for proof that what it sends is recorded.
 pub struct Embedded {
@@ -118,13 +130,9 @@ impl Embedded {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let pool = pool_of(1).connect_with(options.clone()).await?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options.pragma("query_only", "ON"))
-            .await?;
+        let readers = pool_of(READERS).connect_with(options.pragma("query_only", "ON")).await?;
         let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
         let failing = Arc::new(AtomicBool::new(false));
         let writer = Writer {
@@ -457,6 +465,11 @@ fn unavailable(error: sqlx::Error) -> DeliverError {
     DeliverError::Unavailable(error.to_string())
 }
 
+/// A ping of a connection to a file costs a way to its thread and back, and shows nothing.
+fn pool_of(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false)
+}
+
 struct Topic {
     id: i64,
     partitions: u16,
@@ -568,59 +581,54 @@ impl Writer {
         written
     }
 
+    /// Each statement on its own would be a way to the driver's thread and back, which costs more
+    /// than a row: the transaction is one text, or one for each part of a large group.
     async fn write_on(
         &mut self,
         connection: &mut SqliteConnection,
         group: &[Append],
     ) -> Result<Vec<Placed>, sqlx::Error> {
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let now_ms = self.clock.now_ms().0;
-        let mut rows = Vec::new();
-        let mut placed = Vec::new();
+        let mut rows = Vec::with_capacity(group.iter().map(|append| append.entries.len()).sum());
         for Append { topic, entries, .. } in group {
+            if !self.topics.contains_key(topic) && !entries.is_empty() {
+                let loaded = load(connection, topic, self.partitions).await?;
+                self.topics.insert(topic.clone(), loaded);
+            }
             for entry in entries {
-                let (topic, at) = self.place(&mut transaction, topic, entry).await?;
-                placed.push(at);
-                rows.push((topic, at, entry));
+                let (topic, placed) = self.place(topic, entry).ok_or(sqlx::Error::RowNotFound)?;
+                rows.push((topic, placed, entry));
             }
         }
-        for some in rows.chunks(INSERT_ROWS) {
-            let mut insert = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
-                "INSERT INTO record (topic, part, pos, ledger, t_ms, key, headers, value) ",
-            );
-            insert.push_values(some, |mut row, (topic, at, entry)| {
-                row.push_bind(*topic)
-                    .push_bind(at.partition)
-                    .push_bind(at.offset)
-                    .push_bind(entry.position.to_bytes().to_vec())
-                    .push_bind(now_ms)
-                    .push_bind(entry.key.as_ref().map(|key| key.to_vec()))
-                    .push_bind(entry.headers.clone())
-                    .push_bind(entry.value.as_ref().map(|value| value.to_vec()));
-            });
-            insert.build().execute(&mut *transaction).await?;
-        }
-        if placed.is_empty() {
+        if rows.is_empty() {
             sqlx::query("INSERT INTO probe VALUES (1, ?1) ON CONFLICT DO UPDATE SET t_ms = ?1")
                 .bind(now_ms)
-                .execute(&mut *transaction)
+                .execute(&mut *connection)
                 .await?;
         }
-        transaction.commit().await?;
-        Ok(placed)
+        let parts = rows.len().div_ceil(INSERT_ROWS);
+        for (n, part) in rows.chunks(INSERT_ROWS).enumerate() {
+            // Only the numbers of parameters are put into the text.
+            let text = AssertSqlSafe(insert(part.len(), n == 0, n + 1 == parts));
+            let mut bytes = Vec::with_capacity(part.iter().map(|(.., entry)| entry.bytes()).sum());
+            let mut query = sqlx::query(text).persistent(part.len() <= KEPT_ROWS);
+            for (topic, placed, entry) in part {
+                query = query.bind(*topic).bind(placed.partition).bind(placed.offset);
+                query = query.bind(bytes.len() as i64 + 1);
+                bytes.extend_from_slice(&entry.position.to_bytes());
+                for part in [Some(&*entry.headers), entry.key.as_deref(), entry.value.as_deref()] {
+                    query = query.bind(part.map(|part| part.len() as i64));
+                    bytes.extend_from_slice(part.unwrap_or_default());
+                }
+            }
+            query.bind(now_ms).bind(bytes).execute(&mut *connection).await?;
+        }
+        Ok(rows.into_iter().map(|(_, placed, _)| placed).collect())
     }
 
-    async fn place(
-        &mut self,
-        connection: &mut SqliteConnection,
-        name: &Arc<str>,
-        entry: &Entry,
-    ) -> Result<(i64, Placed), sqlx::Error> {
-        if !self.topics.contains_key(name) {
-            let topic = load(connection, name, self.partitions).await?;
-            self.topics.insert(name.clone(), topic);
-        }
-        let topic = self.topics.get_mut(name).ok_or(sqlx::Error::RowNotFound)?;
+    /// The topic's number, and where in it the record goes.
+    fn place(&mut self, name: &Arc<str>, entry: &Entry) -> Option<(i64, Placed)> {
+        let topic = self.topics.get_mut(name)?;
         let partition = match &entry.key {
             Some(key) => partition::of_key(key, topic.partitions),
             None => {
@@ -628,11 +636,31 @@ impl Writer {
                 self.round_robin % u32::from(topic.partitions)
             }
         };
-        let next = topic.next.get_mut(partition as usize).ok_or(sqlx::Error::RowNotFound)?;
+        let next = topic.next.get_mut(partition as usize)?;
         let placed = Placed { partition, offset: *next };
         *next += 1;
-        Ok((topic.id, placed))
+        Some((topic.id, placed))
     }
+}
+
+/// Inserts rows whose bytes are in one parameter, the last: a row's are its position, headers, key,
+/// and value, one behind the other. Each row has [`ROW_PARAMETERS`], of which the fourth says where
+/// its bytes begin; a length that is null makes a null. Behind them is the time. The many have no
+/// names: the driver looks each name up in a list.
+fn insert(rows: usize, first: bool, last: bool) -> String {
+    let (time, bytes) = (rows * ROW_PARAMETERS + 1, rows * ROW_PARAMETERS + 2);
+    let row = ["?"; ROW_PARAMETERS].join(",");
+    let rows = vec![format!("({row})"); rows].join(",");
+    let (first, last) =
+        (if first { "BEGIN IMMEDIATE;" } else { "" }, if last { "COMMIT" } else { "" });
+    format!(
+        "{first} WITH made (topic, part, pos, at, headers, key, value) AS (VALUES {rows}) \
+         INSERT INTO record (topic, part, pos, ledger, t_ms, headers, key, value) \
+         SELECT topic, part, pos, substr(?{bytes}, at, {POSITION}), ?{time}, \
+         substr(?{bytes}, at + {POSITION}, headers), \
+         substr(?{bytes}, at + {POSITION} + headers, key), \
+         substr(?{bytes}, at + {POSITION} + headers + coalesce(key, 0), value) FROM made; {last}"
+    )
 }
 
 /// A topic as the file has it, made if it is new.
@@ -671,7 +699,8 @@ const NULL: u32 = u32::MAX;
 
 /// Headers as `name length (u32 BE), name, value length (u32 BE), value` each.
 pub fn pack(headers: &[Header]) -> Vec<u8> {
-    let mut packed = Vec::new();
+    let length = |(name, value): &Header| 8 + name.len() + value.as_ref().map_or(0, Vec::len);
+    let mut packed = Vec::with_capacity(headers.iter().map(length).sum());
     for (name, value) in headers {
         for bytes in [Some(name.as_bytes()), value.as_deref()] {
             let length = bytes.map_or(NULL, |bytes| u32::try_from(bytes.len()).unwrap_or(NULL));

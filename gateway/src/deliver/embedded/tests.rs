@@ -79,6 +79,51 @@ async fn positions_are_found_and_cannot_be_written_twice() {
 }
 
 #[tokio::test]
+async fn a_group_of_several_statements_is_one_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir.path().join("eu.db")).await;
+    let count = u32::try_from(2 * INSERT_ROWS + 7).unwrap();
+    let mut batch: Vec<Entry> = (0..count).map(|n| entry(n, Some("k"))).collect();
+    // The last statement fails, and nothing of the first one stays.
+    batch.last_mut().unwrap().position = position(0);
+    let failed = log.append_all(batch).await;
+    assert!(failed.iter().all(Result::is_err));
+    let placed = log.append_all((0..count).map(|n| entry(n, Some("k"))).collect()).await;
+    let offsets: Vec<i64> = placed.iter().map(|placed| placed.as_ref().unwrap().offset).collect();
+    assert_eq!(offsets, (0..i64::from(count)).collect::<Vec<_>>());
+    let partition = placed[0].as_ref().unwrap().partition;
+    let page = log.read("orders", partition, 0, 10_000, usize::MAX).await.unwrap();
+    assert_eq!(page.records.len(), offsets.len());
+    for (n, record) in (0..).zip(&page.records) {
+        let wrote = entry(n, Some("k"));
+        assert!(
+            record.key == wrote.key && record.value == wrote.value && record.headers == headers()
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_empty_is_not_null() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir.path().join("eu.db")).await;
+    let parts = [None, Some(Bytes::new())];
+    let made = |(leaf, (key, value)): (u32, (&Option<Bytes>, &Option<Bytes>))| Entry {
+        position: position(leaf),
+        key: key.clone(),
+        headers: Vec::new(),
+        value: value.clone(),
+    };
+    let all: Vec<_> = parts.iter().flat_map(|k| parts.iter().map(move |v| (k, v))).collect();
+    let placed = log.append_all((0..).zip(all.clone()).map(made).collect()).await;
+    for ((key, value), placed) in all.into_iter().zip(placed) {
+        let Placed { partition, offset } = placed.unwrap();
+        let page = log.read("orders", partition, offset, 1, usize::MAX).await.unwrap();
+        assert!(page.records[0].key == *key && page.records[0].value == *value);
+        assert!(page.records[0].headers.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn unknown_topics_and_partitions_are_said() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir.path().join("eu.db")).await;
