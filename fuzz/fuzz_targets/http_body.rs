@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let body = Bytes::copy_from_slice(body);
-    let Ok(parsed) = parse(format, &headers, &body) else { return };
+    let Ok(parsed) = parse(format, &headers, &body, 100) else { return };
     for record in parsed.records {
         assert!(!record.headers.iter().any(|(name, _)| name.starts_with("sluicegate-")));
         if let (Some(value), Format::Json | Format::NdJson) = (record.value, format) {

@@ -2,14 +2,16 @@
 //! stand, byte for byte; what is wrong is said by number and member, never by value.
 
 mod cloudevents;
-mod count;
+
+use std::{fmt, marker::PhantomData};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{Error as _, IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
-
-pub use count::exceeds;
 
 use crate::{
     deliver::RESERVED_HEADER_PREFIX,
@@ -43,6 +45,20 @@ pub struct Unreadable {
     pub what: String,
 }
 
+/// Why a body is not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unparsed {
+    /// It has more records than it may have.
+    TooMany,
+    Unreadable(Unreadable),
+}
+
+impl From<Unreadable> for Unparsed {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
 fn unreadable(what: impl Into<String>) -> Unreadable {
     Unreadable { record: None, what: what.into() }
 }
@@ -71,25 +87,33 @@ pub struct Parsed {
     pub single: bool,
 }
 
-/// Parses a whole body.
-pub fn parse(format: Format, headers: &HeaderMap, body: &Bytes) -> Result<Parsed, Unreadable> {
+/// Parses a whole body of at most `max` records.
+pub fn parse(
+    format: Format,
+    headers: &HeaderMap,
+    body: &Bytes,
+    max: usize,
+) -> Result<Parsed, Unparsed> {
     let one = |record| Parsed { records: vec![record], single: true };
     match format {
         Format::Json => match first_byte(body) {
-            Some(b'[') => many(body, body, record),
+            Some(b'[') => many(body, max, |envelope| opened(body, envelope)),
             _ => Ok(one(record(body, text(body)?)?)),
         },
-        Format::CloudEventBatch => many(body, body, cloudevents::structured),
+        Format::CloudEventBatch => {
+            many(body, max, |event: &RawValue| cloudevents::structured(body, event.get()))
+        }
         Format::CloudEvent => Ok(one(cloudevents::structured(body, text(body)?)?)),
         Format::CloudEventBinary => Ok(one(cloudevents::binary(headers, body)?)),
         Format::NdJson => {
             let mut records = Vec::new();
-            for line in body.split(|byte| *byte == b'\n') {
-                if let Some(line) = content(line) {
-                    let n = records.len();
-                    let parsed = text(line).and_then(|text| record(body, text));
-                    records.push(parsed.map_err(|e| Unreadable { record: Some(n), ..e })?);
+            for line in body.split(|byte| *byte == b'\n').filter_map(content) {
+                let n = records.len();
+                if n == max {
+                    return Err(Unparsed::TooMany);
                 }
+                let parsed = text(line).and_then(|text| record(body, text));
+                records.push(parsed.map_err(|e| Unreadable { record: Some(n), ..e })?);
             }
             Ok(Parsed { records, single: false })
         }
@@ -118,18 +142,63 @@ fn text(body: &[u8]) -> Result<&str, Unreadable> {
     std::str::from_utf8(body).map_err(|_| unreadable("the text is not UTF-8"))
 }
 
-fn many(
-    body: &Bytes,
-    array: &[u8],
-    one: impl Fn(&Bytes, &str) -> Result<Record, Unreadable>,
-) -> Result<Parsed, Unreadable> {
-    let items: Vec<&RawValue> = serde_json::from_str(text(array)?).map_err(|e| place(&e))?;
-    let records = items
-        .iter()
-        .enumerate()
-        .map(|(n, raw)| one(body, raw.get()).map_err(|e| Unreadable { record: Some(n), ..e }))
-        .collect::<Result<_, _>>()?;
-    Ok(Parsed { records, single: false })
+/// The items of an array, each made a record as it is read: in one pass, and none of what is
+/// behind the first that cannot be one.
+fn many<'de, T: Deserialize<'de>>(
+    body: &'de Bytes,
+    max: usize,
+    make: impl Fn(T) -> Result<Record, Unreadable>,
+) -> Result<Parsed, Unparsed> {
+    let (mut records, mut failed) = (Vec::new(), None);
+    let mut from = serde_json::Deserializer::from_str(text(body)?);
+    let items = Items { make, max, records: &mut records, failed: &mut failed, item: PhantomData };
+    let read = from.deserialize_seq(items).and_then(|()| from.end());
+    match (failed, read) {
+        (Some(failed), _) => Err(failed),
+        (None, Ok(())) => Ok(Parsed { records, single: false }),
+        (None, Err(error)) if error.is_data() => {
+            Err(Unreadable { record: Some(records.len()), what: ENVELOPE.to_owned() }.into())
+        }
+        (None, Err(error)) => Err(place(&error).into()),
+    }
+}
+
+struct Items<'r, T, M> {
+    make: M,
+    max: usize,
+    records: &'r mut Vec<Record>,
+    failed: &'r mut Option<Unparsed>,
+    item: PhantomData<T>,
+}
+
+impl<'de, T, M> Visitor<'de> for Items<'_, T, M>
+where
+    T: Deserialize<'de>,
+    M: Fn(T) -> Result<Record, Unreadable>,
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element::<T>()? {
+            let n = self.records.len();
+            let made = match (self.make)(item) {
+                _ if n == self.max => Err(Unparsed::TooMany),
+                made => made.map_err(|e| Unreadable { record: Some(n), ..e }.into()),
+            };
+            match made {
+                Ok(record) => self.records.push(record),
+                Err(error) => {
+                    *self.failed = Some(error);
+                    return Err(A::Error::custom("told elsewhere"));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// serde_json's messages may quote names and values; only the place and our own words go out.

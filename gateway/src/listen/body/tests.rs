@@ -2,8 +2,17 @@ use proptest::prelude::*;
 
 use super::*;
 
+const MAX: usize = 3;
+
+fn parsed(format: Format, text: &str) -> Result<Parsed, Unparsed> {
+    parse(format, &HeaderMap::new(), &Bytes::copy_from_slice(text.as_bytes()), MAX)
+}
+
 fn json_body(text: &str) -> Result<Parsed, Unreadable> {
-    parse(Format::Json, &HeaderMap::new(), &Bytes::copy_from_slice(text.as_bytes()))
+    parsed(Format::Json, text).map_err(|unparsed| match unparsed {
+        Unparsed::Unreadable(why) => why,
+        Unparsed::TooMany => panic!("too many"),
+    })
 }
 
 fn refusal(text: &str) -> String {
@@ -38,9 +47,8 @@ fn a_byte_order_mark_is_named() {
     assert!(refusal(marked).contains("byte order mark"));
     let line = line(&Bytes::from(marked)).unwrap();
     assert!(line.err().unwrap().what.contains("byte order mark"));
-    let lines = Bytes::from(marked);
-    let error = parse(Format::NdJson, &HeaderMap::new(), &lines).err().unwrap();
-    assert!(error.what.contains("byte order mark"));
+    let error = parsed(Format::NdJson, marked).err().unwrap();
+    assert!(format!("{error:?}").contains("byte order mark"));
 }
 
 #[test]
@@ -55,12 +63,41 @@ fn a_header_twice_in_an_object_is_refused_and_in_pairs_it_is_not() {
     assert_eq!(object.records[0].headers, [("a".to_owned(), None)]);
 }
 
+#[test]
+fn a_body_of_too_many_records_is_not_read_to_its_end() {
+    let event = r#"{"specversion":"1.0","id":"1","source":"a","type":"t"}"#;
+    for (format, item) in
+        [(Format::Json, r#"{"value":[1,2,{}]}"#), (Format::CloudEventBatch, event)]
+    {
+        let array = |n: usize, end: &str| format!("[{}{end}", vec![item; n].join(","));
+        for n in 0..=MAX {
+            assert_eq!(parsed(format, &array(n, "]")).unwrap().records.len(), n);
+        }
+        for end in ["]", ",x", ""] {
+            assert_eq!(
+                parsed(format, &array(MAX + 1, end)).err(),
+                Some(Unparsed::TooMany),
+                "{end}"
+            );
+        }
+        for end in ["", ",]", "] []", ",,"] {
+            assert!(
+                matches!(parsed(format, &array(1, end)), Err(Unparsed::Unreadable(_))),
+                "{end}"
+            );
+        }
+    }
+    let lines = "{\"value\":1}\n\r\n";
+    assert_eq!(parsed(Format::NdJson, &lines.repeat(MAX)).unwrap().records.len(), MAX);
+    assert_eq!(parsed(Format::NdJson, &lines.repeat(MAX + 1)).err(), Some(Unparsed::TooMany));
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let body = Bytes::from(body);
         for format in [Format::Json, Format::NdJson, Format::CloudEvent, Format::CloudEventBatch] {
-            let _ = parse(format, &HeaderMap::new(), &body);
+            let _ = parse(format, &HeaderMap::new(), &body, MAX);
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     listen::{
         accept::Peer,
         admission::{Admitted, cost},
-        body::{self, Format, Parsed},
+        body::{self, Format, Parsed, Unparsed},
         problem::Problem,
     },
     record::{Batch, Record, RequestId},
@@ -114,10 +114,10 @@ pub(super) async fn publish(
     }
     // A kilobyte is parsed in the time of a record.
     let parsed = heavy(bytes.len() / 1_024, || {
-        if body::exceeds(format, &bytes, records_max) {
-            return Err(too_many(records_max));
-        }
-        body::parse(format, &headers, &bytes).map_err(unreadable)
+        body::parse(format, &headers, &bytes, records_max).map_err(|unparsed| match unparsed {
+            Unparsed::TooMany => too_many(records_max),
+            Unparsed::Unreadable(why) => unreadable(why),
+        })
     })?;
     admitted.shrink_to(cost(bytes.len(), parsed.records.len()));
     request

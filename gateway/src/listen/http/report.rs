@@ -205,8 +205,7 @@ impl<'a> ReportError<'a> {
 
 /// The answer to a batch.
 pub(super) fn answer(id: RequestId, answer: &Answer, format: Format, single: bool) -> Response {
-    let mut reports = answer.reports();
-    if let (Some(report), true) = (reports.next(), single) {
+    if let (Some(report), true) = (answer.reports().next(), single) {
         match &report.outcome {
             Outcome::Refused(refused) => {
                 let mut problem = Problem::refused(refused);
@@ -217,7 +216,22 @@ pub(super) fn answer(id: RequestId, answer: &Answer, format: Format, single: boo
             Outcome::Delivered | Outcome::Aggregated => {}
         }
     }
-    rendered(&render(id, answer), format, single)
+    if format == Format::NdJson {
+        return nd_json(lines(id, answer));
+    }
+    let taken =
+        |report: Report<'_>| matches!(report.outcome, Outcome::Delivered | Outcome::Aggregated);
+    json(render(id, answer), answer.reports().all(taken))
+}
+
+fn nd_json(lines: Vec<u8>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (StatusCode::OK, kind, Body::from(lines)).into_response()
+}
+
+fn json(reports: Vec<u8>, all_taken: bool) -> Response {
+    let status = if all_taken { StatusCode::OK } else { StatusCode::MULTI_STATUS };
+    (status, [(header::CONTENT_TYPE, "application/json")], Body::from(reports)).into_response()
 }
 
 /// What a report takes, about.
@@ -255,18 +269,14 @@ fn write(to: &mut Vec<u8>, id: RequestId, report: &Report<'_>) {
 /// An answer from its rendered reports: the same for the first request and its repetition.
 pub(super) fn rendered(reports: &[u8], format: Format, single: bool) -> Response {
     if format == Format::NdJson {
-        let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-        return (StatusCode::OK, kind, Body::from(as_lines(reports))).into_response();
+        return nd_json(as_lines(reports));
     }
     let statuses: Vec<Remembered> = serde_json::from_slice(reports).unwrap_or_default();
     if let ([Remembered { decision_id, error: Some(error), .. }], true) = (&*statuses, single) {
         return error.problem(decision_id).into_response();
     }
     let taken = |report: &Remembered| matches!(&*report.status, "delivered" | "aggregated");
-    let all = statuses.iter().all(taken);
-    let status = if all { StatusCode::OK } else { StatusCode::MULTI_STATUS };
-    let kind = [(header::CONTENT_TYPE, "application/json")];
-    (status, kind, Body::from(reports.to_vec())).into_response()
+    json(reports.to_vec(), statuses.iter().all(taken))
 }
 
 /// What is needed of a report that was rendered, perhaps yesterday.

@@ -52,8 +52,8 @@ fn all_three_forms_agree() {
     let event = format!(r#"{{"specversion":"1.0","id":"7","source":"/s","type":"t"{more}}}"#);
     let single = Bytes::from(event.clone());
     let batch = Bytes::from(format!("[{event}]"));
-    let single = parse(Format::CloudEvent, &HeaderMap::new(), &single).unwrap();
-    let batch = parse(Format::CloudEventBatch, &HeaderMap::new(), &batch).unwrap();
+    let single = parse(Format::CloudEvent, &HeaderMap::new(), &single, 1).unwrap();
+    let batch = parse(Format::CloudEventBatch, &HeaderMap::new(), &batch, 1).unwrap();
     let binary = [("content-type", "application/json"), ("ce-partitionkey", "k")];
     let binary = with_headers(&binary, r#"{"a":1}"#).unwrap();
     for record in [&single.records[0], &batch.records[0], &binary] {
