@@ -111,7 +111,7 @@ async fn measured(dir: &Path, url: &str, tasks: usize, requests: usize, records:
     );
 }
 
-async fn run() {
+async fn run(shapes: &[(usize, usize, usize)]) {
     let dir = tempfile::tempdir().unwrap();
     let demo = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
         .args(["demo", "--once", "--events", "1000", "--dir"])
@@ -134,8 +134,8 @@ async fn run() {
         "{:<28} {:>9} {:>9} {:>9} {:>12} {:>10} {:>12}",
         "", "allocs", "reallocs", "kB", "CPU µs", "stores µs", "records/s"
     );
-    for (tasks, requests, records) in [(1, 10, 2_000), (1, 20, 500), (4, 20, 500), (1, 300, 1)] {
-        measured(dir.path(), &url, tasks, requests, records).await;
+    for (tasks, requests, records) in shapes {
+        measured(dir.path(), &url, *tasks, *requests, *records).await;
     }
     service.stop().await;
 }
@@ -154,6 +154,11 @@ fn main() {
             let (tasks, requests, records) = (number(tasks), number(requests), number(records));
             runtime.block_on(publish(Path::new(dir), url, tasks, requests, records));
         }
-        _ => runtime.block_on(run()),
+        // One shape alone, for a profile: publishers, requests, records.
+        [tasks, requests, records, ..] => {
+            let number = |text: &String| text.parse().unwrap();
+            runtime.block_on(run(&[(number(tasks), number(requests), number(records))]));
+        }
+        _ => runtime.block_on(run(&[(1, 10, 2_000), (1, 20, 500), (4, 20, 500), (1, 300, 1)])),
     }
 }

@@ -11,29 +11,25 @@ use std::{
 };
 
 use sqlx::{
-    Connection, QueryBuilder, SqliteConnection, SqlitePool,
+    AssertSqlSafe, Connection, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::{
-    APPLIED, Answer, Commit, Hold, IntentKey, Store, StoreError, Taken,
+    APPLIED, Answer, Commit, Edge, Hold, IntentKey, NewRow, Store, StoreError, Taken,
     books::{self, releases_of},
     claims::{PURGE_CLAIMS, TAKE_CLAIM},
     is_known, is_no_table, number,
     query::{Arg, Columns, Connection as _},
     rows::REGISTER,
 };
-use crate::{Charge, Refusal, WriterId};
+use crate::{Charge, Refusal, WriterId, hex};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
 /// The first SQLite without the WAL-reset bug, which could lose committed pages.
 const VERSION_MIN: &str = "3.51.3";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
-/// Rows of one INSERT; SQLite takes 32,766 parameters.
-const INSERT_ROWS: usize = 1_000;
-/// Up to this many edges of a flush, its prepared text is kept for the next one.
-const KEPT_EDGES: usize = 8;
 
 pub(crate) struct Sqlite {
     writer: SqlitePool,
@@ -86,8 +82,15 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .pragma("recursive_triggers", "ON")
+            .pragma("temp_store", "MEMORY")
             .busy_timeout(BUSY_TIMEOUT);
-        let writer = pool_of(1).connect_with(options.clone()).await?;
+        let writer = pool_of(1).after_connect(|connection, _| {
+            Box::pin(async move {
+                // Our own words alone.
+                sqlx::raw_sql(AssertSqlSafe(flush_view())).execute(connection).await.map(|_| ())
+            })
+        });
+        let writer = writer.connect_with(options.clone()).await?;
         durable(&writer).await?;
         known(&writer).await?;
         MIGRATIONS.run(&writer).await?;
@@ -238,8 +241,8 @@ impl Store for Sqlite {
 }
 
 impl Sqlite {
-    /// Each statement on its own would be a way to the driver's thread and back, which costs more
-    /// than a row: what gives no answer is one text.
+    /// Each statement costs a way to the driver's thread and back, which is more than a row costs:
+    /// what gives no answer is one.
     async fn commit_on(
         &self,
         connection: &mut SqliteConnection,
@@ -247,27 +250,26 @@ impl Sqlite {
         node: &str,
         commit: &Commit,
     ) -> Result<Taken, StoreError> {
-        let mut script = script(writer, commit)?;
         let opening = commit.rows.iter().find(|row| row.wseq == 0);
-        let answers = opening.is_some() || !commit.claims.is_empty() || !commit.done.is_empty();
-        let is_whole = !answers && commit.purge_before_us == 0 && !commit.has_books();
-        if is_whole {
-            script.push("COMMIT");
-        }
-        script
-            .build()
-            .persistent(commit.edges.len() <= KEPT_EDGES)
-            .execute(&mut *connection)
-            .await?;
-        let mut taken = Taken { claims: Vec::new(), releases: Vec::new() };
-        if !is_whole {
+        let is_one = opening.is_none()
+            && commit.rows.len() == 1
+            && commit.claims.is_empty()
+            && commit.done.is_empty()
+            && commit.purge_before_us == 0
+            && !commit.has_books();
+        let mut taken = Taken::default();
+        if is_one {
+            flush(connection, writer, commit).await?;
+        } else {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            flush(&mut transaction, writer, commit).await?;
             if let Some(row) = opening {
                 let register = sqlx::query(REGISTER).bind(writer.0.to_vec()).bind(node);
-                register.bind(row.t_us).execute(&mut *connection).await?;
+                register.bind(row.t_us).execute(&mut *transaction).await?;
             }
-            taken.claims = take_claims(connection, writer, node, commit).await?;
-            taken.releases = releases_of(connection, commit).await?;
-            sqlx::query("COMMIT").execute(&mut *connection).await?;
+            taken.claims = take_claims(&mut transaction, writer, node, commit).await?;
+            taken.releases = releases_of(&mut *transaction, commit).await?;
+            transaction.commit().await?;
         }
         // Once a flush, and last: what went into a file without a name is lost with the process.
         if self.named.is_there() { Ok(taken) } else { Err(StoreError::Replaced) }
@@ -285,71 +287,102 @@ async fn reserve_on(
     Ok(reserved)
 }
 
-/// The beginning of a transaction, the rows, and what belongs to them.
-fn script(writer: WriterId, commit: &Commit) -> Result<QueryBuilder<sqlx::Sqlite>, StoreError> {
-    let mut script = QueryBuilder::new("BEGIN IMMEDIATE; ");
-    let id = writer.0.as_slice();
-    for row in &commit.rows {
-        let wseq: i64 = number(row.wseq)?;
-        script.push("INSERT INTO ledger_row (writer, wseq, t_us, segment, bytes, prev, link) ");
-        script.push_values([row], |mut values, row| {
-            values.push_bind(id).push_bind(wseq).push_bind(row.t_us);
-            values.push_bind(i64::from(row.segment)).push_bind(row.bytes.as_slice());
-            values.push_bind(row.prev.as_slice()).push_bind(row.link.as_slice());
-        });
-        script.push("; ");
-        if let Some((leaves, filter)) = &row.manifest {
-            script.push("INSERT INTO ledger_manifest (writer, wseq, t_us, leaves, filter) ");
-            script.push_values([(leaves, filter)], |mut values, (leaves, filter)| {
-                values.push_bind(id).push_bind(wseq).push_bind(row.t_us);
-                values.push_bind(leaves.as_slice()).push_bind(filter.as_slice());
-            });
-            script.push("; ");
-        }
-    }
-    for (digest, bytes) in &commit.details {
-        script.push("INSERT INTO ledger_detail (digest, bytes) ");
-        script.push_values([(digest, bytes)], |mut values, (digest, bytes)| {
-            values.push_bind(digest.as_slice()).push_bind(bytes.as_slice());
-        });
-        script.push(" ON CONFLICT DO NOTHING; ");
-    }
-    for edges in commit.edges.chunks(INSERT_ROWS) {
-        script.push(
-            "INSERT INTO ledger_edge (region, topic, part, offset_from, offset_to, of_writer, \
-             of_wseq, writer, wseq) ",
-        );
-        script.push_values(edges, |mut row, edge| {
-            row.push_bind(edge.region.as_str())
-                .push_bind(edge.topic.as_str())
-                .push_bind(i64::from(edge.partition))
-                .push_bind(edge.offset_from)
-                .push_bind(edge.offset_to)
-                .push_bind(edge.of.0.0.as_slice())
-                .push_bind(edge.of.1 as i64)
-                .push_bind(id)
-                .push_bind(edge.wseq as i64);
-        });
-        script.push("; ");
-    }
-    let (opened, ended) = commit.intents();
-    for (intents, text) in [(opened, OPEN_INTENTS), (ended, END_INTENTS)] {
-        if !intents.is_empty() {
-            let key = |(writer, wseq, leaf): &IntentKey| format!("[\"{writer}\",{wseq},{leaf}]");
-            let keys: Vec<String> = intents.iter().map(key).collect();
-            let (before, after) = text.split_once('?').unwrap_or_default();
-            script.push(before).push_bind(format!("[{}]", keys.join(","))).push(after).push("; ");
-        }
-    }
-    Ok(script)
+/// What the writer's connection knows beside the schema: a flush, as one row or several.
+fn flush_view() -> String {
+    let [open, end, edges, details] = [
+        (OPEN_INTENTS, "NEW.opened"),
+        (END_INTENTS, "NEW.ended"),
+        (EDGES, "NEW.edges"),
+        (DETAILS, "NEW.details"),
+    ]
+    .map(|(text, list)| text.replace("$1", list));
+    format!(
+        "CREATE TEMP VIEW flush (writer, wseq, t_us, segment, bytes, prev, link, leaves, filter, \
+             details, edges, opened, ended) AS \
+             SELECT 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0; \
+         CREATE TEMP TRIGGER flushed INSTEAD OF INSERT ON flush BEGIN \
+             INSERT INTO ledger_row (writer, wseq, t_us, segment, bytes, prev, link) \
+                 VALUES (NEW.writer, NEW.wseq, NEW.t_us, NEW.segment, NEW.bytes, NEW.prev, NEW.link); \
+             INSERT INTO ledger_manifest (writer, wseq, t_us, leaves, filter) \
+                 SELECT NEW.writer, NEW.wseq, NEW.t_us, NEW.leaves, NEW.filter \
+                 WHERE NEW.leaves IS NOT NULL; \
+             {details}; {edges}; {open}; {end}; \
+         END"
+    )
 }
 
-/// One statement for all intents of a flush.
+const DETAILS: &str = "INSERT INTO ledger_detail (digest, bytes) \
+     SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each($1) WHERE true \
+     ON CONFLICT DO NOTHING";
+const EDGES: &str = "INSERT INTO ledger_edge \
+     (region, topic, part, offset_from, offset_to, of_writer, of_wseq, writer, wseq) \
+     SELECT CAST(unhex(value ->> 0) AS TEXT), CAST(unhex(value ->> 1) AS TEXT), value ->> 2, value ->> 3, value ->> 4, \
+         unhex(value ->> 5), value ->> 6, unhex(value ->> 7), value ->> 8 FROM json_each($1)";
 const OPEN_INTENTS: &str = "INSERT INTO ledger_intent (writer, wseq, leaf) \
-     SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each(?) WHERE true \
+     SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each($1) WHERE true \
      ON CONFLICT DO NOTHING";
 const END_INTENTS: &str = "DELETE FROM ledger_intent WHERE (writer, wseq, leaf) IN \
-     (SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each(?))";
+     (SELECT unhex(value ->> 0), value ->> 1, value ->> 2 FROM json_each($1))";
+
+const FLUSH: &str = "INSERT INTO flush VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// Writes the rows, each in one statement; what belongs to them goes with the last.
+async fn flush(
+    connection: &mut SqliteConnection,
+    writer: WriterId,
+    commit: &Commit,
+) -> Result<(), StoreError> {
+    let Some((last, rows)) = commit.rows.split_last() else { return Ok(()) };
+    let none = || ["[]"; 4].map(str::to_owned);
+    for row in rows {
+        put(connection, writer, row, none()).await?;
+    }
+    let (opened, ended) = commit.intents();
+    let key = |(writer, wseq, leaf): &IntentKey| format!("\"{writer}\",{wseq},{leaf}");
+    let detail =
+        |(digest, bytes): &([u8; 32], Vec<u8>)| format!("\"{}\",\"{}\"", hex(digest), hex(bytes));
+    let edge = |Edge { region, topic, partition, offset_from, offset_to, of, wseq }: &Edge| {
+        let [region, topic] = [region, topic].map(|name| hex(name.as_bytes()));
+        format!(
+            "\"{region}\",\"{topic}\",{partition},{offset_from},{offset_to},\"{}\",{},\"{writer}\",{wseq}",
+            of.0, of.1
+        )
+    };
+    let lists = [
+        listed(&commit.details, detail),
+        listed(&commit.edges, edge),
+        listed(&opened, key),
+        listed(&ended, key),
+    ];
+    put(connection, writer, last, lists).await
+}
+
+/// A list of lists, for `json_each`.
+fn listed<T>(items: &[T], item: impl Fn(&T) -> String) -> String {
+    let items: Vec<String> = items.iter().map(|it| format!("[{}]", item(it))).collect();
+    format!("[{}]", items.join(","))
+}
+
+async fn put(
+    connection: &mut SqliteConnection,
+    writer: WriterId,
+    row: &NewRow,
+    lists: [String; 4],
+) -> Result<(), StoreError> {
+    let (leaves, filter) = row.manifest.as_ref().map(|(l, f)| (l.as_slice(), f.as_slice())).unzip();
+    let put = sqlx::query(FLUSH)
+        .bind(writer.0.as_slice())
+        .bind(number::<u64, i64>(row.wseq)?)
+        .bind(row.t_us)
+        .bind(i64::from(row.segment))
+        .bind(row.bytes.as_slice())
+        .bind(row.prev.as_slice())
+        .bind(row.link.as_slice())
+        .bind(leaves)
+        .bind(filter);
+    lists.into_iter().fold(put, |put, list| put.bind(list)).execute(connection).await?;
+    Ok(())
+}
 
 async fn take_claims(
     connection: &mut SqliteConnection,

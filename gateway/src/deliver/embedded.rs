@@ -19,8 +19,11 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sluicegate_audit::Position;
 use sqlx::{
-    AssertSqlSafe, Row, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    Arguments as _, AssertSqlSafe, Connection, Row, SqliteConnection, SqlitePool,
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions,
+        SqliteSynchronous,
+    },
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -581,8 +584,6 @@ impl Writer {
         written
     }
 
-    /// Each statement on its own would be a way to the driver's thread and back, which costs more
-    /// than a row: the transaction is one text, or one for each part of a large group.
     async fn write_on(
         &mut self,
         connection: &mut SqliteConnection,
@@ -606,22 +607,16 @@ impl Writer {
                 .execute(&mut *connection)
                 .await?;
         }
-        let parts = rows.len().div_ceil(INSERT_ROWS);
-        for (n, part) in rows.chunks(INSERT_ROWS).enumerate() {
-            // Only the numbers of parameters are put into the text.
-            let text = AssertSqlSafe(insert(part.len(), n == 0, n + 1 == parts));
-            let mut bytes = Vec::with_capacity(part.iter().map(|(.., entry)| entry.bytes()).sum());
-            let mut query = sqlx::query(text).persistent(part.len() <= KEPT_ROWS);
-            for (topic, placed, entry) in part {
-                query = query.bind(*topic).bind(placed.partition).bind(placed.offset);
-                query = query.bind(bytes.len() as i64 + 1);
-                bytes.extend_from_slice(&entry.position.to_bytes());
-                for part in [Some(&*entry.headers), entry.key.as_deref(), entry.value.as_deref()] {
-                    query = query.bind(part.map(|part| part.len() as i64));
-                    bytes.extend_from_slice(part.unwrap_or_default());
+        match rows.len() {
+            0 => {}
+            1..=INSERT_ROWS => insert(connection, now_ms, &rows).await?,
+            _ => {
+                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+                for some in rows.chunks(INSERT_ROWS) {
+                    insert(&mut transaction, now_ms, some).await?;
                 }
+                transaction.commit().await?;
             }
-            query.bind(now_ms).bind(bytes).execute(&mut *connection).await?;
         }
         Ok(rows.into_iter().map(|(_, placed, _)| placed).collect())
     }
@@ -643,23 +638,51 @@ impl Writer {
     }
 }
 
-/// Inserts rows whose bytes are in one parameter, the last: a row's are its position, headers, key,
-/// and value, one behind the other. Each row has [`ROW_PARAMETERS`], of which the fourth says where
-/// its bytes begin; a length that is null makes a null. Behind them is the time. The many have no
-/// names: the driver looks each name up in a list.
-fn insert(rows: usize, first: bool, last: bool) -> String {
+/// Inserts rows in one statement: each is a way to the driver's thread and back, which is more than
+/// a row costs. Each row has [`ROW_PARAMETERS`]; behind them is the time, and all bytes: of each row
+/// its position, headers, key and value, one behind the other.
+async fn insert(
+    connection: &mut SqliteConnection,
+    now_ms: i64,
+    rows: &[(i64, Placed, &Entry)],
+) -> Result<(), sqlx::Error> {
+    let mut bytes = Vec::with_capacity(rows.iter().map(|(.., entry)| entry.bytes()).sum());
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(rows.len() * ROW_PARAMETERS + 2, 0);
+    for (topic, Placed { partition, offset }, entry) in rows {
+        let start = bytes.len() as i64 + 1;
+        bytes.extend_from_slice(&entry.position.to_bytes());
+        let length = |part: Option<&[u8]>| {
+            bytes.extend_from_slice(part.unwrap_or_default());
+            part.map(|part| part.len() as i64)
+        };
+        let parts = [Some(&*entry.headers), entry.key.as_deref(), entry.value.as_deref()];
+        let [headers, key, value] = parts.map(length);
+        let row = [Some(*topic), Some((*partition).into()), Some(*offset), Some(start)];
+        for number in row.into_iter().chain([headers, key, value]) {
+            arguments.add(number).map_err(sqlx::Error::Encode)?;
+        }
+    }
+    arguments.add(now_ms).map_err(sqlx::Error::Encode)?;
+    arguments.add(bytes).map_err(sqlx::Error::Encode)?;
+    // Only question marks are put into the text.
+    let text = AssertSqlSafe(insert_text(rows.len()));
+    let query = sqlx::query_with(text, arguments).persistent(rows.len() <= KEPT_ROWS);
+    query.execute(connection).await.map(|_| ())
+}
+
+/// The many parameters have no names, since the driver looks each name up in a list. A length that
+/// is null makes a null.
+fn insert_text(rows: usize) -> String {
     let (time, bytes) = (rows * ROW_PARAMETERS + 1, rows * ROW_PARAMETERS + 2);
-    let row = ["?"; ROW_PARAMETERS].join(",");
-    let rows = vec![format!("({row})"); rows].join(",");
-    let (first, last) =
-        (if first { "BEGIN IMMEDIATE;" } else { "" }, if last { "COMMIT" } else { "" });
+    let rows = vec!["(?,?,?,?,?,?,?)"; rows].join(",");
     format!(
-        "{first} WITH made (topic, part, pos, at, headers, key, value) AS (VALUES {rows}) \
+        "WITH made (topic, part, pos, at, headers, key, value) AS (VALUES {rows}) \
          INSERT INTO record (topic, part, pos, ledger, t_ms, headers, key, value) \
          SELECT topic, part, pos, substr(?{bytes}, at, {POSITION}), ?{time}, \
          substr(?{bytes}, at + {POSITION}, headers), \
          substr(?{bytes}, at + {POSITION} + headers, key), \
-         substr(?{bytes}, at + {POSITION} + headers + coalesce(key, 0), value) FROM made; {last}"
+         substr(?{bytes}, at + {POSITION} + headers + coalesce(key, 0), value) FROM made"
     )
 }
 
