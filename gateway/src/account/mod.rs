@@ -7,6 +7,7 @@
 //! that nothing waits for.
 
 mod agreed;
+mod blocked;
 mod claims;
 mod entries;
 mod intent;
@@ -25,6 +26,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use sluicegate_audit as audit;
 use sluicegate_audit::Entry;
 
+pub use blocked::Blocked;
 use claims::Given;
 pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
 pub use intent::Head;
@@ -104,6 +106,8 @@ pub struct Account {
     given: Mutex<Given>,
     /// Other nodes that are gone, and what settling their open intents waits for.
     gone: Mutex<BTreeMap<String, String>>,
+    /// Periods in which nothing more is released.
+    blocked: ArcSwap<Blocked>,
     /// Principals that the configuration names.
     named: BTreeSet<String>,
     metrics: Arc<Metrics>,
@@ -133,6 +137,7 @@ impl Account {
             running: Arc::default(),
             given: Mutex::default(),
             gone: Mutex::default(),
+            blocked: ArcSwap::default(),
             named: named(config),
             metrics,
             measured: tokio::sync::Mutex::default(),
