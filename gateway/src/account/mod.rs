@@ -153,6 +153,11 @@ impl Account {
         Ok(account)
     }
 
+    /// The node's name, which no other running gateway of the ledger has.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
     fn ledger(&self) -> Result<Arc<audit::Ledger>, AccountError> {
         self.ledger.load_full().ok_or_else(|| {
             self.metrics.count_fail_closed("ledger-unavailable");

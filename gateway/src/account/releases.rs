@@ -526,11 +526,11 @@ impl Account {
     /// Whether this process may release now: one of all replicas.
     pub async fn leads(&self, plan: &ReleasePlan, ttl_us: i64) -> Result<bool, AccountError> {
         let ledger = self.ledger()?;
-        let holder = format!("{}/{}", self.node, ledger.writer());
         // Several machines judge by one clock.
         let store_us = ledger.store_clock_us().await?;
         let now_us = store_us.unwrap_or_else(|| self.ambient.clock.now_us());
-        Ok(ledger.lease(&lease_name(plan), &holder, now_us, ttl_us).await?.is_some())
+        // A node that starts again goes on where it was: two of one name never run.
+        Ok(ledger.lease(&lease_name(plan), &self.node, now_us, ttl_us).await?.is_some())
     }
 
     /// What the current period has cost one unit of the dataset, in parts per million of its cap.

@@ -42,8 +42,8 @@ use crate::{
     ambient::{Clock, crash_point},
     contribute::contributions_topic,
     decide::Policy,
-    deliver::{self, Pipeline, Regions, Tail},
-    record::{DeliverError, Sending, Stored, positions},
+    deliver::{self, Member, Pipeline, Regions, Tail},
+    record::{DeliverError, Placed, Sending, Stored, positions},
     telemetry::{Metrics, ReleaseLabel, ReleaseOutcomeLabel},
 };
 
@@ -57,6 +57,8 @@ const LEASE_US: i64 = 5_000_000;
 const CLOCK_SLACK_MS: i64 = 60_000;
 /// A state that broke is made anew from the log, not more often than this.
 const REBUILD_MS: i64 = 60_000;
+/// Panes that are cut and released before the group hears of us again: others wait for that.
+const PANES_AT_ONCE: usize = 16;
 /// Records of one page of a replay.
 const REPLAY_RECORDS: usize = 2_000;
 
@@ -108,8 +110,8 @@ pub struct Runner {
     pub metrics: Arc<Metrics>,
     pub limits: window::Limits,
     pub spill: PathBuf,
-    /// The consumer group that replicas share partitions in.
-    pub group: Option<String>,
+    /// Of the group that replicas share partitions in.
+    pub member: Member,
 }
 
 /// A partition that is ours.
@@ -200,7 +202,7 @@ impl<'r> Run<'r> {
             let topic = topic.to_string();
             return Err(RunError::Partitions { topic, now: partitions, then });
         }
-        let tail = pipeline.tail(&topic, of.group.as_deref()).await?;
+        let tail = pipeline.tail(&topic, &of.member).await?;
         let mut run = Self {
             of,
             topic,
@@ -362,7 +364,7 @@ impl<'r> Run<'r> {
         self.advance().await
     }
 
-    /// Revisions of panes whose time has come and that are not done, oldest first.
+    /// Revisions of panes whose time has come and that are not done: the oldest of them.
     fn due(&self, now_ms: i64) -> Vec<PaneId> {
         let plan = &self.of.plan;
         let mut due = Vec::new();
@@ -382,6 +384,7 @@ impl<'r> Run<'r> {
             at = pane.end_ms;
         }
         due.sort_unstable_by_key(|pane| (plan.fires_ms(*pane), *pane));
+        due.truncate(PANES_AT_ONCE);
         due
     }
 
@@ -421,6 +424,10 @@ impl<'r> Run<'r> {
         while self.parts.get(&partition).is_some_and(|part| part.next < end) {
             let records = self.tail.poll(POLL).await?;
             self.accept(records)?;
+            if !self.tail.assigned().await?.contains(&partition) {
+                self.parts.remove(&partition);
+                return Ok(());
+            }
             let position = self.tail.position(partition).await?;
             if let Some(part) = self.parts.get_mut(&partition)
                 && position >= end
@@ -509,7 +516,7 @@ impl<'r> Run<'r> {
         match self.of.account.release(&self.of.plan, drawn).await {
             Ok(durable) => {
                 crash_point("after-durable");
-                self.publish(durable).await
+                self.publish(durable, BTreeMap::new()).await
             }
             // Another replica was faster: what was drawn here was seen by nobody.
             Err(ReleaseError::Taken) => Ok(()),
@@ -569,21 +576,24 @@ impl<'r> Run<'r> {
     /// Releases that are durable, and of which the topic may lack something.
     async fn republish(&self) -> Result<(), RunError> {
         for durable in self.of.account.unpublished(&self.of.plan).await? {
-            self.publish(durable).await?;
+            let since_ms = durable.since_us.div_euclid(1_000);
+            let wanted = positions(&durable.lot).collect();
+            let placed = match self.pipeline.find(&self.of.plan.topic, &wanted, since_ms).await {
+                Err(DeliverError::UnknownTopic) => BTreeMap::new(),
+                placed => placed?,
+            };
+            self.publish(durable, placed).await?;
         }
         Ok(())
     }
 
     /// Puts into the topic what is not there yet, under the positions that it has in any case.
-    async fn publish(&self, durable: Durable) -> Result<(), RunError> {
-        let plan = &self.of.plan;
-        let since_ms = durable.since_us.div_euclid(1_000);
+    async fn publish(
+        &self,
+        durable: Durable,
+        placed: BTreeMap<Position, Placed>,
+    ) -> Result<(), RunError> {
         let positions: Vec<Position> = positions(&durable.lot).collect();
-        let wanted = positions.iter().copied().collect();
-        let placed = match self.pipeline.find(&plan.topic, &wanted, since_ms).await {
-            Err(DeliverError::UnknownTopic) => BTreeMap::new(),
-            placed => placed?,
-        };
         let missing = |n: usize| positions.get(n).is_some_and(|p| !placed.contains_key(p));
         let sending = Sending::only(durable.lot.project(Arc::clone), missing);
         let numbers = (0..positions.len()).filter(|n| missing(*n));

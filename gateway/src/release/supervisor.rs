@@ -8,8 +8,13 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::runner::{Begun, Runner};
 use crate::{
-    account::Account, ambient::Ambient, config, contribute::Contributor, decide::Policy,
-    deliver::Regions, telemetry::Metrics,
+    account::Account,
+    ambient::Ambient,
+    config,
+    contribute::Contributor,
+    decide::Policy,
+    deliver::{Member, Regions},
+    telemetry::Metrics,
 };
 
 /// The policy is looked at this often.
@@ -87,7 +92,10 @@ impl Supervisor {
                 spill_bytes: self.config.spill_bytes,
             },
             spill: self.config.directory.clone(),
-            group: Some(format!("sluicegate.{}", plan.name)),
+            member: Member {
+                group: format!("sluicegate.{}", plan.name),
+                name: format!("sluicegate-{}", self.account.node()),
+            },
             plan,
         };
         let (stop, stopping) = watch::channel(false);
