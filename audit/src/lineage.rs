@@ -64,6 +64,19 @@ pub struct Place {
     pub partition: u32,
     pub offset: i64,
     pub records: u32,
+    /// Another record is at the offset that was asked for: the topic was created again since.
+    pub replaced: bool,
+}
+
+/// What an answer says of an event that is no longer where it was.
+const REPLACED: &str = "another record is there now: the topic was created again";
+
+impl Place {
+    fn holds(&self, topic: &str, partition: u32, offset: i64) -> bool {
+        let from = self.offset;
+        (&*self.topic, self.partition) == (topic, partition)
+            && (from..from.saturating_add(i64::from(self.records))).contains(&offset)
+    }
 }
 
 /// An answer.
@@ -85,6 +98,8 @@ pub struct FoundRelease {
     pub t_us: i64,
     pub message: u32,
     pub release: Release,
+    /// As of a [`Place`].
+    pub replaced: bool,
 }
 
 /// Asks a store, without a running writer and without write access.
@@ -102,7 +117,9 @@ impl Lineage {
         Ok(Self { store: read_only(url).await? })
     }
 
-    /// The event at a place; in one region, or in each that has the topic.
+    /// The event at a place; in one region, or in each that has the topic. A topic that was created
+    /// again begins at offset 0 again: the newest event is the one that is there, and those before
+    /// it are marked.
     pub async fn record(
         &self,
         region: Option<&str>,
@@ -110,7 +127,8 @@ impl Lineage {
         partition: u32,
         offset: i64,
     ) -> Result<Answer, StoreError> {
-        let mut wanted = BTreeSet::new();
+        // By region, events and when each was placed first.
+        let mut wanted: BTreeMap<String, BTreeMap<Position, i64>> = BTreeMap::new();
         for edge in self.store.edges(region, topic, partition, offset).await? {
             let (row, _) = self.row(edge.writer, edge.wseq).await?;
             for outcome in outcomes(&row) {
@@ -119,19 +137,38 @@ impl Lineage {
                         && placement.topic == topic
                         && placement.partition == partition;
                     let at = placement.at.iter().find(|at| here && at.holds(offset));
-                    wanted.extend(at.map(|at| Position { leaf: at.leaf, ..outcome.of }));
+                    let Some(at) = at else { continue };
+                    let position = Position { leaf: at.leaf, ..outcome.of };
+                    let of_region = wanted.entry(placement.region.clone()).or_default();
+                    let placed_us = of_region.entry(position).or_insert(row.t_us);
+                    *placed_us = row.t_us.min(*placed_us);
                 }
             }
         }
+        let newest = |of: &BTreeMap<Position, i64>| of.iter().map(|(p, at)| (*at, *p)).max();
+        let is_replaced = |region: &str, position: Position| {
+            wanted.get(region).is_some_and(|of| {
+                of.contains_key(&position) && newest(of).is_some_and(|(_, there)| there != position)
+            })
+        };
         let mut answer = Answer::default();
-        for position in wanted {
-            if let Some(release) = self.release(position).await? {
+        let all: BTreeSet<Position> = wanted.values().flat_map(BTreeMap::keys).copied().collect();
+        for position in all {
+            if let Some(mut release) = self.release(position).await? {
+                release.replaced = is_replaced(&release.release.region, position);
                 answer.releases.push(release);
                 continue;
             }
             let is_it = |leaf, _: Option<&Leaf>| leaf == position.leaf;
             let unknown = self.leaves(position.writer, position.wseq, &mut answer, is_it).await?;
             answer.unknown += unknown.min(1);
+        }
+        for found in &mut answer.found {
+            for place in
+                found.places.iter_mut().filter(|place| place.holds(topic, partition, offset))
+            {
+                place.replaced = is_replaced(&place.region, found.position);
+            }
         }
         Ok(answer)
     }
@@ -146,6 +183,7 @@ impl Lineage {
                 t_us: row.t_us,
                 message,
                 release: *release,
+                replaced: false,
             }),
             _ => None,
         })
@@ -267,6 +305,7 @@ impl Lineage {
                         partition: placement.partition,
                         offset: at.offset,
                         records: at.count,
+                        replaced: false,
                     });
                 }
             }
@@ -346,6 +385,9 @@ impl fmt::Display for FoundRelease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let release = &self.release;
         writeln!(f, "release {}, message {}", hex(&release.id), self.message)?;
+        if self.replaced {
+            writeln!(f, "  REPLACED     {REPLACED}")?;
+        }
         writeln!(f, "  recorded     {} at {}", utc(self.t_us), self.position)?;
         writeln!(f, "  name         {} (account {})", release.name, release.account)?;
         let (from, to) = (utc(release.window_start_us), utc(release.window_end_us));
@@ -399,11 +441,14 @@ impl fmt::Display for Found {
             treatment_text(f, treatment)?;
         }
         for place in &self.places {
-            let Place { region, topic, partition, offset, records } = place;
+            let Place { region, topic, partition, offset, records, replaced } = place;
             write!(f, "  stored at    {region}: {topic}/{partition}/{offset}")?;
             match records {
                 1 => writeln!(f)?,
                 records => writeln!(f, " ({records} records)")?,
+            }
+            if *replaced {
+                writeln!(f, "    REPLACED   {REPLACED}")?;
             }
         }
         Ok(())
@@ -466,6 +511,7 @@ impl FoundRelease {
         object(&[
             ("release_id", text(&hex(&release.id))),
             ("message", self.message.to_string()),
+            ("replaced", self.replaced.to_string()),
             ("position", text(&self.position.to_string())),
             ("recorded", text(&utc(self.t_us))),
             ("name", text(&release.name)),
@@ -500,6 +546,7 @@ impl Found {
                 ("partition", p.partition.to_string()),
                 ("offset", p.offset.to_string()),
                 ("records", p.records.to_string()),
+                ("replaced", p.replaced.to_string()),
             ])
         };
         object(&[

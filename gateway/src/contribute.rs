@@ -55,6 +55,8 @@ pub struct Moment {
 
 /// A contribution on its way into the contributions topic.
 pub struct Counted {
+    /// The start of its pane.
+    pub pane_ms: i64,
     pub key: Bytes,
     pub value: Bytes,
     /// Which of the fields that the release takes the record had, as a bitmap.
@@ -130,16 +132,17 @@ impl Contributor {
             Ok(contribution) => contribution,
             Err(why) => return Ok(Err(why)),
         };
-        if window::pane_of(&self.plan, &contribution) == Placement::Late {
+        let Placement::Pane(pane) = window::pane_of(&self.plan, &contribution) else {
             return Ok(Err(Uncounted::Late));
-        }
+        };
         self.clamp(&mut contribution);
         let without_number = self.without_number(&contribution);
         let key = Bytes::copy_from_slice(&contribution.subject.0);
         let sealed =
             self.seal.seal(moment.arrival_ms, &self.plan.digest, &contribution.encode())?;
         let present = self.present(&contribution);
-        Ok(Ok(Counted { key, value: Bytes::from(sealed), present, without_number }))
+        let (pane_ms, value) = (pane.start_ms, Bytes::from(sealed));
+        Ok(Ok(Counted { pane_ms, key, value, present, without_number }))
     }
 
     /// A bit for each of [`treatments::taken`](crate::treatments::taken), least significant first.

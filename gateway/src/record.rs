@@ -445,8 +445,8 @@ pub struct NotCounted {
 }
 
 /// Why a record counts in no window of a release, or not in a sum of it. A function of that
-/// record, the plan and its arrival, so that its publisher may know it: it says nothing about
-/// other records.
+/// record, the plan, its arrival and the periods that are blocked, so that its publisher may know
+/// it: it says nothing about other records.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Uncounted {
     /// The record may not be held in the release's region.
@@ -457,6 +457,8 @@ pub enum Uncounted {
     LongKey,
     /// Its window was over when it arrived.
     Late,
+    /// Nothing more is released in the period of its window.
+    PeriodBlocked,
     /// It counts, but adds nothing to the sum of this name.
     NoNumber(Arc<str>),
 }
@@ -471,6 +473,7 @@ impl Uncounted {
             Self::UnlistedKey => "key-not-listed",
             Self::LongKey => "key-too-long",
             Self::Late => "late",
+            Self::PeriodBlocked => "period-blocked",
             Self::NoNumber(_) => "not-a-number",
         }
     }
@@ -485,6 +488,7 @@ impl fmt::Display for Uncounted {
             Self::UnlistedKey => "the record's key is not among the release's public keys",
             Self::LongKey => "the record's key is longer than the release's `max-bytes`",
             Self::Late => "the record's window was over when it arrived",
+            Self::PeriodBlocked => "nothing more is released in the period of the record's window",
             Self::NoNumber(sum) => {
                 return write!(f, "the record adds nothing to `{sum}`: the field holds no number");
             }

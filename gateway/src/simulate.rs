@@ -295,10 +295,10 @@ impl Reading<'_> {
             }
         };
         let pane = match window::pane_of(plan, &contribution) {
-            window::Placement::Pane(pane) => pane,
+            window::Placement::Pane(pane) => pane.start_ms,
             window::Placement::Late => {
                 self.reasons.not_counted(&Uncounted::Late, line, None);
-                plan.schedule.pane.containing(contribution.event_ms)
+                plan.schedule.pane.containing(contribution.event_ms).start_ms
             }
         };
         for sum in contributor.without_number(&contribution) {
@@ -306,7 +306,7 @@ impl Reading<'_> {
         }
         let amounts = contributor.amounts(record, DECIMALS_MORE);
         let amounts = amounts.map_err(|e| failed(e.to_string()))?;
-        self.truths.entry(pane.start_ms).or_default().count(&contribution, &amounts);
+        self.truths.entry(pane).or_default().count(&contribution, &amounts);
         contributor.clamp(&mut contribution);
         let offset = i64::try_from(self.records).unwrap_or(i64::MAX);
         self.task.accept(offset, contribution).map_err(|e| SimulateError::Window(e.to_string()))

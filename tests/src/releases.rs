@@ -23,6 +23,8 @@ pub struct Spec {
     pub lateness_ms: i64,
     pub slack_ms: i64,
     pub skew_ms: i64,
+    /// Each pane is released a second time, so long after the first.
+    pub revised_after_ms: Option<i64>,
     pub wards: Wards,
     /// In so many windows of a day a subject counts: those in which it comes first.
     pub windows: usize,
@@ -58,6 +60,7 @@ impl Spec {
             lateness_ms: 200,
             slack_ms: 300,
             skew_ms: 20_000,
+            revised_after_ms: None,
             wards: Wards::Public(vec!["north", "south", "west"]),
             windows: 1,
             wards_per_window: 1,
@@ -81,9 +84,19 @@ impl Spec {
         ms.div_euclid(self.pane_ms) * self.pane_ms
     }
 
-    /// When a pane is to be released.
-    pub fn fires_ms(&self, pane_ms: i64) -> i64 {
-        pane_ms + self.pane_ms + self.lateness_ms + self.slack_ms
+    pub fn revisions(&self) -> std::ops::RangeInclusive<u32> {
+        0..=u32::from(self.revised_after_ms.is_some())
+    }
+
+    /// From when on records are late for a revision of a pane.
+    pub fn closes_ms(&self, pane_ms: i64, revision: u32) -> i64 {
+        let revised = i64::from(revision) * self.revised_after_ms.unwrap_or(0);
+        pane_ms + self.pane_ms + self.lateness_ms + revised
+    }
+
+    /// When a revision of a pane is to be released.
+    pub fn fires_ms(&self, pane_ms: i64, revision: u32) -> i64 {
+        self.closes_ms(pane_ms, revision) + self.slack_ms
     }
 
     /// What is published of a row, by name.
@@ -110,6 +123,10 @@ impl Spec {
                 format!("  - {{ what: sum, share: 1, field: amount, clamp: [{lo}, {hi}] }}\n")
             }
         };
+        let late = self
+            .revised_after_ms
+            .map(|after_ms| format!(", late: revise, revisions: 1, revise-after: {after_ms}ms"));
+        let late = late.unwrap_or_default();
         let records = if self.delivered { "deliver" } else { "releases-only" };
         format!(
             "---
@@ -131,7 +148,7 @@ dataset: {dataset}
 topic: {release}
 unit: {{ subject: user.id, domain: users, period: 24h }}
 budget: {{ epsilon: 50{delta}, accounting: pure }}
-window: {{ size: {pane_ms}ms, lateness: {lateness_ms}ms, slack: {slack_ms}ms, max-skew: {skew_ms}ms }}
+window: {{ size: {pane_ms}ms, lateness: {lateness_ms}ms, slack: {slack_ms}ms, max-skew: {skew_ms}ms{late} }}
 bounds: {{ windows-per-period: {}, keys-per-window: {}, records-per-key: {}, choose: first }}
 keys: {keys}
 release:
@@ -336,8 +353,22 @@ pub struct Evidence {
     pub refused: Vec<(i64, String)>,
     /// Releases that lost against another of their id and were never published.
     pub void: usize,
+    /// When each release was recorded, by the start of its pane.
+    pub recorded: Vec<(i64, i64)>,
     /// What `ledger verify` said, if that is not "intact".
     pub diverges: Option<String>,
+}
+
+impl Evidence {
+    /// How long after it was due the latest release of a revision was recorded: after its time, or after a
+    /// gateway was started that was not there then.
+    pub fn overdue_ms(&self, spec: &Spec, revision: u32, started_ms: &[i64]) -> i64 {
+        let overdue = self.recorded.iter().map(|(pane, at)| {
+            let started = started_ms.iter().filter(|started| *started <= at).max();
+            at - spec.fires_ms(*pane, revision).max(started.copied().unwrap_or(0))
+        });
+        overdue.max().unwrap_or(0)
+    }
 }
 
 /// What a pane should say: exactly this, or, where nobody knows what arrived in time, something between.
@@ -375,6 +406,8 @@ pub struct Tally {
     pub repeated: usize,
     pub refused: usize,
     pub void: usize,
+    /// By how much the latest release was overdue.
+    pub overdue_ms: i64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -384,6 +417,7 @@ impl std::ops::AddAssign for Tally {
         self.repeated += other.repeated;
         self.refused += other.refused;
         self.void += other.void;
+        self.overdue_ms = self.overdue_ms.max(other.overdue_ms);
     }
 }
 
@@ -411,6 +445,7 @@ pub fn judge(
         repeated: evidence.messages.len().saturating_sub(said.len()),
         refused: evidence.refused.len(),
         void: evidence.void,
+        overdue_ms: 0,
     };
     (wrong, tally)
 }
@@ -682,7 +717,10 @@ mod tests {
         let (spec, expected, mut evidence) = sound();
         evidence.messages.push(evidence.messages[0].clone());
         let tally = judge(&spec, &expected, &evidence, START + 2_000).1;
-        assert_eq!(tally, Tally { panes: 2, rows: 6, repeated: 1, refused: 1, void: 0 });
+        assert_eq!(
+            tally,
+            Tally { panes: 2, rows: 6, repeated: 1, refused: 1, void: 0, overdue_ms: 0 }
+        );
     }
 
     /// What an edit of one byte of a message makes of it.

@@ -6,6 +6,7 @@
 //! about to leave and where it ended, [`claims`] keeps idempotency keys, and [`notes`] records all
 //! that nothing waits for.
 
+mod blocked;
 mod claims;
 mod entries;
 mod intent;
@@ -23,6 +24,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use sluicegate_audit as audit;
 use sluicegate_audit::Entry;
 
+pub use blocked::Blocked;
 use claims::Given;
 pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
 pub use intent::Head;
@@ -102,6 +104,8 @@ pub struct Account {
     given: Mutex<Given>,
     /// Other nodes that are gone, and what settling their open intents waits for.
     gone: Mutex<BTreeMap<String, String>>,
+    /// Periods in which nothing more is released.
+    blocked: ArcSwap<Blocked>,
     /// Principals that the configuration names.
     named: BTreeSet<String>,
     metrics: Arc<Metrics>,
@@ -131,6 +135,7 @@ impl Account {
             running: Arc::default(),
             given: Mutex::default(),
             gone: Mutex::default(),
+            blocked: ArcSwap::default(),
             named: named(config),
             metrics,
             measured: tokio::sync::Mutex::default(),
@@ -147,6 +152,11 @@ impl Account {
         Ok(account)
     }
 
+    /// The node's name, which no other running gateway of the ledger has.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
     pub(crate) fn ledger(&self) -> Result<Arc<audit::Ledger>, AccountError> {
         self.ledger.load_full().ok_or_else(|| {
             self.metrics.count_fail_closed("ledger-unavailable");
@@ -157,11 +167,11 @@ impl Account {
     /// Whether this process holds a lease now: one of all that use the ledger.
     pub(crate) async fn leads(&self, lease: &str, ttl_us: i64) -> Result<bool, AccountError> {
         let ledger = self.ledger()?;
-        let holder = format!("{}/{}", self.node, ledger.writer());
         // Several machines judge by one clock.
         let store_us = ledger.store_clock_us().await?;
         let now_us = store_us.unwrap_or_else(|| self.ambient.clock.now_us());
-        Ok(ledger.lease(lease, &holder, now_us, ttl_us).await?.is_some())
+        // A node that starts again continues where it was: two of one name never run.
+        Ok(ledger.lease(lease, &self.node, now_us, ttl_us).await?.is_some())
     }
 
     /// Why nothing can be recorded now, if that is so.

@@ -27,7 +27,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{Answer, Pipeline, Tail, partition};
+use super::{Answer, Member, Pipeline, Tail, partition};
 use crate::{
     ambient::Clock,
     files::{self, Disk},
@@ -263,7 +263,7 @@ impl Pipeline for Embedded {
     fn tail<'a>(
         &'a self,
         topic: &'a str,
-        _group: Option<&'a str>,
+        _member: &'a Member,
     ) -> Answer<'a, Result<Box<dyn Tail>, DeliverError>> {
         Box::pin(async move {
             let partitions = self.ensure(topic, None).await?;

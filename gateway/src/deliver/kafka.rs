@@ -33,7 +33,7 @@ use self::{
     errors::Call,
     topics::Topics,
 };
-use super::{Answer, POSITION_HEADER, Pipeline, Tail};
+use super::{Answer, Member, POSITION_HEADER, Pipeline, Tail};
 use crate::{
     config::KafkaCluster,
     record::{DeliverError, Header, Outbound, Page, Placed, Sending, Stored},
@@ -173,22 +173,12 @@ async fn offset_at(session: &Session, topic: &str, partition: i32, ms: i64) -> k
     Ok(at)
 }
 
-/// A consumer that shares the topic's partitions with others of its group, or has all of them.
-async fn follower(
-    session: &Session,
-    topic: &str,
-    group: Option<&str>,
-    partitions: u32,
-) -> krafka::Result<(Consumer, Option<BTreeSet<u32>>)> {
-    let Some(group) = group else {
-        let consumer = session.consumer().await?;
-        let all = (0..partitions).filter_map(|p| i32::try_from(p).ok()).collect();
-        consumer.assign(topic, all).await?;
-        return Ok((consumer, Some((0..partitions).collect())));
-    };
+/// A consumer that shares the topic's partitions with others of its group.
+async fn follower(session: &Session, topic: &str, member: &Member) -> krafka::Result<Consumer> {
     let consumer = session
         .kafka()
-        .consumer(group)
+        .consumer(&member.group)
+        .group_instance_id(&*member.name)
         .enable_auto_commit(false)
         .auto_offset_reset(AutoOffsetReset::Earliest)
         .isolation_level(IsolationLevel::ReadCommitted)
@@ -197,7 +187,7 @@ async fn follower(
         .build()
         .await?;
     consumer.subscribe([topic]).await?;
-    Ok((consumer, None))
+    Ok(consumer)
 }
 
 fn number(partition: u32) -> Result<i32, DeliverError> {
@@ -273,15 +263,14 @@ impl Pipeline for Kafka {
     fn tail<'a>(
         &'a self,
         topic: &'a str,
-        group: Option<&'a str>,
+        member: &'a Member,
     ) -> Answer<'a, Result<Box<dyn Tail>, DeliverError>> {
         Box::pin(async move {
-            let count = self.ensure(topic, None).await?;
             let session = self.client.session().await?;
-            let follower = follower(&session, topic, group, count).await;
-            let (consumer, alone) = session.judged(Call::Ask, follower)?;
+            let follower = follower(&session, topic, member).await;
+            let consumer = session.judged(Call::Ask, follower)?;
             let (topic, sought) = (topic.to_owned(), BTreeSet::new());
-            let tail = tail::KafkaTail { session, consumer, topic, alone, sought };
+            let tail = tail::KafkaTail { session, consumer, topic, sought };
             Ok(Box::new(tail) as Box<dyn Tail>)
         })
     }

@@ -100,11 +100,11 @@ pub trait Pipeline: Send + Sync {
         ms: i64,
     ) -> Answer<'a, Result<i64, DeliverError>>;
 
-    /// Follows a topic; with `group`, shares its partitions with others of that name.
+    /// Follows a topic whose partitions are shared with the group's other members.
     fn tail<'a>(
         &'a self,
         topic: &'a str,
-        group: Option<&'a str>,
+        member: &'a Member,
     ) -> Answer<'a, Result<Box<dyn Tail>, DeliverError>>;
 
     /// Forgets a partition's records before an offset, where the pipeline keeps them itself.
@@ -130,6 +130,13 @@ pub trait Pipeline: Send + Sync {
 
     /// Waits for what is under way, within a bound, and lets go.
     fn close(&self) -> Answer<'_, ()>;
+}
+
+/// A member of a group that shares a topic's partitions.
+pub struct Member {
+    pub group: String,
+    /// Who starts again under this name has its partitions at once, and nobody else waits.
+    pub name: String,
 }
 
 /// All regions of this gateway.

@@ -11,6 +11,7 @@ use sluicegate_policies::{Grant, Records, RefusalCode, Route};
 use sluicegate_protect::{Found, Protected};
 
 use crate::{
+    account::Blocked,
     classify::{Classified, Classifier},
     contribute::{ContributeError, Contributor, Moment},
     decide::Snapshot,
@@ -31,7 +32,7 @@ pub(crate) struct Arrived {
 /// Judges the records of a batch under one policy.
 pub(super) fn judge(
     permitted: &Permitted,
-    digests: &Digests,
+    (digests, blocked): (&Digests, &Blocked),
     records: &[Record],
     arrived: Arrived,
 ) -> Result<Verdict, Refused> {
@@ -43,6 +44,7 @@ pub(super) fn judge(
         topic,
         arrived,
         digests,
+        blocked,
         draft: VerdictDraft::default(),
         planned: BTreeMap::new(),
         source: Vec::new(),
@@ -111,6 +113,7 @@ struct Judge<'a> {
     topic: Arc<str>,
     arrived: Arrived,
     digests: &'a Digests,
+    blocked: &'a Blocked,
     draft: VerdictDraft,
     planned: BTreeMap<u16, Planned>,
     /// Of the record that is being judged.
@@ -185,6 +188,9 @@ impl<'a> Judge<'a> {
                     continue;
                 }
             };
+            if self.blocked.holds(&contributor.plan, counted.pane_ms) {
+                self.draft.not_counted(release.clone(), Uncounted::PeriodBlocked);
+            }
             for sum in counted.without_number {
                 self.draft.not_counted(release.clone(), Uncounted::NoNumber(sum));
             }

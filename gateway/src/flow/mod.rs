@@ -98,7 +98,8 @@ impl Flow {
         arrived: Arrived,
     ) -> Result<Verdict, Stopped> {
         let digests = self.account.digests().load_full();
-        let judge = || judge::judge(permitted, &digests, &records, arrived);
+        let blocked = self.account.blocked();
+        let judge = || judge::judge(permitted, (&digests, &blocked), &records, arrived);
         Ok(heavy(records.len(), judge)?)
     }
 

@@ -14,7 +14,10 @@ use super::{
     runner::{RunError, Runner},
     spill::SpillFolder,
 };
-use crate::{deliver::Tail, record::Stored};
+use crate::{
+    deliver::{Member, Tail},
+    record::Stored,
+};
 
 /// Records are waited for this long, so that a pane fires at most this late.
 const POLL: Duration = Duration::from_millis(200);
@@ -44,8 +47,11 @@ struct Partition {
 
 impl<'r> Partitions<'r> {
     pub(super) async fn open(of: &'r Runner) -> Result<Self, RunError> {
-        let group = format!("sluicegate.{}", of.plan().name);
-        let tail = of.pipeline()?.tail(of.topic(), Some(&group)).await?;
+        let member = Member {
+            group: format!("sluicegate.{}", of.plan().name),
+            name: format!("sluicegate-{}", of.on.account.node()),
+        };
+        let tail = of.pipeline()?.tail(of.topic(), &member).await?;
         Ok(Self { of, tail, ours: BTreeMap::new() })
     }
 
@@ -143,6 +149,10 @@ impl<'r> Partitions<'r> {
         let end = self.tail.end(number).await?;
         while self.ours.get(&number).is_some_and(|partition| partition.next < end) {
             self.poll().await?;
+            if !self.tail.assigned().await?.contains(&number) {
+                self.ours.remove(&number);
+                break;
+            }
             let position = self.tail.position(number).await?;
             if let Some(partition) = self.ours.get_mut(&number)
                 && position >= end

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     ambient::crash_point,
     deliver,
-    record::{DeliverError, Sending, positions},
+    record::{DeliverError, Placed, Sending, positions},
 };
 
 impl Runner {
@@ -110,15 +110,24 @@ impl Runner {
         Ok(covered.collect())
     }
 
-    /// Puts into the topic what is not there yet, under the positions that it has in any case.
-    pub(super) async fn publish(&self, durable: Durable) -> Result<(), RunError> {
-        let positions: Vec<Position> = positions(&durable.lot).collect();
-        let wanted = positions.iter().copied().collect();
+    /// Publishes a release of which the topic may have something.
+    pub(super) async fn republish(&self, durable: Durable) -> Result<(), RunError> {
+        let wanted = positions(&durable.lot).collect();
         let found = self.pipeline()?.find(&self.plan().topic, &wanted, durable.since_ms).await;
         let placed = match found {
             Err(DeliverError::UnknownTopic) => BTreeMap::new(),
             placed => placed?,
         };
+        self.publish(durable, placed).await
+    }
+
+    /// Puts into the topic what is not there yet, under the positions that it has in any case.
+    pub(super) async fn publish(
+        &self,
+        durable: Durable,
+        placed: BTreeMap<Position, Placed>,
+    ) -> Result<(), RunError> {
+        let positions: Vec<Position> = positions(&durable.lot).collect();
         let missing = |n: usize| positions.get(n).is_some_and(|p| !placed.contains_key(p));
         let sending = Sending::only(durable.lot.project(Arc::clone), missing);
         let numbers = (0..positions.len()).filter(|n| missing(*n));

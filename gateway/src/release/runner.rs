@@ -9,7 +9,11 @@
 //! none fires while the clock has leapt: what a false time released could not be taken back. The
 //! noisy bytes are durable before the first of them goes out, and are never drawn again.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use sluicegate_audit::Refusal;
 use sluicegate_policies::release::{PaneId, ReleasePlan};
@@ -31,6 +35,8 @@ use crate::{
 
 /// After an error everything is begun anew, not more often than this.
 const RETRY: Duration = Duration::from_secs(1);
+/// Panes that are cut off and released before the group hears of us again: others wait for that.
+const PANES_AT_ONCE: usize = 16;
 
 /// Why a release could not continue; it begins anew.
 #[derive(Debug, thiserror::Error)]
@@ -193,7 +199,7 @@ impl<'r> Run<'r> {
         }
         if leads && !self.led {
             for durable in books.unpublished().await? {
-                self.of.publish(durable).await?;
+                self.of.republish(durable).await?;
             }
         }
         self.led = leads;
@@ -208,7 +214,7 @@ impl<'r> Run<'r> {
         self.advance().await
     }
 
-    /// Revisions of panes whose time has come and that are not done, oldest first.
+    /// Revisions of panes whose time has come and that are not done: the oldest of them.
     fn due(&self) -> Vec<PaneId> {
         let (plan, now_ms) = (self.of.plan(), self.of.now_ms());
         let mut due = Vec::new();
@@ -227,6 +233,7 @@ impl<'r> Run<'r> {
         let waited = due.first().map_or(0, |pane| now_ms.saturating_sub(plan.fires_ms(*pane)));
         let label = ReleaseLabel { release: plan.name.to_string() };
         self.of.on.metrics.release_lag.get_or_create(&label).set(waited.div_euclid(1_000));
+        due.truncate(PANES_AT_ONCE);
         due
     }
 
@@ -253,7 +260,7 @@ impl<'r> Run<'r> {
         match durable.await {
             Ok(durable) => {
                 crash_point("after-durable");
-                of.publish(durable).await?;
+                of.publish(durable, BTreeMap::new()).await?;
             }
             Err(RunError::Books(BooksError::Refused(why))) => of.refuse(pane, code_of(why)).await?,
             // Another replica was faster: what was drawn here was seen by nobody.

@@ -60,6 +60,11 @@ impl Releases {
             {
                 let wanted: BTreeMap<[u8; 32], &Arc<Contributor>> =
                     snapshot.all_contributors().map(|c| (c.plan.digest, c)).collect();
+                if !wanted.is_empty()
+                    && let Err(error) = self.account.look_for_blocked().await
+                {
+                    tracing::warn!(event = "blocked-periods-unknown", %error);
+                }
                 let gone: Vec<[u8; 32]> = running
                     .keys()
                     .filter(|digest| !wanted.contains_key(*digest))

@@ -61,12 +61,16 @@ impl ReleasePlan {
         self.schedule.late.revised_after_ms(self.last_revision())
     }
 
-    /// When a revision of a pane fires: a constant of the plan.
-    pub fn fires_ms(&self, pane: PaneId) -> i64 {
+    /// From this arrival on, records are late for a revision of a pane.
+    pub fn closes_ms(&self, pane: PaneId) -> i64 {
         pane.end_ms
             .saturating_add(self.schedule.lateness_ms)
-            .saturating_add(self.schedule.slack_ms)
             .saturating_add(self.schedule.late.revised_after_ms(pane.revision))
+    }
+
+    /// When a revision of a pane fires: a constant of the plan.
+    pub fn fires_ms(&self, pane: PaneId) -> i64 {
+        self.closes_ms(pane).saturating_add(self.schedule.slack_ms)
     }
 
     /// How long contributions must be kept so that every open pane can be replayed.

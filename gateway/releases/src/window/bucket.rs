@@ -19,10 +19,12 @@ pub(super) struct Rules {
     pub(super) bounds_windows: bool,
 }
 
-/// A pane, and for panels where it is in its period.
+/// A pane, the first of its revisions that counts the record, and for panels where it is in its
+/// period.
 #[derive(Clone, Copy)]
 pub(super) struct Placed {
     pub(super) start_ms: i64,
+    pub(super) revision: u32,
     pub(super) period_ms: i64,
     /// Its number among the panes of its period, and how many these are.
     pub(super) nth: u64,
@@ -49,13 +51,16 @@ struct Charged {
     start_ms: i64,
 }
 
-/// What one subject brings to one pane.
+/// What one subject brings to one pane, up to a revision of it. There is one of them for each
+/// revision that takes in more than the one before.
 #[derive(Clone, Encode, Decode)]
 #[cbor(array)]
 struct Pane {
     #[n(0)]
     start_ms: i64,
     #[n(1)]
+    revision: u32,
+    #[n(2)]
     keys: Vec<Key>,
 }
 
@@ -91,22 +96,21 @@ impl Bucket {
     pub(super) fn accept(&mut self, rules: &Rules, at: Placed, contribution: Contribution) {
         let person = self.people.entry(contribution.subject).or_default();
         if person.may(rules, at, contribution.subject) {
-            person.keep(rules, at.start_ms, contribution);
+            person.keep(rules, at, &contribution);
         }
     }
 
-    /// Adds what everyone brings to a pane.
+    /// Adds what everyone brings to a revision of a pane.
     pub(super) fn total(
         &self,
         outputs: &[Output],
         start_ms: i64,
+        revision: u32,
         totals: &mut Totals,
     ) -> Result<(), Aborted> {
         let mut row = Vec::with_capacity(outputs.len());
         for person in self.people.values() {
-            let Some(pane) = person.panes.iter().find(|pane| pane.start_ms == start_ms) else {
-                continue;
-            };
+            let Some(pane) = person.pane(start_ms, revision) else { continue };
             for key in &pane.keys {
                 row.clear();
                 key.total(outputs, &mut row)?;
@@ -156,38 +160,52 @@ impl Person {
         free
     }
 
-    fn keep(&mut self, rules: &Rules, start_ms: i64, contribution: Contribution) {
+    /// What counts in a revision of a pane.
+    fn pane(&self, start_ms: i64, revision: u32) -> Option<&Pane> {
+        let until = self.panes.iter().filter(|p| p.start_ms == start_ms && p.revision <= revision);
+        until.max_by_key(|pane| pane.revision)
+    }
+
+    /// A revision is chosen from what arrived in time for it, as if nothing had come later.
+    fn keep(&mut self, rules: &Rules, at: Placed, contribution: &Contribution) {
+        let Placed { start_ms, revision, .. } = at;
+        let before = self.pane(start_ms, revision);
+        if before.is_none_or(|pane| pane.revision < revision) {
+            let keys = before.map(|pane| pane.keys.clone()).unwrap_or_default();
+            self.panes.push(Pane { start_ms, revision, keys });
+        }
+        let from = self.panes.iter_mut();
+        for pane in from.filter(|p| p.start_ms == start_ms && p.revision >= revision) {
+            pane.keep(rules, contribution);
+        }
+    }
+}
+
+impl Pane {
+    fn keep(&mut self, rules: &Rules, contribution: &Contribution) {
         let bounds = &rules.plan.bounds;
         let (most_keys, most_records) =
             (bounds.keys_per_window as usize, bounds.records_per_key as usize);
-        let at = match self.panes.iter().position(|pane| pane.start_ms == start_ms) {
-            Some(at) => at,
-            None => {
-                self.panes.push(Pane { start_ms, keys: Vec::new() });
-                self.panes.len() - 1
-            }
-        };
-        let Some(pane) = self.panes.get_mut(at) else { return };
         let by_hash = bounds.choose == Choose::Hash;
-        let record = Kept { id: contribution.id, values: contribution.values };
-        if let Some(key) = pane.keys.iter_mut().find(|key| key.key == contribution.key) {
+        let record = Kept { id: contribution.id, values: contribution.values.clone() };
+        if let Some(key) = self.keys.iter_mut().find(|key| key.key == contribution.key) {
             return key.keep(record, most_records, by_hash);
         }
         let rank = match by_hash {
-            true => rank(rules, contribution.subject, start_ms, &contribution.key),
+            true => rank(rules, contribution.subject, self.start_ms, &contribution.key),
             false => 0,
         };
-        if pane.keys.len() >= most_keys {
-            // The smallest ranks seen so far: whoever has lost once cannot win again.
-            let worst = pane.keys.iter_mut().max_by(|a, b| (a.rank, &a.key).cmp(&(b.rank, &b.key)));
-            let Some(worst) = worst.filter(|_| by_hash) else { return };
-            if (rank, &contribution.key) > (worst.rank, &worst.key) {
-                return;
-            }
-            *worst = Key { key: contribution.key, rank, records: vec![record] };
-            return;
+        let key = Key { key: contribution.key.clone(), rank, records: vec![record] };
+        if self.keys.len() < most_keys {
+            return self.keys.push(key);
         }
-        pane.keys.push(Key { key: contribution.key, rank, records: vec![record] });
+        // The smallest ranks seen so far: whoever has lost once cannot win again.
+        let worst = self.keys.iter_mut().max_by(|a, b| (a.rank, &a.key).cmp(&(b.rank, &b.key)));
+        if let Some(worst) = worst.filter(|_| by_hash)
+            && (rank, &key.key) <= (worst.rank, &worst.key)
+        {
+            *worst = key;
+        }
     }
 }
 

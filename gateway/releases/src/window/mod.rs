@@ -3,6 +3,7 @@
 //! A [`Task`] is a fold over one partition of a contributions topic, which is keyed by subject, so
 //! that all of a subject's contributions meet in one task. Its state is a function of the plan, of
 //! the log, and of the cutoff of each closed pane: replaying the log gives the same panes again.
+//! What counts in a revision is decided by arrivals, so a late cutoff takes in nothing more.
 //!
 //! INVARIANT: what is kept of a subject depends on that subject's contributions and on public
 //! constants only. When memory ends, state is spilled; when disk ends, panes are aborted; nothing
@@ -20,7 +21,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use contribution::NotAContribution;
-use sluicegate_policies::release::{Late, ReleasePlan, Stretch};
+use sluicegate_policies::release::{Late, PaneId, ReleasePlan, Stretch};
 pub use spill::{Spill, SpillFile};
 pub use task::Task;
 
@@ -83,7 +84,8 @@ impl Aborted {
 /// Where a contribution belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    Pane(Stretch),
+    /// In this revision of the pane, and in all that follow it.
+    Pane(PaneId),
     /// Its pane was over when it arrived.
     Late,
 }
@@ -94,8 +96,11 @@ pub fn pane_of(plan: &ReleasePlan, contribution: &Contribution) -> Placement {
     let arrival_ms = contribution.arrival_ms;
     let event_ms = contribution.event_ms.min(arrival_ms.saturating_add(schedule.max_skew_ms));
     let pane = schedule.pane.containing(event_ms);
-    let is_open = |pane: &Stretch| arrival_ms < closes_ms(plan, pane);
-    if is_open(&pane) {
+    let taken_by = |pane: &Stretch| {
+        let mut revisions = plan.revisions().map(|revision| PaneId::new(*pane, revision));
+        revisions.find(|pane| arrival_ms < plan.closes_ms(*pane))
+    };
+    if let Some(pane) = taken_by(&pane) {
         return Placement::Pane(pane);
     }
     if schedule.late != Late::AssignToOpen {
@@ -103,15 +108,10 @@ pub fn pane_of(plan: &ReleasePlan, contribution: &Contribution) -> Placement {
     }
     // The oldest pane that still takes records at this moment of arrival.
     let mut oldest = schedule.pane.containing(arrival_ms.saturating_sub(schedule.lateness_ms));
-    while !is_open(&oldest) && oldest.end_ms < i64::MAX {
+    while taken_by(&oldest).is_none() && oldest.end_ms < i64::MAX {
         oldest = schedule.pane.next(&oldest);
     }
-    Placement::Pane(oldest)
-}
-
-/// From this arrival on, records are late for a pane.
-fn closes_ms(plan: &ReleasePlan, pane: &Stretch) -> i64 {
-    pane.end_ms.saturating_add(plan.schedule.lateness_ms).saturating_add(plan.revising_ms())
+    Placement::Pane(PaneId::new(oldest, 0))
 }
 
 /// From which arrival on contributions decide over panes that are not older than `open_ms`: from

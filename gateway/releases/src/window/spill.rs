@@ -50,6 +50,7 @@ impl Spilled {
         let mut piece = Vec::new();
         piece.extend([at.start_ms, at.period_ms].iter().flat_map(|n| n.to_be_bytes()));
         piece.extend([at.nth, at.of].iter().flat_map(|n| n.to_be_bytes()));
+        piece.extend(at.revision.to_be_bytes());
         piece.extend(contribution.encode());
         let written = self.file.write(piece)?;
         self.bytes += written;
@@ -81,13 +82,15 @@ fn person(piece: &[u8]) -> Option<(Subject, Person)> {
 }
 
 fn noted(piece: &[u8]) -> Option<(Placed, Contribution)> {
-    let (at, contribution) = piece.split_first_chunk::<32>()?;
+    let (at, behind) = piece.split_first_chunk::<32>()?;
+    let (revision, contribution) = behind.split_first_chunk()?;
     let &[start_ms, period_ms, nth, of] = at.as_chunks::<8>().0 else { return None };
     let at = Placed {
         start_ms: i64::from_be_bytes(start_ms),
         period_ms: i64::from_be_bytes(period_ms),
         nth: u64::from_be_bytes(nth),
         of: u64::from_be_bytes(of),
+        revision: u32::from_be_bytes(*revision),
     };
     Some((at, Contribution::decode(contribution).ok()?))
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use sluicegate_policies::release::{Calendar, Keys, ReleasePlan, Unit};
+use sluicegate_policies::release::{Calendar, Keys, PaneId, ReleasePlan, Unit};
 
 use super::{
     Aborted, Contribution, Limits, Placement, Subject, Totals,
@@ -93,7 +93,7 @@ impl Task {
         if self.rules.plan.unit == Unit::Record {
             contribution.subject = Subject(contribution.id);
         }
-        let at = self.placed(start_ms);
+        let at = self.placed(pane);
         let done = self.keep(at, contribution);
         self.or_abort(done)
     }
@@ -133,23 +133,23 @@ impl Task {
         Ok(())
     }
 
-    /// The totals of all that was accepted for a pane, within bounds. With its last revision the
-    /// pane is over.
+    /// The totals of all that was accepted and arrived in time for a revision of a pane, within
+    /// bounds. With its last revision the pane is over.
     pub fn close(&mut self, start_ms: i64, revision: u32) -> Result<Totals, Aborted> {
         self.alive()?;
         let over = revision >= self.rules.plan.last_revision();
-        let closed = self.totals(start_ms, over);
+        let closed = self.totals(start_ms, revision, over);
         if over {
             self.closed.insert(start_ms);
         }
         self.or_abort(closed)
     }
 
-    fn totals(&mut self, start_ms: i64, over: bool) -> Result<Totals, Aborted> {
+    fn totals(&mut self, start_ms: i64, revision: u32, over: bool) -> Result<Totals, Aborted> {
         let mut totals = Totals::default();
         let outputs = self.rules.plan.outputs.clone();
         self.each_bucket(|bucket| {
-            bucket.total(&outputs, start_ms, &mut totals)?;
+            bucket.total(&outputs, start_ms, revision, &mut totals)?;
             if over {
                 bucket.drop_pane(start_ms);
             }
@@ -214,11 +214,12 @@ impl Task {
         }
     }
 
-    fn placed(&mut self, start_ms: i64) -> Placed {
+    fn placed(&mut self, pane: PaneId) -> Placed {
+        let PaneId { start_ms, revision, .. } = pane;
         let period_ms = period_ms(&self.rules.plan, start_ms);
         let panes = self.panes_of(period_ms);
         let nth = panes.partition_point(|start| *start < start_ms) as u64;
-        Placed { start_ms, period_ms, nth, of: panes.len() as u64 }
+        Placed { start_ms, revision, period_ms, nth, of: panes.len() as u64 }
     }
 
     fn panes_of(&mut self, period_start_ms: i64) -> Arc<[i64]> {

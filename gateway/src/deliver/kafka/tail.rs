@@ -1,4 +1,4 @@
-//! Following a topic of a cluster, alone or as a member of a consumer group.
+//! Following a topic of a cluster as a member of a consumer group.
 //!
 //! The group only says which partitions are whose. A partition's reader keeps its own position
 //! business: it seeks when it gets a partition, and records that come from before are its caller's
@@ -18,8 +18,6 @@ pub(super) struct KafkaTail {
     pub(super) session: Session,
     pub(super) consumer: Consumer,
     pub(super) topic: String,
-    /// All partitions, where there is no group.
-    pub(super) alone: Option<BTreeSet<u32>>,
     /// Partitions that were sought: records of others are not handed out.
     pub(super) sought: BTreeSet<u32>,
 }
@@ -27,9 +25,6 @@ pub(super) struct KafkaTail {
 impl Tail for KafkaTail {
     fn assigned(&mut self) -> Answer<'_, Result<BTreeSet<u32>, DeliverError>> {
         Box::pin(async move {
-            if let Some(all) = &self.alone {
-                return Ok(all.clone());
-            }
             let assignment = self.consumer.assignment().await;
             let ours = assignment.get(&self.topic).into_iter().flatten();
             let ours: BTreeSet<u32> = ours.filter_map(|p| u32::try_from(*p).ok()).collect();
@@ -78,9 +73,6 @@ impl Tail for KafkaTail {
 
     fn commit(&mut self, partition: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>> {
         Box::pin(async move {
-            if self.alone.is_some() {
-                return Ok(());
-            }
             let at = TopicPartition::new(&*self.topic, number(partition)?);
             let offset = OffsetAndMetadata::new(offset);
             let committed = self.consumer.commit_offsets([(at, offset)]).await;

@@ -58,7 +58,7 @@ pub(super) struct RecordReport<'a> {
     #[schema(value_type = Vec<DeliveryReport>)]
     deliveries: Deliveries<'a>,
     /// The releases that do not count the record, or leave it out of one of their sums. Depends only
-    /// on this record, the release and the time of arrival.
+    /// on this record, the release, the time of arrival and the periods that are blocked.
     #[serde(skip_serializing_if = "Uncounted::is_empty")]
     #[schema(value_type = Vec<NotCountedReport>)]
     not_counted: Uncounted<'a>,
@@ -88,8 +88,8 @@ impl fmt::Display for DecisionId {
 #[derive(Serialize, ToSchema)]
 pub(super) struct NotCountedReport<'a> {
     release: &'a str,
-    /// `late`, `no-subject`, `no-key`, `key-not-listed`, `key-too-long`, `not-in-region`, or
-    /// `not-a-number`, with which it counts except in one sum.
+    /// `late`, `no-subject`, `no-key`, `key-not-listed`, `key-too-long`, `not-in-region`,
+    /// `period-blocked`, or `not-a-number`, with which it counts except in one sum.
     code: &'static str,
     detail: String,
 }

@@ -2,15 +2,26 @@
 
 use std::time::Duration;
 
+use reqwest::Client;
+use serde_json::{Value, json};
 use sluicegate_audit::Entry;
 use sluicegate_tests::{
+    gateway::Gateway,
     process::eventually,
-    releases::{Spec, now_ms},
+    releases::{Sent, Spec, now_ms},
 };
 
 use super::setup::{House, Pipeline, Store};
 
 const WITHIN: Duration = Duration::from_secs(40);
+
+/// What a publisher is told of a record that would count now.
+async fn told(app: &Client, gateway: &Gateway, spec: &Spec) -> Value {
+    let url = gateway.url(&format!("/v1/topics/{}/records", spec.dataset()));
+    let body = json!([Sent::new("somebody", "north", now_ms()).json()]);
+    let mut reports: Value = app.post(url).json(&body).send().await.unwrap().json().await.unwrap();
+    reports[0].take()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_period_that_an_operator_blocks_releases_nothing_more() {
@@ -41,6 +52,9 @@ async fn a_period_that_an_operator_blocks_releases_nothing_more() {
     };
     assert_eq!(blocked(house.entries().await.0).count(), 0, "what was refused wrote nothing");
 
+    let app = house.client("app");
+    let counted = told(&app, &gateway, &spec).await;
+    assert_eq!((&counted["status"], &counted["not_counted"]), (&json!("aggregated"), &Value::Null));
     // Beside the running gateway.
     let (code, said) = block(&dataset, "current", "volume restored");
     assert!(code == Some(0) && said.contains("BLOCKED"), "{said}");
@@ -53,11 +67,19 @@ async fn a_period_that_an_operator_blocks_releases_nothing_more() {
         })
     });
     assert_eq!(refused.await.as_deref(), Some("budget-blocked"), "{}", gateway.stderr());
+    let blocked_now = told(&app, &gateway, &spec).await;
+    let why = &blocked_now["not_counted"][0];
+    assert_eq!(blocked_now["status"], "aggregated", "{blocked_now}");
+    assert_eq!((&why["release"], &why["code"]), (&json!("halted"), &json!("period-blocked")));
     let released = house.released(&spec).await.len();
     let (code, said) = block(&dataset, "current", "again");
     assert!(code == Some(0) && said.contains("already"), "{said}");
     let (_, shown) = house.verb(&["budget", "show"]);
     assert!(shown.contains("BLOCKED"), "{shown}");
+    assert_eq!(gateway.stop().await, Some(0));
+    // Who starts later knows it before it takes a record.
+    let gateway = house.start(0).await;
+    assert_eq!(told(&app, &gateway, &spec).await["not_counted"][0]["code"], "period-blocked");
     assert_eq!(gateway.stop().await, Some(0));
 
     assert_eq!(house.released(&spec).await.len(), released);

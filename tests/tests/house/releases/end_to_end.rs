@@ -20,7 +20,7 @@ use sluicegate_tests::{
 };
 
 use super::{
-    publisher::Publisher,
+    publisher::{Publisher, counted},
     setup::{House, Pipeline, Store},
 };
 
@@ -194,11 +194,12 @@ async fn run(store: Store, pipeline: Pipeline) -> Ran {
     spec.sum = Some((0, 1));
     let house = House::new(store, pipeline, &[&spec]);
     let gateway = house.start(0).await;
-    let pane = spec.pane(now_ms()) + 2 * spec.pane_ms;
+    let pane = spec.pane(now_ms()) + 4 * spec.pane_ms;
     let stream = records(&spec, pane);
     let mut publisher = Publisher::of(house.client("app"), gateway.url(""));
     let answered = publisher.send_all(&spec, &stream).await;
-    assert!(answered.iter().all(|answered| answered.in_time(&spec)), "too slow a machine");
+    // A record that a slow machine made late does not count, and its answer says so.
+    let Some(stream) = counted(&spec, &answered) else { panic!("too slow a machine") };
     let mut answers = provoke(&spec, &house, &gateway).await;
     let last = pane + spec.pane_ms;
     assert!(house.published(&spec, last, RELEASED_WITHIN).await, "{}", gateway.stderr());

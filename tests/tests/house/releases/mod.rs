@@ -16,6 +16,7 @@ mod examples;
 mod independence;
 mod judged;
 mod publisher;
+mod recreated;
 mod replicas;
 mod restore;
 mod roles;

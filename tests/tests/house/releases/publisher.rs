@@ -29,18 +29,49 @@ pub(super) struct Publisher {
     pub(super) retries: u64,
 }
 
-/// Records of one request, and when it was answered.
+/// Records of one request and which of them the answer called late, when it was sent first, and when it was
+/// answered.
 pub(super) struct Answered {
-    pub(super) records: Vec<Sent>,
-    pub(super) at_ms: i64,
+    records: Vec<(Sent, bool)>,
+    from_ms: i64,
+    at_ms: i64,
 }
 
 impl Answered {
-    /// Whether each record is sure to have arrived while its pane was open.
-    pub(super) fn in_time(&self, spec: &Spec) -> bool {
-        let closes = |sent: &Sent| spec.pane(sent.at_ms) + spec.pane_ms + spec.lateness_ms;
-        self.records.iter().all(|sent| self.at_ms < closes(sent))
+    /// Each record, and whether it counts in a revision of its pane: what the answer says, as far as it says it.
+    /// Nobody knows of a record that was on its way while the revision closed.
+    pub(super) fn counted(
+        &self,
+        spec: &Spec,
+        revision: u32,
+    ) -> impl Iterator<Item = (&Sent, Option<bool>)> {
+        self.records.iter().map(move |(sent, late)| {
+            let pane = spec.pane(sent.at_ms);
+            let closes_ms = spec.closes_ms(pane, revision);
+            // What is not late for the last revision counts if it is in the log before that is cut.
+            let last = revision == *spec.revisions().end();
+            let until_ms = if last { spec.fires_ms(pane, revision) } else { closes_ms };
+            let counts = match (late, self.at_ms < until_ms, self.from_ms < closes_ms) {
+                (true, ..) | (false, false, false) => Some(false),
+                (false, true, _) => Some(true),
+                (false, false, true) => None,
+            };
+            (sent, counts)
+        })
     }
+
+    pub(super) fn sent(&self) -> impl Iterator<Item = &Sent> {
+        self.records.iter().map(|(sent, _)| sent)
+    }
+}
+
+/// The records of a stream that count; none if nobody knows of one of them, on a machine that was too slow.
+pub(super) fn counted(spec: &Spec, answered: &[Answered]) -> Option<Vec<Sent>> {
+    let all = || answered.iter().flat_map(|answered| answered.counted(spec, 0));
+    let known = all().all(|(_, counts)| counts.is_some());
+    known.then(|| {
+        all().filter(|(_, counts)| *counts == Some(true)).map(|(s, _)| s.clone()).collect()
+    })
 }
 
 impl Publisher {
@@ -67,13 +98,14 @@ impl Publisher {
         let body = Value::Array(records.iter().map(Sent::json).collect());
         let key = format!("\"{}-{}\"", self.name, self.sent);
         self.sent += 1;
-        let until = Instant::now() + ANSWERED_WITHIN;
+        let (until, from_ms) = (Instant::now() + ANSWERED_WITHIN, now_ms());
         while Instant::now() < until {
             let gateways = self.at.borrow().clone();
             if !gateways.is_empty() {
                 let gateway = &gateways[self.turn % gateways.len()];
-                if self.answered(spec, gateway, &key, &body).await {
-                    return Answered { records: records.to_vec(), at_ms: now_ms() };
+                if let Some(late) = self.answered(spec, gateway, &key, &body).await {
+                    let records = records.iter().cloned().zip(late).collect();
+                    return Answered { records, from_ms, at_ms: now_ms() };
                 }
             }
             self.turn += 1;
@@ -83,24 +115,30 @@ impl Publisher {
         panic!("no answer to {key} within {ANSWERED_WITHIN:?}");
     }
 
-    async fn answered(&self, spec: &Spec, gateway: &str, key: &str, body: &Value) -> bool {
+    /// Which records are late.
+    async fn answered(
+        &self,
+        spec: &Spec,
+        gateway: &str,
+        key: &str,
+        body: &Value,
+    ) -> Option<Vec<bool>> {
         let url = format!("{gateway}/v1/topics/{}/records", spec.dataset());
         let request = self.client.post(url).header("idempotency-key", key).json(body);
-        let Ok(answer) = request.timeout(Duration::from_secs(10)).send().await else {
-            return false;
-        };
+        let answer = request.timeout(Duration::from_secs(10)).send().await.ok()?;
         let status = answer.status();
-        let Ok(text) = answer.text().await else { return false };
+        let text = answer.text().await.ok()?;
         if status != StatusCode::OK {
             assert!(matches!(status.as_u16(), 409 | 503), "{status}: {text}");
-            return false;
+            return None;
         }
         let reports: Value = serde_json::from_str(&text).unwrap();
         let wanted = if spec.delivered { "delivered" } else { "aggregated" };
-        for report in reports.as_array().unwrap() {
+        let late = reports.as_array().unwrap().iter().map(|report| {
             assert_eq!(report["status"], json!(wanted), "{report}");
-        }
-        true
+            report["not_counted"][0]["code"] == "late"
+        });
+        Some(late.collect())
     }
 }
 
@@ -144,11 +182,14 @@ pub(super) fn stream(
     stream
 }
 
-/// A stream in which each subject has one pane, so that what arrived too late changes no other pane.
+/// A stream in which each subject has one pane, so that what arrived too late changes no other pane. Where
+/// panes are revised, some of it is late for their first release.
 pub(super) fn passers_by(spec: &Spec, dice: &mut Dice, tag: &str, ahead_ms: u64) -> Vec<Sent> {
+    let behind_ms = spec.revised_after_ms.map_or(0, |after_ms| after_ms + spec.lateness_ms);
     let mut stream = Vec::new();
     for subject in 0..=dice.below(3) {
-        let at = now_ms() + i64::try_from(dice.below(ahead_ms)).unwrap();
+        let any = dice.below(ahead_ms + u64::try_from(behind_ms).unwrap());
+        let at = now_ms() + i64::try_from(any).unwrap() - behind_ms;
         for _ in 0..=dice.below(3) {
             stream.push(Sent::new(format!("{tag}-{subject}"), one_ward(spec, dice), at));
         }

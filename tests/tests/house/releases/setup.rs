@@ -2,6 +2,7 @@
 //! or several gateways over them; and what is left of a run, read without any of them.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use sluicegate_tests::{
     gateway::{self, CONFIG, Gateway},
     kafka,
     process::eventually,
-    releases::{Evidence, Message, PRINCIPALS, REGION, Spec, policies},
+    releases::{Evidence, Message, PRINCIPALS, REGION, Said, Spec, policies, read},
 };
 use sqlx::{
     Connection as _, PgConnection, Row as _, SqliteConnection, sqlite::SqliteConnectOptions,
@@ -217,19 +218,12 @@ impl House {
 
     /// Every entry of the ledger, and what is wrong with it as a whole.
     pub(super) async fn entries(&self) -> (Vec<Entry>, Option<String>) {
-        let mut entries = Vec::new();
-        let url = self.url();
-        let verdict = audit::verify_store(&url, |exported| {
-            if let Exported::Row { bytes, .. } = exported {
-                entries.extend(audit::Row::decode(&bytes).unwrap().entries);
-            }
-        });
-        let verdict = verdict.await.unwrap();
+        let (rows, verdict) = self.judged_rows().await;
+        let entries = rows.into_iter().flat_map(|row| row.entries).collect();
         (entries, verdict.divergence.map(|at| format!("{at:?}")))
     }
 
-    /// Every row of the ledger.
-    pub(super) async fn rows(&self) -> Vec<audit::Row> {
+    async fn judged_rows(&self) -> (Vec<audit::Row>, audit::verify::Verdict) {
         let mut rows = Vec::new();
         let url = self.url();
         let verdict = audit::verify_store(&url, |exported| {
@@ -237,27 +231,58 @@ impl House {
                 rows.push(audit::Row::decode(&bytes).unwrap());
             }
         });
-        assert!(verdict.await.unwrap().is_ok());
+        let verdict = verdict.await.unwrap();
+        (rows, verdict)
+    }
+
+    /// Every row of the ledger.
+    pub(super) async fn rows(&self) -> Vec<audit::Row> {
+        let (rows, verdict) = self.judged_rows().await;
+        assert!(verdict.is_ok());
         rows
     }
 
-    /// All that the judge looks at.
+    /// All that the judge looks at, where nothing is revised.
     pub(super) async fn evidence(&self, spec: &Spec) -> Evidence {
-        let (entries, diverges) = self.entries().await;
+        self.evidence_of(spec, 0).await
+    }
+
+    /// All that the judge looks at, of a revision.
+    pub(super) async fn evidence_of(&self, spec: &Spec, revision: u32) -> Evidence {
+        let (rows, verdict) = self.judged_rows().await;
+        let diverges = verdict.divergence.map(|at| format!("{at:?}"));
         let mut evidence = Evidence { diverges, ..Evidence::default() };
-        for entry in entries {
-            match entry {
-                Entry::ReleaseRefused(refused) if refused.name == spec.release => {
-                    let start = refused.window_start_us / 1_000;
-                    evidence.refused.push((start, refused.code));
+        let mut others = BTreeSet::new();
+        for row in rows {
+            let at_ms = row.t_us / 1_000;
+            for entry in row.entries {
+                match entry {
+                    Entry::ReleaseRefused(refused)
+                        if (&refused.name, refused.revision) == (&spec.release, revision) =>
+                    {
+                        let start = refused.window_start_us / 1_000;
+                        evidence.refused.push((start, refused.code));
+                    }
+                    Entry::Release(release) if release.name == spec.release => {
+                        let id = release.id.map(|byte| format!("{byte:02x}")).concat();
+                        if release.revision == revision {
+                            evidence.recorded.push((release.window_start_us / 1_000, at_ms));
+                        } else {
+                            others.insert(id);
+                        }
+                    }
+                    Entry::ReleaseVoid(_) => evidence.void += 1,
+                    _ => {}
                 }
-                Entry::ReleaseVoid(_) => evidence.void += 1,
-                _ => {}
             }
         }
         evidence.messages = self.topic(&spec.release).await;
+        let other = |said: Said| said.revision != u64::from(revision);
+        evidence.messages.retain(|message| !read(spec, &message.value).is_some_and(other));
         evidence.released = self.released(spec).await;
+        evidence.released.retain(|(id, ..)| !others.contains(id));
         evidence.charged = self.charged(spec).await;
+        evidence.charged.retain(|id| !others.contains(id));
         evidence
     }
 

@@ -66,6 +66,13 @@ pub(super) fn grace_ms(plan: &ReleasePlan) -> i64 {
     plan.schedule.lateness_ms + revising
 }
 
+/// Whether a record counts in a revision of a pane: it came before the revision took no more.
+fn in_time(plan: &ReleasePlan, entry: &Entry, end_ms: i64, revision: u32) -> bool {
+    let Late::Revise { after_ms, .. } = plan.schedule.late else { return true };
+    let grace = plan.schedule.lateness_ms + i64::from(revision) * after_ms;
+    i128::from(entry.arrival_ms) < i128::from(end_ms) + i128::from(grace)
+}
+
 /// The pane of a record; none if it is late.
 fn placed(plan: &ReleasePlan, panes: &Walk, entry: &Entry) -> Option<i64> {
     let arrival = i128::from(entry.arrival_ms);
@@ -104,7 +111,9 @@ pub(super) fn closed(
                 log.extend(pane.filter(|_| there_is).map(|pane| (entry, pane)));
             }
             Step::Close { start_ms, revision } => {
-                let found = bounded(plan, periods, panel, &log, *start_ms);
+                let end_ms = panes.containing(*start_ms).expect("was walked").1;
+                let taken = |entry: &Entry| in_time(plan, entry, end_ms, *revision);
+                let found = bounded(plan, periods, panel, &log, *start_ms, &taken);
                 out.push((*start_ms, *revision, found));
                 let last = match plan.schedule.late {
                     Late::Revise { max, .. } => max,
@@ -127,10 +136,12 @@ fn bounded(
     panel: &BTreeSet<(u8, i64)>,
     log: &[(&Entry, i64)],
     start_ms: i64,
+    taken: &dyn Fn(&Entry) -> bool,
 ) -> Rows {
     let mut rows = Rows::new();
+    let in_pane = |(entry, pane): &(&Entry, i64)| *pane == start_ms && taken(entry);
     if plan.unit == Unit::Record {
-        for (entry, _) in log.iter().filter(|(_, pane)| *pane == start_ms) {
+        for (entry, _) in log.iter().filter(|one| in_pane(one)) {
             add(plan, &mut rows, &entry.key, &[entry]);
         }
         return rows;
@@ -142,7 +153,7 @@ fn bounded(
             continue;
         }
         let in_pane: Vec<&Entry> =
-            of_subject.iter().filter(|(_, pane)| *pane == start_ms).map(|(e, _)| *e).collect();
+            of_subject.iter().filter(|one| in_pane(one)).map(|(e, _)| *e).collect();
         for key in keys(plan, subject, start_ms, &in_pane) {
             let mut records: Vec<&Entry> =
                 in_pane.iter().filter(|entry| entry.key == key).copied().collect();

@@ -72,6 +72,30 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(Config::with_cases(192))]
+
+    /// A runner that was away cuts late. What arrived in time for a revision is in it, whenever the
+    /// cut comes, and nothing else is.
+    #[test]
+    fn a_cut_that_comes_late_takes_in_nothing_more(
+        mut scene in scenes(ANY, 60),
+        gone in any::<prop::sample::Index>(), back in any::<prop::sample::Index>(),
+    ) {
+        let slack_ms = scene.plan.schedule.slack_ms;
+        scene.steps.retain(|step| match step {
+            Step::Record(entry) => entry.logged_ms - entry.arrival_ms <= slack_ms,
+            Step::Close { .. } | Step::Forget { .. } => true,
+        });
+        let on_time = engine(&scene);
+        let all = scene.steps.len();
+        let (gone, back) = (gone.index(all), back.index(all));
+        let away = &mut scene.steps[gone.min(back)..gone.max(back)];
+        away.sort_by_key(|step| !matches!(step, Step::Record(_)));
+        prop_assert_eq!(engine(&scene), on_time);
+    }
+}
+
+proptest! {
     #![proptest_config(Config::with_cases(10))]
 
     #[test]
