@@ -242,6 +242,8 @@ impl Pipeline for Embedded {
         ms: i64,
     ) -> Answer<'a, Result<i64, DeliverError>> {
         Box::pin(async move {
+            // The end comes first: a record that arrives in between is behind it.
+            let end = self.reader.page(topic, partition, i64::MAX, 0, 0).await?.end;
             // Times rise with offsets: the writer stamps them.
             let from: Option<i64> = sqlx::query_scalar(
                 "SELECT pos FROM record WHERE topic = (SELECT id FROM topic WHERE name = ?1) \
@@ -253,10 +255,7 @@ impl Pipeline for Embedded {
             .fetch_optional(&self.reader.0)
             .await
             .map_err(unavailable)?;
-            match from {
-                Some(from) => Ok(from),
-                None => Ok(self.reader.page(topic, partition, i64::MAX, 0, 0).await?.end),
-            }
+            Ok(from.unwrap_or(end))
         })
     }
 

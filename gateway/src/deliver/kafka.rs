@@ -160,17 +160,15 @@ async fn partitions(session: &Session, topic: &str) -> krafka::Result<Option<u32
 
 async fn offset_at(session: &Session, topic: &str, partition: i32, ms: i64) -> krafka::Result<i64> {
     let consumer = session.consumer().await?;
+    // The end comes first: a record that arrives in between is behind it.
+    let (_, end) = consumer.fetch_watermarks(topic, partition).await?;
     let found = consumer.offsets_for_times_for_topic(topic, ms).await?;
     let at = match found.into_iter().find(|(p, _)| *p == partition) {
         Some((_, at)) => at?,
         None => -1,
     };
-    let at = match at {
-        0.. => at,
-        _ => consumer.fetch_watermarks(topic, partition).await?.1,
-    };
     let _closed = consumer.close().await;
-    Ok(at)
+    Ok(if at < 0 { end } else { at })
 }
 
 /// A consumer that shares the topic's partitions with others of its group.

@@ -93,6 +93,7 @@ pub trait Pipeline: Send + Sync {
     ) -> Answer<'a, Result<u32, DeliverError>>;
 
     /// The offset of a partition's first record of this time or later; its end if there is none.
+    /// No record that arrives after the call began is before it.
     fn offset_at<'a>(
         &'a self,
         topic: &'a str,

@@ -137,3 +137,22 @@ async fn unknown_topics_and_partitions_are_said() {
         Some(DeliverError::UnknownTopic)
     );
 }
+
+/// Where a release begins to follow a partition: a record that comes meanwhile is not passed over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_arrives_while_a_time_is_looked_up_is_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Arc::new(open(&dir.path().join("eu.db")).await);
+    for round in 0..100 {
+        let topic: Arc<str> = Arc::from(format!("orders-{round}"));
+        log.ensure(&topic, None).await.unwrap();
+        let entries = (0..30).map(|n| entry(30 * round + n, None)).collect();
+        let (log, to) = (log.clone(), topic.clone());
+        let other = log.clone();
+        let writing = tokio::spawn(async move { other.write(to, entries).await });
+        for n in 0..9 {
+            assert_eq!(log.offset_at(&topic, n % 3, 0).await.unwrap(), 0, "round {round}");
+        }
+        assert!(writing.await.unwrap().iter().all(Result::is_ok));
+    }
+}
