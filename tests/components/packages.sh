@@ -12,7 +12,8 @@ have_venv() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
 
 # Debian's names of what is missing, one a line.
 missing_packages() {
-  have java || echo openjdk-17-jre-headless
+  # The compiler, too: a test runs a program from its source.
+  have javac || echo openjdk-17-jdk-headless
   have mvn || echo maven
   have openssl || echo openssl
   have setpriv || echo util-linux
@@ -55,13 +56,18 @@ no_main_cluster() {
 fetched() { [[ -f $cache/$1/.of && $(cat "$cache/$1/.of") == "$2" ]]; }
 
 fetch_kafka() {
+  fetch_jars kafka "$here/components/kafka/pom.xml" dependency:copy-dependencies
+  fetch_jars kafka-clients "$here/components/kafka/clients.xml" dependency:copy
+}
+
+# fetch_jars FOLDER POM GOAL
+fetch_jars() {
   local of
-  of=$(sha256sum <"$here/components/kafka/pom.xml")
-  fetched kafka "$of" && { say "   Kafka's jars: there"; return; }
-  rm -rf "$cache/kafka"
-  quietly maven 600 mvn -q -B -f "$here/components/kafka/pom.xml" dependency:copy-dependencies \
-    "-DoutputDirectory=$cache/kafka"
-  echo "$of" >"$cache/kafka/.of"
+  of=$(sha256sum <"$2")
+  fetched "$1" "$of" && { say "   $1: there"; return; }
+  rm -rf "${cache:?}/$1"
+  quietly maven 600 mvn -q -B -f "$2" "$3" "-DoutputDirectory=$cache/$1"
+  echo "$of" >"$cache/$1/.of"
 }
 
 fetch_octokit() {

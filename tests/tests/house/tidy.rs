@@ -8,18 +8,20 @@ use sluicegate_tests::components::root;
 const FILE_LINES_MAX: usize = 800;
 
 /// A crate of ours, and the only ones of ours that it may depend on.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("policies", &[]),
     ("audit", &[]),
     ("gateway/protect", &["policies"]),
     ("gateway/releases", &["policies", "protect"]),
-    ("gateway", &["policies", "audit", "protect", "releases"]),
+    ("gateway/wire", &[]),
+    ("gateway", &["policies", "audit", "protect", "releases", "wire"]),
     ("tests", &["audit"]),
 ];
 
 /// Crates without files, network, clock and randomness of their own: no source of theirs has one of these words,
 /// its tests aside.
-const PURE: [&str; 3] = ["policies/src/", "gateway/protect/src/", "gateway/releases/src/"];
+const PURE: [&str; 4] =
+    ["policies/src/", "gateway/protect/src/", "gateway/releases/src/", "gateway/wire/src/"];
 const IMPURE: &str = "\
     fs File TcpStream TcpListener UdpSocket ToSocketAddrs env process tokio SystemTime \
     Instant getrandom OsRng SystemRandom";
@@ -31,7 +33,7 @@ const ORDER: &str = "\
     service cli";
 
 /// A crate, and the only places of the sources that know it.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("axum", &["gateway/src/listen/", "gateway/src/admin.rs"]),
     ("utoipa", &["gateway/src/listen/", "gateway/src/admin.rs"]),
     ("krafka", &["gateway/src/deliver/kafka.rs", "gateway/src/deliver/kafka/"]),
@@ -39,8 +41,12 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("opendp", &["gateway/releases/src/noise.rs", "gateway/releases/src/audit/"]),
     ("reqwest", &["gateway/src/identify/jwks.rs", "gateway/src/cli/demo/"]),
     ("jsonwebtoken", &["gateway/src/identify/"]),
-    ("flate2", &["gateway/src/listen/http/encoding.rs"]),
-    ("ruzstd", &["gateway/src/listen/http/encoding.rs"]),
+    ("flate2", &["gateway/src/listen/http/encoding.rs", "gateway/wire/src/compress.rs"]),
+    ("ruzstd", &["gateway/src/listen/http/encoding.rs", "gateway/wire/src/compress.rs"]),
+    ("snap", &["gateway/wire/src/compress.rs"]),
+    ("lz4_flex", &["gateway/wire/src/compress.rs"]),
+    ("crc32c", &["gateway/wire/src/batch.rs", "gateway/wire/src/batch/"]),
+    ("stringprep", &["gateway/wire/src/sasl.rs"]),
     ("plotters", &["gateway/src/cli/plot.rs"]),
     ("nexmark", &["gateway/src/cli/demo/"]),
     ("indicatif", &["gateway/src/cli/demo/"]),
@@ -48,11 +54,12 @@ const ROOMS: [(&str, &[&str]); 13] = [
 ];
 
 /// Folders in which a document's path may begin.
-const BASES: [&str; 8] = [
+const BASES: [&str; 9] = [
     "",
     "gateway/src",
     "gateway/protect/src",
     "gateway/releases/src",
+    "gateway/wire/src",
     "policies/src",
     "audit/src",
     "docs",
@@ -75,8 +82,14 @@ fn files(below: &str, extension: &str) -> Vec<PathBuf> {
 }
 
 fn sources() -> impl Iterator<Item = (String, String)> {
-    let crates =
-        ["gateway/src", "gateway/protect/src", "gateway/releases/src", "policies/src", "audit/src"];
+    let crates = [
+        "gateway/src",
+        "gateway/protect/src",
+        "gateway/releases/src",
+        "gateway/wire/src",
+        "policies/src",
+        "audit/src",
+    ];
     crates.into_iter().flat_map(|below| files(below, "rs")).map(|path| {
         let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
         (name, fs::read_to_string(path).unwrap())

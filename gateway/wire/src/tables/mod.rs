@@ -1,0 +1,148 @@
+//! Made by generate.py from the message definitions of Apache Kafka 4.4.0; not to be edited.
+
+use crate::schema::Api;
+
+mod admin;
+mod data;
+mod groups;
+mod names;
+mod session;
+mod sharing;
+mod transactions;
+
+pub use names::Name;
+
+use Name as N;
+
+/// The APIs of Kafka that this crate knows, by their key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i16)]
+pub enum Key {
+    Produce = 0,
+    Fetch = 1,
+    ListOffsets = 2,
+    Metadata = 3,
+    OffsetCommit = 8,
+    OffsetFetch = 9,
+    FindCoordinator = 10,
+    JoinGroup = 11,
+    Heartbeat = 12,
+    LeaveGroup = 13,
+    SyncGroup = 14,
+    DescribeGroups = 15,
+    ListGroups = 16,
+    SaslHandshake = 17,
+    ApiVersions = 18,
+    CreateTopics = 19,
+    DeleteTopics = 20,
+    DeleteRecords = 21,
+    InitProducerId = 22,
+    OffsetForLeaderEpoch = 23,
+    AddPartitionsToTxn = 24,
+    AddOffsetsToTxn = 25,
+    EndTxn = 26,
+    TxnOffsetCommit = 28,
+    DescribeAcls = 29,
+    CreateAcls = 30,
+    DeleteAcls = 31,
+    DescribeConfigs = 32,
+    AlterConfigs = 33,
+    AlterReplicaLogDirs = 34,
+    DescribeLogDirs = 35,
+    SaslAuthenticate = 36,
+    CreatePartitions = 37,
+    DeleteGroups = 42,
+    ElectLeaders = 43,
+    IncrementalAlterConfigs = 44,
+    AlterPartitionReassignments = 45,
+    ListPartitionReassignments = 46,
+    OffsetDelete = 47,
+    DescribeClientQuotas = 48,
+    AlterClientQuotas = 49,
+    DescribeQuorum = 55,
+    DescribeCluster = 60,
+    DescribeProducers = 61,
+    DescribeTransactions = 65,
+    ListTransactions = 66,
+    ConsumerGroupHeartbeat = 68,
+    ConsumerGroupDescribe = 69,
+    ListConfigResources = 74,
+    DescribeTopicPartitions = 75,
+    ShareGroupHeartbeat = 76,
+    ShareGroupDescribe = 77,
+    ShareFetch = 78,
+    ShareAcknowledge = 79,
+    StreamsGroupHeartbeat = 88,
+    StreamsGroupDescribe = 89,
+    DescribeShareGroupOffsets = 90,
+    AlterShareGroupOffsets = 91,
+    DeleteShareGroupOffsets = 92,
+    StreamsGroupTopologyDescriptionUpdate = 93,
+}
+
+/// The release of Kafka that the tables are of.
+pub const RELEASE: &str = "4.4.0";
+
+/// In the order of their keys.
+pub const APIS: &[Api] = &[
+    Api::of(Key::Produce, (3, 13), 9, data::PRODUCE_REQUEST, data::PRODUCE_RESPONSE),
+    Api::of(Key::Fetch, (4, 18), 12, data::FETCH_REQUEST, data::FETCH_RESPONSE),
+    Api::of(Key::ListOffsets, (1, 11), 6, data::LIST_OFFSETS_REQUEST, data::LIST_OFFSETS_RESPONSE),
+    Api::of(Key::Metadata, (0, 13), 9, data::METADATA_REQUEST, data::METADATA_RESPONSE),
+    Api::of(Key::OffsetCommit, (2, 10), 8, groups::OFFSET_COMMIT_REQUEST, groups::OFFSET_COMMIT_RESPONSE),
+    Api::of(Key::OffsetFetch, (1, 10), 6, groups::OFFSET_FETCH_REQUEST, groups::OFFSET_FETCH_RESPONSE),
+    Api::of(Key::FindCoordinator, (0, 6), 3, session::FIND_COORDINATOR_REQUEST, session::FIND_COORDINATOR_RESPONSE),
+    Api::of(Key::JoinGroup, (0, 9), 6, groups::JOIN_GROUP_REQUEST, groups::JOIN_GROUP_RESPONSE),
+    Api::of(Key::Heartbeat, (0, 4), 4, groups::HEARTBEAT_REQUEST, groups::HEARTBEAT_RESPONSE),
+    Api::of(Key::LeaveGroup, (0, 5), 4, groups::LEAVE_GROUP_REQUEST, groups::LEAVE_GROUP_RESPONSE),
+    Api::of(Key::SyncGroup, (0, 5), 4, groups::SYNC_GROUP_REQUEST, groups::SYNC_GROUP_RESPONSE),
+    Api::of(Key::DescribeGroups, (0, 6), 5, groups::DESCRIBE_GROUPS_REQUEST, groups::DESCRIBE_GROUPS_RESPONSE),
+    Api::of(Key::ListGroups, (0, 5), 3, groups::LIST_GROUPS_REQUEST, groups::LIST_GROUPS_RESPONSE),
+    Api::of(Key::SaslHandshake, (0, 1), 32767, session::SASL_HANDSHAKE_REQUEST, session::SASL_HANDSHAKE_RESPONSE),
+    Api::of(Key::ApiVersions, (0, 5), 3, session::API_VERSIONS_REQUEST, session::API_VERSIONS_RESPONSE),
+    Api::of(Key::CreateTopics, (2, 7), 5, admin::CREATE_TOPICS_REQUEST, admin::CREATE_TOPICS_RESPONSE),
+    Api::of(Key::DeleteTopics, (1, 6), 4, admin::DELETE_TOPICS_REQUEST, admin::DELETE_TOPICS_RESPONSE),
+    Api::of(Key::DeleteRecords, (0, 2), 2, data::DELETE_RECORDS_REQUEST, data::DELETE_RECORDS_RESPONSE),
+    Api::of(Key::InitProducerId, (0, 5), 2, transactions::INIT_PRODUCER_ID_REQUEST, transactions::INIT_PRODUCER_ID_RESPONSE),
+    Api::of(Key::OffsetForLeaderEpoch, (2, 4), 4, data::OFFSET_FOR_LEADER_EPOCH_REQUEST, data::OFFSET_FOR_LEADER_EPOCH_RESPONSE),
+    Api::of(Key::AddPartitionsToTxn, (0, 5), 3, transactions::ADD_PARTITIONS_TO_TXN_REQUEST, transactions::ADD_PARTITIONS_TO_TXN_RESPONSE),
+    Api::of(Key::AddOffsetsToTxn, (0, 4), 3, transactions::ADD_OFFSETS_TO_TXN_REQUEST, transactions::ADD_OFFSETS_TO_TXN_RESPONSE),
+    Api::of(Key::EndTxn, (0, 5), 3, transactions::END_TXN_REQUEST, transactions::END_TXN_RESPONSE),
+    Api::of(Key::TxnOffsetCommit, (0, 6), 3, transactions::TXN_OFFSET_COMMIT_REQUEST, transactions::TXN_OFFSET_COMMIT_RESPONSE),
+    Api::of(Key::DescribeAcls, (1, 3), 2, admin::DESCRIBE_ACLS_REQUEST, admin::DESCRIBE_ACLS_RESPONSE),
+    Api::of(Key::CreateAcls, (1, 3), 2, admin::CREATE_ACLS_REQUEST, admin::CREATE_ACLS_RESPONSE),
+    Api::of(Key::DeleteAcls, (1, 3), 2, admin::DELETE_ACLS_REQUEST, admin::DELETE_ACLS_RESPONSE),
+    Api::of(Key::DescribeConfigs, (1, 4), 4, admin::DESCRIBE_CONFIGS_REQUEST, admin::DESCRIBE_CONFIGS_RESPONSE),
+    Api::of(Key::AlterConfigs, (0, 2), 2, admin::ALTER_CONFIGS_REQUEST, admin::ALTER_CONFIGS_RESPONSE),
+    Api::of(Key::AlterReplicaLogDirs, (1, 2), 2, admin::ALTER_REPLICA_LOG_DIRS_REQUEST, admin::ALTER_REPLICA_LOG_DIRS_RESPONSE),
+    Api::of(Key::DescribeLogDirs, (1, 5), 2, admin::DESCRIBE_LOG_DIRS_REQUEST, admin::DESCRIBE_LOG_DIRS_RESPONSE),
+    Api::of(Key::SaslAuthenticate, (0, 2), 2, session::SASL_AUTHENTICATE_REQUEST, session::SASL_AUTHENTICATE_RESPONSE),
+    Api::of(Key::CreatePartitions, (0, 3), 2, admin::CREATE_PARTITIONS_REQUEST, admin::CREATE_PARTITIONS_RESPONSE),
+    Api::of(Key::DeleteGroups, (0, 3), 2, groups::DELETE_GROUPS_REQUEST, groups::DELETE_GROUPS_RESPONSE),
+    Api::of(Key::ElectLeaders, (0, 2), 2, admin::ELECT_LEADERS_REQUEST, admin::ELECT_LEADERS_RESPONSE),
+    Api::of(Key::IncrementalAlterConfigs, (0, 1), 1, admin::INCREMENTAL_ALTER_CONFIGS_REQUEST, admin::INCREMENTAL_ALTER_CONFIGS_RESPONSE),
+    Api::of(Key::AlterPartitionReassignments, (0, 1), 0, admin::ALTER_PARTITION_REASSIGNMENTS_REQUEST, admin::ALTER_PARTITION_REASSIGNMENTS_RESPONSE),
+    Api::of(Key::ListPartitionReassignments, (0, 0), 0, admin::LIST_PARTITION_REASSIGNMENTS_REQUEST, admin::LIST_PARTITION_REASSIGNMENTS_RESPONSE),
+    Api::of(Key::OffsetDelete, (0, 0), 32767, groups::OFFSET_DELETE_REQUEST, groups::OFFSET_DELETE_RESPONSE),
+    Api::of(Key::DescribeClientQuotas, (0, 1), 1, admin::DESCRIBE_CLIENT_QUOTAS_REQUEST, admin::DESCRIBE_CLIENT_QUOTAS_RESPONSE),
+    Api::of(Key::AlterClientQuotas, (0, 1), 1, admin::ALTER_CLIENT_QUOTAS_REQUEST, admin::ALTER_CLIENT_QUOTAS_RESPONSE),
+    Api::of(Key::DescribeQuorum, (0, 2), 0, session::DESCRIBE_QUORUM_REQUEST, session::DESCRIBE_QUORUM_RESPONSE),
+    Api::of(Key::DescribeCluster, (0, 2), 0, session::DESCRIBE_CLUSTER_REQUEST, session::DESCRIBE_CLUSTER_RESPONSE),
+    Api::of(Key::DescribeProducers, (0, 0), 0, transactions::DESCRIBE_PRODUCERS_REQUEST, transactions::DESCRIBE_PRODUCERS_RESPONSE),
+    Api::of(Key::DescribeTransactions, (0, 0), 0, transactions::DESCRIBE_TRANSACTIONS_REQUEST, transactions::DESCRIBE_TRANSACTIONS_RESPONSE),
+    Api::of(Key::ListTransactions, (0, 2), 0, transactions::LIST_TRANSACTIONS_REQUEST, transactions::LIST_TRANSACTIONS_RESPONSE),
+    Api::of(Key::ConsumerGroupHeartbeat, (0, 1), 0, groups::CONSUMER_GROUP_HEARTBEAT_REQUEST, groups::CONSUMER_GROUP_HEARTBEAT_RESPONSE),
+    Api::of(Key::ConsumerGroupDescribe, (0, 1), 0, groups::CONSUMER_GROUP_DESCRIBE_REQUEST, groups::CONSUMER_GROUP_DESCRIBE_RESPONSE),
+    Api::of(Key::ListConfigResources, (0, 1), 0, admin::LIST_CONFIG_RESOURCES_REQUEST, admin::LIST_CONFIG_RESOURCES_RESPONSE),
+    Api::of(Key::DescribeTopicPartitions, (0, 0), 0, data::DESCRIBE_TOPIC_PARTITIONS_REQUEST, data::DESCRIBE_TOPIC_PARTITIONS_RESPONSE),
+    Api::of(Key::ShareGroupHeartbeat, (1, 1), 1, sharing::SHARE_GROUP_HEARTBEAT_REQUEST, sharing::SHARE_GROUP_HEARTBEAT_RESPONSE),
+    Api::of(Key::ShareGroupDescribe, (1, 1), 1, sharing::SHARE_GROUP_DESCRIBE_REQUEST, sharing::SHARE_GROUP_DESCRIBE_RESPONSE),
+    Api::of(Key::ShareFetch, (1, 2), 1, sharing::SHARE_FETCH_REQUEST, sharing::SHARE_FETCH_RESPONSE),
+    Api::of(Key::ShareAcknowledge, (1, 2), 1, sharing::SHARE_ACKNOWLEDGE_REQUEST, sharing::SHARE_ACKNOWLEDGE_RESPONSE),
+    Api::of(Key::StreamsGroupHeartbeat, (0, 1), 0, sharing::STREAMS_GROUP_HEARTBEAT_REQUEST, sharing::STREAMS_GROUP_HEARTBEAT_RESPONSE),
+    Api::of(Key::StreamsGroupDescribe, (0, 1), 0, sharing::STREAMS_GROUP_DESCRIBE_REQUEST, sharing::STREAMS_GROUP_DESCRIBE_RESPONSE),
+    Api::of(Key::DescribeShareGroupOffsets, (0, 1), 0, sharing::DESCRIBE_SHARE_GROUP_OFFSETS_REQUEST, sharing::DESCRIBE_SHARE_GROUP_OFFSETS_RESPONSE),
+    Api::of(Key::AlterShareGroupOffsets, (0, 0), 0, sharing::ALTER_SHARE_GROUP_OFFSETS_REQUEST, sharing::ALTER_SHARE_GROUP_OFFSETS_RESPONSE),
+    Api::of(Key::DeleteShareGroupOffsets, (0, 0), 0, sharing::DELETE_SHARE_GROUP_OFFSETS_REQUEST, sharing::DELETE_SHARE_GROUP_OFFSETS_RESPONSE),
+    Api::of(Key::StreamsGroupTopologyDescriptionUpdate, (0, 0), 0, sharing::STREAMS_GROUP_TOPOLOGY_DESCRIPTION_UPDATE_REQUEST, sharing::STREAMS_GROUP_TOPOLOGY_DESCRIPTION_UPDATE_RESPONSE),
+];
