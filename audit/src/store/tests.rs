@@ -23,7 +23,7 @@ const CHUNK: u64 = 2_000;
 /// Between 1, which is linear, and 11, which is quadratic.
 const GROWTH_MAX: f64 = 5.0;
 const TRIES: usize = 4;
-/// Names another size for the large one; `tests/campaign/ledger-growth` says a million.
+/// Names another size for the large one; `tests/campaign ledger-growth` says a million.
 const LARGE_FROM: &str = "SLUICEGATE_TEST_LEDGER_ROWS";
 const POSTGRES: &str = "SLUICEGATE_TEST_POSTGRES";
 

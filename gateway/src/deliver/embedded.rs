@@ -328,24 +328,22 @@ impl Reader {
         max: usize,
         bytes: usize,
     ) -> Result<Page, DeliverError> {
-        let topic: Option<(i64, i64)> =
-            sqlx::query_as("SELECT id, partitions FROM topic WHERE name = ?1")
-                .bind(topic)
-                .fetch_optional(&self.0)
-                .await
-                .map_err(unavailable)?;
-        let (id, _) = topic
-            .filter(|(_, partitions)| i64::from(partition) < *partitions)
-            .ok_or(DeliverError::UnknownTopic)?;
+        // One statement: each is a way to the driver's thread and back, which costs more than a
+        // row. SQLite answers its parts in turn: the partition's end, and then its records.
         let mut rows = sqlx::query(
-            "SELECT pos, t_ms, key, headers, value FROM record \
-             WHERE topic = ?1 AND part = ?2 AND pos >= ?3 ORDER BY pos LIMIT ?4",
+            "SELECT (SELECT coalesce(max(pos) + 1, 0) FROM record WHERE topic = id AND part = ?2), \
+             NULL, NULL, NULL, NULL FROM topic WHERE name = ?1 AND partitions > ?2 UNION ALL \
+             SELECT * FROM (SELECT pos, t_ms, key, headers, value FROM record \
+             WHERE topic = (SELECT id FROM topic WHERE name = ?1) AND part = ?2 AND pos >= ?3 \
+             ORDER BY pos LIMIT ?4)",
         )
-        .bind(id)
+        .bind(topic)
         .bind(partition)
         .bind(from)
         .bind(i64::try_from(max).unwrap_or(i64::MAX))
         .fetch(&self.0);
+        let end = rows.try_next().await.map_err(unavailable)?.ok_or(DeliverError::UnknownTopic)?;
+        let end = end.try_get(0).map_err(unavailable)?;
         let (mut records, mut read) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await.map_err(unavailable)? {
             let record = stored(&row).map_err(unavailable)?;
@@ -355,15 +353,6 @@ impl Reader {
                 break;
             }
         }
-        drop(rows);
-        let end: i64 = sqlx::query_scalar(
-            "SELECT coalesce(max(pos) + 1, 0) FROM record WHERE topic = ?1 AND part = ?2",
-        )
-        .bind(id)
-        .bind(partition)
-        .fetch_one(&self.0)
-        .await
-        .map_err(unavailable)?;
         Ok(Page { records, end })
     }
 

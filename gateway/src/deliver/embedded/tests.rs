@@ -127,7 +127,12 @@ async fn what_is_empty_is_not_null() {
 async fn unknown_topics_and_partitions_are_said() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir.path().join("eu.db")).await;
-    log.append_all(vec![entry(0, None)]).await;
+    let placed = log.append_all(vec![entry(0, None)]).await[0].clone().unwrap();
+    let empty = (placed.partition + 1) % 3;
+    for (partition, from, end) in [(empty, 0, 0), (placed.partition, i64::MAX, 1)] {
+        let page = log.read("orders", partition, from, 1, usize::MAX).await.unwrap();
+        assert_eq!((page.records.len(), page.end), (0, end));
+    }
     assert_eq!(
         log.read("other", 0, 0, 1, usize::MAX).await.err(),
         Some(DeliverError::UnknownTopic)
