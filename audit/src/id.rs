@@ -107,7 +107,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Exactly `N` bytes from lower-case hexadecimal.
 #[must_use]
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let nibble = |c: u8| match c {
         b'0'..=b'9' => Some(c - b'0'),
         b'a'..=b'f' => Some(c - b'a' + 10),

@@ -322,6 +322,20 @@ impl Ledger {
         self.writer
     }
 
+    /// The newest durable row of this run's chain.
+    pub async fn head(&self) -> Result<ChainHead, StoreError> {
+        let missing = || StoreError::Corrupt("this run's chain is gone".to_owned());
+        let (wseq, row) = self.head_row(self.writer).await?.ok_or_else(missing)?;
+        let link = row::link_of(&row.encode());
+        Ok(ChainHead { writer: self.writer, wseq, link, segment: row.segment })
+    }
+
+    /// Whether the store has a row, byte for byte as it was when this was its chain's head.
+    pub async fn has(&self, head: &ChainHead) -> Result<bool, StoreError> {
+        let stored = self.store.row(head.writer, head.wseq).await?;
+        Ok(stored.is_some_and(|stored| row::link_of(&stored.bytes) == head.link))
+    }
+
     /// The time of this node's last row when the ledger was opened: it has passed.
     pub fn floor_us(&self) -> i64 {
         self.floor_us

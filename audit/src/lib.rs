@@ -24,7 +24,7 @@ pub use budget::{BudgetLine, Charge, Refusal, Spent, cap_of};
 pub use entry::*;
 pub use export::{Exported, Reader as ExportReader, write as write_export};
 pub use filter::Filter;
-pub use id::{NotAPosition, Position, WriterId, hex};
+pub use id::{NotAPosition, Position, WriterId, hex, unhex};
 pub use row::{
     Link, MAGIC, ManifestLeaf, ROW_BYTES_MAX, Row, RowError, blob_digest, decode_leaf,
     decode_manifest, detail_digest, encode_manifest, genesis, leaf_bytes, link_of,

@@ -17,7 +17,7 @@ use crate::{
     identify::{Identifier, RefreshError},
     listen::{expiry::Expiries, tls::Tls},
     record::DeliverError,
-    release::Begun,
+    release::{Begun, witness::Witness},
     telemetry::{CAUSE_BYTES_MAX, CertificateLabel, IssuerLabel, Metrics, OutcomeLabel, cut},
 };
 
@@ -41,6 +41,7 @@ impl Trouble {
 /// What readiness depends on.
 pub struct Health {
     pub(crate) begun: Begun,
+    pub(crate) witness: Arc<Witness>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) account: Arc<Account>,
     pub(crate) regions: Regions,
@@ -91,6 +92,8 @@ impl Health {
         if let Some(why) = self.account.trouble() {
             troubles.push(Trouble::of("ledger", format!("ledger: {why}")));
         }
+        let told = |why| Trouble::of("witness", format!("witness: {why}"));
+        troubles.extend(self.witness.trouble().map(told));
         let unready = self.regions.unready().await;
         let told = |(region, why): &(Arc<str>, DeliverError)| {
             Trouble::of("region", format!("region {region}: {}", why.cause()))

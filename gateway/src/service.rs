@@ -36,7 +36,7 @@ use crate::{
         places,
         tls::Tls,
     },
-    release::{Begun, Releases},
+    release::{Begun, Releases, witness::Witness},
     telemetry::{CAUSE_BYTES_MAX, Metrics, cut},
     watch::Watch,
 };
@@ -94,6 +94,7 @@ struct Parts {
     regions: Regions,
     policy: Arc<Policy>,
     identifier: Arc<Identifier>,
+    witness: Arc<Witness>,
 }
 
 impl Parts {
@@ -114,7 +115,8 @@ impl Parts {
         };
         let policy = Arc::new(Policy::new(&config, &ambient));
         let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
-        Ok(Self { config, ambient, metrics, tls, account, regions, policy, identifier })
+        let witness = Arc::new(Witness::new(&config, ambient.clock.clone()));
+        Ok(Self { config, ambient, metrics, tls, account, regions, policy, identifier, witness })
     }
 
     async fn bind(&self) -> Result<[TcpListener; 2], StartError> {
@@ -136,6 +138,7 @@ impl Parts {
         let rules = &self.config.listen.tls;
         Arc::new(Health {
             begun: Begun::default(),
+            witness: self.witness.clone(),
             policy: self.policy.clone(),
             account: self.account.clone(),
             regions: self.regions.clone(),
@@ -200,6 +203,7 @@ impl Parts {
     fn releases(&self, begun: &Begun) -> Arc<Releases> {
         Arc::new(Releases {
             begun: begun.clone(),
+            witness: self.witness.clone(),
             policy: self.policy.clone(),
             account: self.account.clone(),
             regions: self.regions.clone(),

@@ -66,21 +66,29 @@ impl Gateway {
         ca: &Ca,
         point: Option<&str>,
     ) -> Result<Self, NotStarted> {
-        let gateway = Self::spawn(dir, point).await?;
-        match gateway.ready(ca, STARTS_WITHIN).await {
-            true => Ok(gateway),
-            false => Err(gateway.not_started()),
+        Self::spawn(dir, point, &[]).await?.once_ready(ca).await
+    }
+
+    /// With `--restored`.
+    pub async fn start_restored(dir: &Path, ca: &Ca) -> Result<Self, NotStarted> {
+        Self::spawn(dir, None, &["--restored"]).await?.once_ready(ca).await
+    }
+
+    async fn once_ready(self, ca: &Ca) -> Result<Self, NotStarted> {
+        match self.ready(ca, STARTS_WITHIN).await {
+            true => Ok(self),
+            false => Err(self.not_started()),
         }
     }
 
     /// Returns as soon as it listens, ready or not: for tests in which a store or pipeline is down.
     pub async fn start_unready(dir: &Path) -> Result<Self, NotStarted> {
-        Self::spawn(dir, None).await
+        Self::spawn(dir, None, &[]).await
     }
 
-    async fn spawn(dir: &Path, crash: Option<&str>) -> Result<Self, NotStarted> {
+    async fn spawn(dir: &Path, crash: Option<&str>, more: &[&str]) -> Result<Self, NotStarted> {
         let mut command = program(dir);
-        command.args(["run", "--config", CONFIG]);
+        command.args(["run", "--config", CONFIG]).args(more);
         if let Some(point) = crash {
             command.env("SLUICEGATE_TEST_CRASH", point);
         }

@@ -49,7 +49,10 @@ impl Ledger {
         Ok(held.map(|name| HeldNode { ledger: self, node: node.to_owned(), _name: name }))
     }
 
-    async fn head_row(&self, writer: WriterId) -> Result<Option<(u64, Row)>, StoreError> {
+    pub(super) async fn head_row(
+        &self,
+        writer: WriterId,
+    ) -> Result<Option<(u64, Row)>, StoreError> {
         let Some((wseq, _)) = self.store.head(writer).await? else { return Ok(None) };
         let Some(stored) = self.store.row(writer, wseq).await? else { return Ok(None) };
         let row = Row::decode(&stored.bytes).map_err(|e| StoreError::Corrupt(e.to_string()))?;

@@ -165,8 +165,19 @@ impl Account {
 
     /// Somebody ran a release over raw data, on this machine.
     pub async fn simulated(&self, release: &str) -> Result<(), AccountError> {
-        let about = release.to_owned();
-        self.ledger()?.append(admin(by_shell(), "release.simulate", "ok", about)).await?;
+        self.acted(true, "release.simulate", release.to_owned()).await
+    }
+
+    /// What was done about releases: by an operator, who has a shell, or by the node itself.
+    pub(crate) async fn acted(
+        &self,
+        by_operator: bool,
+        action: &str,
+        about: String,
+    ) -> Result<(), AccountError> {
+        let node = || audit::Actor { id: self.node.clone(), by: "gateway".to_owned() };
+        let actor = if by_operator { by_shell() } else { node() };
+        self.ledger()?.append(admin(actor, action, "ok", about)).await?;
         Ok(())
     }
 
@@ -177,11 +188,10 @@ impl Account {
         period_us: i64,
         because: &str,
     ) -> Result<(), AccountError> {
-        let ledger = self.ledger()?;
         let about = format!("{dataset} {}: {because}", audit::utc(period_us));
-        ledger.append(admin(by_shell(), "budget.block", "ok", about)).await?;
+        self.acted(true, "budget.block", about).await?;
         let (account, why) = (dataset.to_owned(), "operator".to_owned());
-        ledger.block(audit::BudgetBlocked { account, period_us, why }).await?;
+        self.ledger()?.block(audit::BudgetBlocked { account, period_us, why }).await?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! `sluicegate budget`: what releases have cost each person, and what they will. Reads the ledger
 //! without write access; says nothing about data, for the ledger does not know any of it here.
-//! `block` alone writes: nothing more is released in a period, for good.
+//! What writes is an operator's: `block` (nothing more is released in a period, for good), `witness`
+//! and `draw-older`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,12 +14,13 @@ use sluicegate_policies::release::{
     Accounting, ReleasePlan, conversion_delta_atto, rho_to_epsilon,
 };
 
-use super::{Exit, Output, eprint, load_config, print, release::utc, runtime};
+use super::{Exit, Output, eprint, load_config_as, print, release::utc, runtime};
 use crate::{
     account::Account,
     ambient::{Ambient, Clock, SystemClock},
     config::Config,
     decide::read_bundle,
+    release::witness::{self, Witness},
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -35,6 +37,13 @@ pub(super) struct Args {
 const BLOCK_EXAMPLE: &str = "\
 Example:
   sluicegate budget block visits --period current --because 'volume restored'";
+
+const WITNESS_EXAMPLE: &str = "\
+Example:
+  sluicegate budget witness --because 'first start with a witness'";
+const OLDER_EXAMPLE: &str = "\
+Example:
+  sluicegate budget draw-older visits --because 'stopped before the backup, restored before the start'";
 
 #[derive(clap::Subcommand)]
 enum Verb {
@@ -63,10 +72,42 @@ enum Verb {
         #[arg(long, value_name = "TEXT", value_parser = super::because)]
         because: String,
     },
+    /// Begin this node's witness from the ledger as it is
+    ///
+    /// For a ledger that has charges from before it had a witness, for a node with a witness folder of
+    /// its own that joins such a ledger, and after a witness was lost while the ledger was not. You
+    /// vouch that the ledger has every charge: this is recorded in it. A gateway may be running.
+    #[command(after_help = WITNESS_EXAMPLE)]
+    Witness {
+        /// The node; overrides the configuration and SLUICEGATE_NODE
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+        /// The reason; it is recorded in the ledger, so do not name anyone
+        #[arg(long, value_name = "TEXT", value_parser = super::because)]
+        because: String,
+    },
+    /// Publish a dataset's windows of earlier periods though charges may be lost
+    ///
+    /// For a restored ledger, if you know that nothing was released since the copy was made. Run it
+    /// before the gateway starts: it is about windows that ended before now, in periods that are over
+    /// by then. The current period stays blocked. The request is recorded in the ledger.
+    #[command(after_help = OLDER_EXAMPLE)]
+    DrawOlder {
+        /// The dataset
+        #[arg(value_name = "DATASET")]
+        dataset: String,
+        /// The reason; it is recorded in the ledger, so do not name anyone
+        #[arg(long, value_name = "TEXT", value_parser = super::because)]
+        because: String,
+    },
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Exit {
-    let done = load_config(&args.config).and_then(|config| {
+    let node = match &args.verb {
+        Verb::Witness { node, .. } => node.clone(),
+        _ => None,
+    };
+    let done = load_config_as(&args.config, node).and_then(|config| {
         let plans = plans(&config)?;
         match &args.verb {
             Verb::Show { dataset } => {
@@ -85,6 +126,25 @@ pub(super) fn run(args: &Args, output: Output) -> Exit {
                 let block = block(&config, &plans, dataset, periods, because);
                 let blocked = runtime()?.block_on(block)?;
                 print_as(&blocked, output, |all| all.iter().for_each(Blocked::print));
+            }
+            Verb::Witness { because, .. } => {
+                runtime()?.block_on(begin_witness(&config, because))?;
+                let node = &config.node;
+                print_as(&serde_json::json!({ "node": node }), output, |_| {
+                    print(format!("node `{node}` has a witness"));
+                });
+            }
+            Verb::DrawOlder { dataset, because } => {
+                let until_us =
+                    runtime()?.block_on(draw_older(&config, &plans, dataset, because))?;
+                let asked =
+                    serde_json::json!({ "dataset": dataset, "until": audit::utc(until_us) });
+                print_as(&asked, output, |_| {
+                    let until = audit::utc(until_us);
+                    print(format!(
+                        "{dataset}: windows of earlier periods until {until} may be published"
+                    ));
+                });
             }
         }
         Ok(Exit::Ok)
@@ -211,6 +271,45 @@ async fn block(
     }
     account.close().await;
     Ok(blocked)
+}
+
+async fn begin_witness(config: &Config, because: &str) -> Result<(), Exit> {
+    let failed = |error: String| {
+        eprint(format!("couldn't begin the witness: {error}"));
+        Exit::CheckFailed
+    };
+    let ambient = Ambient::system();
+    let account = Account::beside(config, &ambient).await.map_err(failed)?;
+    let account = std::sync::Arc::new(account);
+    let begun = Witness::new(config, ambient.clock).begin(&account, because).await;
+    account.close().await;
+    begun.map_err(|error| failed(error.to_string()))
+}
+
+async fn draw_older(
+    config: &Config,
+    plans: &[std::sync::Arc<ReleasePlan>],
+    dataset: &str,
+    because: &str,
+) -> Result<i64, Exit> {
+    if !plans.iter().any(|plan| &*plan.dataset == dataset) {
+        let names: BTreeSet<&str> = plans.iter().map(|plan| &*plan.dataset).collect();
+        let names = names.into_iter().collect::<Vec<_>>().join("`, `");
+        eprint(format!(
+            "no release is made from a dataset `{dataset}`\n  help: there are `{names}`"
+        ));
+        return Err(Exit::Usage);
+    }
+    let failed = |error: String| {
+        eprint(format!("couldn't ask for older windows: {error}"));
+        Exit::CheckFailed
+    };
+    let account = Account::beside(config, &Ambient::system()).await.map_err(failed)?;
+    let account = std::sync::Arc::new(account);
+    let until_us = SystemClock.now_us();
+    let asked = witness::ask_for_older(&account, dataset, until_us, because).await;
+    account.close().await;
+    asked.map(|()| until_us).map_err(|error| failed(error.to_string()))
 }
 
 /// The begin of a period that a dataset has or had, in microseconds; for `current`, of each period

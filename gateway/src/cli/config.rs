@@ -2,6 +2,7 @@
 //! is wrong with what it names, in the words in which the gateway, its log and `/readyz` say it.
 
 use std::{
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -31,27 +32,46 @@ pub(super) enum Verb {
 
 pub(super) fn run(verb: &Verb, output: Output) -> Exit {
     let Verb::Check { file } = verb;
-    let mut found = match config::load_as(file, super::node_of_environment()) {
-        Ok(config) => match unusable(&config) {
+    let Found { mut errors, warnings } = match config::load_as(file, super::node_of_environment()) {
+        Ok(config) => match look(&config) {
             Ok(found) => found,
             Err(exit) => return exit,
         },
-        Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+        Err(mistakes) => Found {
+            errors: mistakes.iter().map(ToString::to_string).collect(),
+            warnings: Vec::new(),
+        },
     };
     // The keyring is needed by several.
     let mut seen = std::collections::BTreeSet::new();
-    found.retain(|text| seen.insert(text.clone()));
+    errors.retain(|text| seen.insert(text.clone()));
     match output {
-        Output::Json => print(serde_json::json!({ "ok": found.is_empty(), "errors": found })),
-        Output::Human if found.is_empty() => print(format!("{}: ok", file.display())),
-        Output::Human => found.iter().for_each(eprint),
+        Output::Json => print(serde_json::json!({
+            "ok": errors.is_empty(), "errors": errors, "warnings": warnings,
+        })),
+        Output::Human => {
+            if errors.is_empty() {
+                print(format!("{}: ok", file.display()));
+            }
+            errors.iter().for_each(eprint);
+            warnings.iter().for_each(|warning| eprint(format!("warning: {warning}")));
+        }
     }
-    if found.is_empty() { Exit::Ok } else { Exit::CheckFailed }
+    match (errors.is_empty(), warnings.is_empty()) {
+        (true, true) => Exit::Ok,
+        (true, false) => Exit::Lint,
+        _ => Exit::CheckFailed,
+    }
 }
 
-/// All that keeps a gateway from serving with this configuration, as far as files say. What is
-/// in them is never printed.
-fn unusable(config: &Config) -> Result<Vec<String>, Exit> {
+struct Found {
+    /// All that keeps a gateway from serving with this configuration, as far as files say.
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// What is in the files is never printed.
+fn look(config: &Config) -> Result<Found, Exit> {
     let mut found = Vec::new();
     let listeners = [&config.listen.tls, &config.admin.tls];
     found.extend(listeners.into_iter().filter_map(|tls| Tls::load(tls).err()).map(said));
@@ -69,7 +89,29 @@ fn unusable(config: &Config) -> Result<Vec<String>, Exit> {
     found.extend(runtime.block_on(identifier.refresh_files()).into_iter().map(said));
     found.extend(named(config).iter().filter_map(|file| unreadable(file)));
     found.extend(homes(config).iter().filter_map(|file| homeless(file)));
-    Ok(found)
+    let mut warnings = Vec::new();
+    if policy.now().is_ok_and(|snapshot| snapshot.all_contributors().next().is_some()) {
+        found.extend(homeless(&config.releases.witness));
+        warnings.extend(beside_the_ledger(config));
+    }
+    Ok(Found { errors: found, warnings })
+}
+
+/// A witness that is restored with the ledger says nothing about it.
+fn beside_the_ledger(config: &Config) -> Option<String> {
+    let Ok(sluicegate_audit::Url::Sqlite(ledger)) = config.ledger.url() else { return None };
+    let device = |path: &Path| {
+        let here = |path: &Path| match path.as_os_str().is_empty() {
+            true => std::fs::metadata("."),
+            false => std::fs::metadata(path),
+        };
+        path.ancestors().find_map(|path| here(path).ok()).map(|found| found.dev())
+    };
+    let text = "`releases.witness` is on the file system of the ledger: if both are restored from \
+                one copy, windows are published again with fresh noise, and nothing notices\n  \
+                help: put it on another disk, or use `run --restored` or `sluicegate budget block` \
+                after every restore";
+    (device(&ledger)? == device(&config.releases.witness)?).then(|| text.to_owned())
 }
 
 fn said(error: impl std::fmt::Display) -> String {
@@ -144,7 +186,7 @@ mod tests {
         let changed = change(text.clone());
         fs::write(&file, &changed).unwrap();
         match config::load(&config) {
-            Ok(config) => unusable(&config).unwrap(),
+            Ok(config) => look(&config).unwrap().errors,
             Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
         }
     }

@@ -21,6 +21,12 @@ pub(super) struct Args {
     /// This process's name; overrides the configuration and SLUICEGATE_NODE
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    /// The ledger or a region was restored from a copy: block every open period of releases
+    ///
+    /// For one start. Periods that had begun by then stay blocked, and older windows are published
+    /// only if `sluicegate budget draw-older` asked for them.
+    #[arg(long)]
+    restored: bool,
     /// Format of the log on standard error
     #[arg(long, default_value = "json", value_name = "FORMAT", value_parser = ["text", "json"])]
     log: String,
@@ -32,10 +38,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Exit {
     let format = if args.log == "text" { LogFormat::Text } else { LogFormat::Json };
     start_logging(format, &args.log_filter);
-    let config = match load_config_as(&args.config, args.node.clone()) {
+    let mut config = match load_config_as(&args.config, args.node.clone()) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    config.releases.restored = args.restored;
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,

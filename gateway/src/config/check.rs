@@ -339,6 +339,7 @@ impl Config {
         fix(&mut self.policies);
         fix(&mut self.keys.file);
         fix(&mut self.releases.directory);
+        fix(&mut self.releases.witness);
         self.ledger.store_file.iter_mut().for_each(fix);
         if let Some(store) = &mut self.ledger.store
             && let Some(file) = store.strip_prefix("sqlite:")

@@ -310,6 +310,12 @@ pub struct Releases {
     pub resident_subjects: usize,
     /// Bytes that one partition may spill; with more, its open windows are aborted.
     pub spill_bytes: u64,
+    /// Where it is witnessed what was spent: a folder on another disk than the ledger's, which all
+    /// gateways of the ledger share.
+    pub witness: PathBuf,
+    /// `run --restored`.
+    #[serde(skip)]
+    pub restored: bool,
 }
 
 impl Default for Releases {
@@ -318,6 +324,8 @@ impl Default for Releases {
             directory: PathBuf::from("releases"),
             resident_subjects: 1_000_000,
             spill_bytes: 8 << 30,
+            witness: PathBuf::from("witness"),
+            restored: false,
         }
     }
 }

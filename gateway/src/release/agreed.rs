@@ -32,6 +32,13 @@ pub(super) const REFUSED: Kind<2, i64> = Kind(6, PhantomData);
 pub(super) const CUTOFF: Kind<3, i64> = Kind(7, PhantomData);
 /// What counts up to a cutoff that is proposed, sealed, by the same and the cutoff.
 pub(super) const PARTIAL: Kind<4, Vec<u8>> = Kind(8, PhantomData);
+/// That a node has a witness, by the time since when.
+pub(super) const WITNESSED: Kind<1, i64> = Kind(9, PhantomData);
+/// That charges of before a moment may be lost, by that moment and the row with which it was found:
+/// the halves of its writer, and its number.
+pub(super) const DOUBTED: Kind<4, i64> = Kind(10, PhantomData);
+/// That an operator asked for older windows of a dataset all the same, by the moment up to which.
+pub(super) const OLDER: Kind<1, i64> = Kind(11, PhantomData);
 
 /// Sorts behind a moment and whatever follows it.
 const BEHIND_ALL: [u8; 40] = [0xff; 40];
@@ -87,7 +94,7 @@ impl Value for Vec<u8> {
     }
 }
 
-/// The facts of a plan or of a dataset.
+/// The facts of a plan, a dataset, a node or the whole ledger.
 pub(super) struct Facts {
     account: Arc<Account>,
     of: Vec<u8>,
@@ -101,6 +108,14 @@ impl Facts {
 
     pub(super) fn of_dataset(account: Arc<Account>, dataset: &str) -> Self {
         Self { account, of: owner(dataset, &[]) }
+    }
+
+    pub(super) fn of_node(account: Arc<Account>, node: &str) -> Self {
+        Self { account, of: owner(node, &[]) }
+    }
+
+    pub(super) fn of_all(account: Arc<Account>) -> Self {
+        Self { account, of: owner("", &[]) }
     }
 
     /// What counts: the proposal, or what another replica proposed before.

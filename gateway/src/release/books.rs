@@ -82,7 +82,7 @@ pub(super) struct Partial {
 
 /// Why something is not in the books.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BooksError {
+pub(crate) enum BooksError {
     /// The budget does not bear it.
     #[error(transparent)]
     Refused(audit::Refusal),

@@ -127,6 +127,7 @@ impl Runner {
         durable: Durable,
         placed: BTreeMap<Position, Placed>,
     ) -> Result<(), RunError> {
+        self.on.witness.note(self).await?;
         let positions: Vec<Position> = positions(&durable.lot).collect();
         let missing = |n: usize| positions.get(n).is_some_and(|p| !placed.contains_key(p));
         let sending = Sending::only(durable.lot.project(Arc::clone), missing);

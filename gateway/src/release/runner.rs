@@ -24,6 +24,7 @@ use super::{
     Releases,
     books::{Books, BooksError},
     partition::Partitions,
+    witness::WitnessError,
 };
 use crate::{
     ambient::crash_point,
@@ -43,6 +44,8 @@ const PANES_AT_ONCE: usize = 16;
 pub(super) enum RunError {
     #[error(transparent)]
     Books(#[from] BooksError),
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     #[error("{}", .0.cause())]
     Deliver(#[from] DeliverError),
     #[error("the totals of a pane could not be read: {0}")]
@@ -253,7 +256,7 @@ impl<'r> Run<'r> {
             return Ok(true);
         };
         let durable = async {
-            of.books.reserve(pane).await?;
+            of.on.witness.reserve(of, pane).await?;
             let drawn = of.draw(pane, totals, &partials).await?;
             Ok(of.books.release(drawn, of.now_ms()).await?)
         };

@@ -10,7 +10,7 @@ use std::{
 use sluicegate_policies::release::ReleasePlan;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::runner::Runner;
+use super::{runner::Runner, witness::Witness};
 use crate::{
     account::Account, ambient::Ambient, config, contribute::Contributor, decide::Policy,
     deliver::Regions, telemetry::Metrics,
@@ -37,6 +37,7 @@ impl Begun {
 /// What all releases of this process run on.
 pub struct Releases {
     pub begun: Begun,
+    pub(crate) witness: Arc<Witness>,
     pub policy: Arc<Policy>,
     pub account: Arc<Account>,
     pub regions: Regions,
@@ -76,7 +77,11 @@ impl Releases {
                     }
                 }
                 for (digest, contributor) in wanted {
-                    running.entry(digest).or_insert_with(|| self.start(contributor));
+                    if !running.contains_key(&digest)
+                        && let Some(started) = self.start(contributor).await
+                    {
+                        running.insert(digest, started);
+                    }
                 }
             }
             tokio::select! {
@@ -89,11 +94,20 @@ impl Releases {
         }
     }
 
-    fn start(self: &Arc<Self>, contributor: &Arc<Contributor>) -> Running {
-        tracing::info!(event = "release-started", release = %contributor.plan.name);
+    /// Not before the ledger was compared with what was witnessed, and a period in doubt is blocked.
+    async fn start(self: &Arc<Self>, contributor: &Arc<Contributor>) -> Option<Running> {
+        if !self.witness.is_open(&self.account).await {
+            return None;
+        }
         let runner = Runner::new(self.clone(), contributor.clone());
+        let release = &contributor.plan.name;
+        if let Err(error) = self.witness.admit(&runner).await {
+            tracing::warn!(event = "release-waits", %release, %error);
+            return None;
+        }
+        tracing::info!(event = "release-started", %release);
         let (stop, stopping) = watch::channel(false);
-        Running { stop, task: tokio::spawn(runner.run(stopping)) }
+        Some(Running { stop, task: tokio::spawn(runner.run(stopping)) })
     }
 }
 

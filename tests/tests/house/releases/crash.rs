@@ -27,8 +27,14 @@ use super::{
     setup::{House, Pipeline, Store},
 };
 
-const POINTS: [&str; 5] =
-    ["before-sample", "after-sample", "after-durable", "after-produce", "after-published"];
+const POINTS: [&str; 6] = [
+    "before-witness",
+    "before-sample",
+    "after-sample",
+    "after-durable",
+    "after-produce",
+    "after-published",
+];
 /// A pane fires soon after the start; a gateway that does not die then has no such place.
 const DIES_WITHIN: Duration = Duration::from_secs(30);
 const RELEASED_WITHIN: Duration = Duration::from_secs(60);
@@ -313,14 +319,14 @@ fn each_point(place: &Place) -> Vec<(Place, How, u64)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_point_on_sqlite() {
     let place = Place { postgres: None, kafka: None };
-    all("every point, SQLite, embedded", each_point(&place), 5).await;
+    all("every point, SQLite, embedded", each_point(&place), 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_point_on_postgres() {
     let postgres = Some(require!(postgres));
     let place = Place { postgres, kafka: None };
-    all("every point, PostgreSQL, embedded", each_point(&place), 5).await;
+    all("every point, PostgreSQL, embedded", each_point(&place), 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -405,9 +411,9 @@ async fn campaign() {
             kafka: (n / 2 % 2 == 1).then(|| kafka.clone()),
         };
         let times = 1 + u32::try_from(dice.below(3)).unwrap();
-        let how = match usize::try_from(n / 4 % 7).unwrap() {
-            point @ 0..5 => How::At(POINTS[point], times),
-            5 => How::Killed(2 * times),
+        let how = match usize::try_from(n / 4 % 8).unwrap() {
+            point @ 0..6 => How::At(POINTS[point], times),
+            6 => How::Killed(2 * times),
             _ => How::KilledRevising(2 * times),
         };
         (place, how, dice.roll())

@@ -348,7 +348,8 @@ async fn the_clinics_run_from_their_folder() {
     write_keys(&dir.join("keys/keyring.yaml"), &["clinics-2026", "ledger-search"]);
     let config = fs::read_to_string(folder("patient-monitoring").join(CONFIG)).unwrap();
     replace(&dir.join(CONFIG), &config.replace(":8443", ":0").replace(":9443", ":0"));
-    text(&run(dir, &["config", "check", CONFIG]));
+    let checked = run(dir, &["config", "check", CONFIG]);
+    assert_eq!(checked.status.code(), Some(3), "{}", String::from_utf8_lossy(&checked.stderr));
     let gateway = match Gateway::start_again(dir, &ca).await {
         Ok(gateway) => gateway,
         Err(why) => panic!("{why:?}"),

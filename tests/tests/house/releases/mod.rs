@@ -22,3 +22,4 @@ mod restore;
 mod roles;
 mod setup;
 mod simulate;
+mod witness;

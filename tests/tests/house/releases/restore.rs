@@ -2,7 +2,11 @@
 //! not released again with fresh noise, and the period counts as spent. And ordinary restarts, in the middle
 //! of panes, change nothing at all.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::Value;
 use sluicegate_audit::Entry;
@@ -19,8 +23,11 @@ use super::{
 
 const RELEASED_WITHIN: Duration = Duration::from_secs(40);
 
+/// Files as they were; none where there was none.
+pub(super) type Files = Vec<(PathBuf, Option<Vec<u8>>)>;
+
 /// The files of a SQLite database that nobody has open.
-fn database(file: &Path) -> Vec<(std::path::PathBuf, Option<Vec<u8>>)> {
+pub(super) fn database(file: &Path) -> Files {
     let name = file.file_name().unwrap().to_str().unwrap();
     let of = |suffix: &str| {
         let path = file.with_file_name(format!("{name}{suffix}"));
@@ -30,7 +37,7 @@ fn database(file: &Path) -> Vec<(std::path::PathBuf, Option<Vec<u8>>)> {
     ["", "-wal", "-shm"].map(of).into()
 }
 
-fn put_back(files: &[(std::path::PathBuf, Option<Vec<u8>>)]) {
+pub(super) fn put_back(files: &Files) {
     for (path, bytes) in files {
         match bytes {
             Some(bytes) => fs::write(path, bytes).unwrap(),

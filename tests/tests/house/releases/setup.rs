@@ -106,13 +106,22 @@ impl House {
              regions: {{ {REGION}: {pipeline} }}\n\
              identify:\n  certificates:\n{principals}\
              roles: {{ operator: [operator] }}\n\
-             releases: {{ directory: spill }}\n"
+             releases: {{ directory: spill, witness: ../witness }}\n"
         )
     }
 
     /// The folder of a gateway.
     pub(super) fn node(&self, number: usize) -> PathBuf {
         self.dir.path().join(format!("node-{number}"))
+    }
+
+    /// The witness of a gateway, in the folder that all of them share.
+    pub(super) fn witness(&self, number: usize) -> PathBuf {
+        self.dir.path().join(format!("witness/node-{number}.witness"))
+    }
+
+    pub(super) fn topics_file(&self) -> PathBuf {
+        self.node(0).join(TOPICS)
     }
 
     pub(super) fn ledger_file(&self) -> PathBuf {
@@ -125,6 +134,13 @@ impl House {
 
     pub(super) async fn start_to_crash(&self, number: usize, point: Option<&str>) -> Gateway {
         match Gateway::start_to_crash(&self.node(number), &self.ca, point).await {
+            Ok(gateway) => gateway,
+            Err(why) => panic!("no gateway: {why:?}"),
+        }
+    }
+
+    pub(super) async fn start_restored(&self, number: usize) -> Gateway {
+        match Gateway::start_restored(&self.node(number), &self.ca).await {
             Ok(gateway) => gateway,
             Err(why) => panic!("no gateway: {why:?}"),
         }
@@ -186,7 +202,7 @@ impl House {
         rows.into_iter().map(|(id, start, published)| (id, start / 1_000, published != 0)).collect()
     }
 
-    async fn charged(&self, spec: &Spec) -> Vec<String> {
+    pub(super) async fn charged(&self, spec: &Spec) -> Vec<String> {
         match &self.store {
             Store::Sqlite => {
                 let mut connection = open(&self.ledger_file()).await;
