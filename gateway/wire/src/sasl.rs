@@ -1,10 +1,12 @@
-//! What clients say to prove who they are: messages and arithmetic. Nonces and credentials are parameters.
+//! What clients say to prove who they are: messages and arithmetic. Nonces and credentials are parameters. `client`
+//! says it, the others judge it.
 //!
 //! Names and passwords are compared as they are: no client of Kafka prepares them (RFC 4013). So that a client that
 //! does gets in all the same, a credential is made only for a name and a password that preparation would not change:
 //! see [`prepared`].
 
 pub mod bearer;
+pub mod client;
 pub mod plain;
 pub mod scram;
 

@@ -10,6 +10,11 @@ use zeroize::Zeroize;
 
 use super::{Invalid, gs2, prepared, same, unescape};
 
+/// The fewest iterations of a credential: RFC 7677 and Kafka's clients want as many.
+pub const ITERATIONS_MIN: u32 = 4_096;
+/// The most: librdkafka does no more, and it is about half a second.
+pub const ITERATIONS_MAX: u32 = 1_000_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
     Sha256,
@@ -24,7 +29,7 @@ impl Mechanism {
         }
     }
 
-    fn hmac(self, key: &[u8], message: &[u8]) -> hmac::Tag {
+    pub(super) fn hmac(self, key: &[u8], message: &[u8]) -> hmac::Tag {
         let algorithm = match self {
             Self::Sha256 => hmac::HMAC_SHA256,
             Self::Sha512 => hmac::HMAC_SHA512,
@@ -32,7 +37,7 @@ impl Mechanism {
         hmac::sign(&hmac::Key::new(algorithm, key), message)
     }
 
-    fn hash(self, message: &[u8]) -> digest::Digest {
+    pub(super) fn hash(self, message: &[u8]) -> digest::Digest {
         let algorithm = match self {
             Self::Sha256 => &digest::SHA256,
             Self::Sha512 => &digest::SHA512,
@@ -40,11 +45,23 @@ impl Mechanism {
         digest::digest(algorithm, message)
     }
 
-    const fn length(self) -> usize {
+    /// Of a key, in bytes.
+    pub const fn length(self) -> usize {
         match self {
             Self::Sha256 => 32,
             Self::Sha512 => 64,
         }
+    }
+
+    /// What all keys come from, and what a login costs.
+    pub(super) fn salted(self, password: &str, salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Self::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
+        };
+        let mut salted = vec![0; self.length()];
+        pbkdf2::derive(algorithm, iterations, salt, password.as_bytes(), &mut salted);
+        salted
     }
 }
 
@@ -84,12 +101,7 @@ impl Keys {
     }
 
     fn compute(mechanism: Mechanism, password: &str, salt: &[u8], iterations: NonZeroU32) -> Self {
-        let algorithm = match mechanism {
-            Mechanism::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
-            Mechanism::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
-        };
-        let mut salted = vec![0; mechanism.length()];
-        pbkdf2::derive(algorithm, iterations, salt, password.as_bytes(), &mut salted);
+        let mut salted = mechanism.salted(password, salt, iterations);
         let client = mechanism.hmac(&salted, b"Client Key");
         let stored = mechanism.hash(client.as_ref()).as_ref().to_vec();
         let server = mechanism.hmac(&salted, b"Server Key").as_ref().to_vec();

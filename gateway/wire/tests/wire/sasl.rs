@@ -1,7 +1,8 @@
 //! Logins by the examples of their standards, and by what must not work.
 
+use proptest::prelude::*;
 use sluicegate_wire::sasl::{
-    Invalid, bearer, plain, prepared,
+    Invalid, bearer, client, plain, prepared,
     scram::{Challenged, Failed, First, Keys, Mechanism, Nonces, Unprepared},
 };
 
@@ -124,6 +125,106 @@ fn who_knows_the_password_must_also_say_what_was_said() {
     assert!(!verify(&twice, Nonces::Exact));
     assert!(verify(&twice, Nonces::Suffix));
     assert!(!verify("c=biws,r=rOprNGfwEbeRWgbNEkqOanother", Nonces::Suffix));
+}
+
+/// Section 3 of RFC 7677, from the other side.
+#[test]
+fn our_client_says_what_the_standard_says() {
+    let (first, mut scram) = client::Scram::new(Mechanism::Sha256, "user", "rOprNGfwEbeRWgbNEkqO");
+    assert_eq!(first, CLIENT.as_bytes());
+    assert_eq!(scram.verify(SIGNATURE.as_bytes()), Err(client::Failed::Unproven));
+    assert_eq!(scram.proof(CHALLENGE.as_bytes(), "pencil").unwrap(), PROOF.as_bytes());
+    assert_eq!(scram.verify(SIGNATURE.as_bytes()), Ok(()));
+    assert_eq!(client::plain("user", "pencil"), b"\0user\0pencil");
+}
+
+#[test]
+fn our_client_believes_no_server_that_it_should_not() {
+    use client::Failed::{Iterations, Malformed, Nonce, Refused, Unproven};
+    let scram = || client::Scram::new(Mechanism::Sha256, "user", "rOprNGfwEbeRWgbNEkqO").1;
+    let proof = |challenge: &str| scram().proof(challenge.as_bytes(), "pencil").unwrap_err();
+    for (from, to, failed) in [
+        ("r=rO", "r=xO", Nonce),
+        ("%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0", "", Nonce),
+        ("r=", "m=1,r=", Malformed),
+        ("s=W", "s=!", Malformed),
+        (",i=4096", "", Malformed),
+        ("i=4096", "i=4095", Iterations),
+        ("i=4096", "i=1000001", Iterations),
+        ("i=4096", "i=0", Iterations),
+        ("i=4096", "i=-1", Iterations),
+        ("i=4096", "i=99999999999", Iterations),
+    ] {
+        assert_eq!(proof(&CHALLENGE.replace(from, to)), failed, "{to}");
+    }
+    assert_eq!(scram().proof(b"\xff", "pencil"), Err(Malformed));
+    let mut scram = scram();
+    scram.proof(CHALLENGE.as_bytes(), "pencil").unwrap();
+    let other = SIGNATURE.replace("v=6", "v=7");
+    for (last, failed) in
+        [(&*other, Unproven), ("v=", Unproven), ("e=invalid-proof", Refused), ("", Malformed)]
+    {
+        assert_eq!(scram.verify(last.as_bytes()), Err(failed), "{last}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever names and passwords are made of: each side believes the other if both have the password, and
+    /// neither does if they do not.
+    #[test]
+    fn our_client_and_our_server_agree(
+        sha512: bool,
+        user in "[a-z=,é ]{1,8}",
+        password in "\\PC{1,12}",
+        other in "\\PC{1,12}",
+        salt: [u8; 16],
+    ) {
+        let mechanism = if sha512 { Mechanism::Sha512 } else { Mechanism::Sha256 };
+        let Ok(keys) = Keys::derive(mechanism, &password, &salt, 4096.try_into().unwrap()) else {
+            return Ok(());
+        };
+        let exchange = |said: &str| {
+            let (first, mut scram) = client::Scram::new(mechanism, &user, "abc");
+            let first = First::parse(&first).unwrap();
+            assert_eq!(first.name(), user);
+            let (challenge, waiting) = first.challenge(keys.clone(), "def");
+            let proof = scram.proof(challenge.as_bytes(), said).unwrap();
+            (waiting.verify(&proof, Nonces::Exact), scram)
+        };
+        let (answer, scram) = exchange(&password);
+        let answer = answer.unwrap();
+        prop_assert_eq!(scram.verify(answer.as_bytes()), Ok(()));
+        if other != password {
+            let (refused, scram) = exchange(&other);
+            prop_assert_eq!(refused, Err(Failed));
+            prop_assert_eq!(scram.verify(answer.as_bytes()), Err(client::Failed::Unproven));
+        }
+        let message = client::plain(&user, &password);
+        let plain = plain::parse(&message).unwrap();
+        prop_assert_eq!((plain.name, plain.password), (&*user, &*password));
+    }
+
+    /// Nothing that differs from the proof is a proof; base64 has one spelling.
+    #[test]
+    fn no_mutation_of_a_proof_is_accepted(at in 0..PROOF.len(), byte: u8, cut in 0..PROOF.len(), more: u8) {
+        let mut changed = PROOF.as_bytes().to_vec();
+        changed[at] = byte;
+        let longer = [PROOF.as_bytes(), &[more]].concat();
+        for message in [&changed, &PROOF.as_bytes()[..cut], &longer] {
+            if message != PROOF.as_bytes() {
+                prop_assert!(challenged(fixed().clone()).verify(message, Nonces::Exact).is_err());
+                prop_assert!(challenged(fixed().clone()).verify(message, Nonces::Suffix).is_err());
+            }
+        }
+    }
+}
+
+/// [`keys`], computed once.
+fn fixed() -> &'static Keys {
+    static KEYS: std::sync::LazyLock<Keys> = std::sync::LazyLock::new(keys);
+    &KEYS
 }
 
 #[test]
