@@ -3,6 +3,12 @@
 
 use std::{fs::File, io::Read, path::Path};
 
+use zeroize::Zeroizing;
+
+/// The bits of a mode that a file of secrets must not have: writable or executable by its group, or
+/// anything for everyone else. Its group may read: Kubernetes mounts secrets 0440, for the group
+/// of the process.
+const SECRET_MODE_REFUSED: u32 = 0o037;
 /// A file of certificates, keys or a password that is larger than this is refused.
 pub const SMALL_FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -35,6 +41,24 @@ pub fn read_text(file: &Path, max: u64) -> Result<String, String> {
         format!("line {line} is not UTF-8\n  help: save the file as UTF-8")
     };
     String::from_utf8(read(file, max)?).map_err(not_utf8)
+}
+
+/// The text of a small file that others may not read. What it passes through is wiped.
+pub fn read_secret(file: &Path) -> Result<Zeroizing<String>, String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let found = std::fs::metadata(file).map_err(|e| e.kind().to_string())?;
+        let mode = found.permissions().mode();
+        if mode & SECRET_MODE_REFUSED != 0 {
+            return Err(format!(
+                "its mode is {:03o}; only its owner may write it, and only owner and group may \
+                 read it (600, 400 or 440)",
+                mode & 0o777
+            ));
+        }
+    }
+    read_text(file, SMALL_FILE_BYTES_MAX).map(Zeroizing::new)
 }
 
 /// What reads files, on a thread for blocking work.

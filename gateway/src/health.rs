@@ -100,6 +100,7 @@ impl Health {
         };
         troubles.extend(unready.iter().map(told));
         troubles.extend(self.key_set_troubles());
+        troubles.extend(self.passwords_trouble());
         troubles.extend(self.account.gone().iter().map(|(node, why)| Trouble {
             is_borne: true,
             ..Trouble::of("node", format!("node {node}: gone, with open intents: {why}"))
@@ -125,6 +126,13 @@ impl Health {
             self.metrics.key_sets.get_or_create(&label).set(i64::from(is_usable));
         }
         troubles
+    }
+
+    /// Passwords that were read before stay in force.
+    fn passwords_trouble(&self) -> Option<Trouble> {
+        let (error, in_force) = self.identifier.passwords_trouble()?;
+        let is_borne = in_force || self.identifier.admits(self.takes_certificates);
+        Some(Trouble { is_borne, ..Trouble::of("passwords", error.to_string()) })
     }
 
     /// Looks at all that is a state rather than an event, for a scrape.

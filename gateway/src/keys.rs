@@ -19,12 +19,8 @@ use serde::Deserialize;
 use sluicegate_protect::keys::{KeyError, Keyring, Master, Masters, Secret, info};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::files::{self, SMALL_FILE_BYTES_MAX};
+use crate::files;
 
-/// The bits of a mode that a keyring must not have: writable or executable by its group, or
-/// anything for everyone else. Its group may read: Kubernetes mounts secrets 0440, for the group
-/// of the process.
-const MODE_REFUSED: u32 = 0o037;
 const NAME_BYTES_MAX: usize = 128;
 const KEYS_MAX: usize = 1024;
 
@@ -97,7 +93,7 @@ impl KeySource for KeyringFile {
     fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Fetched, KeyringError>> + Send + '_>> {
         Box::pin(async {
             let file = self.0.clone();
-            let text = files::blocking(move || read(&file)).await;
+            let text = files::blocking(move || files::read_secret(&file)).await;
             let text = text.map_err(|why| KeyringError::Read { file: self.0.clone(), why })?;
             Ok(Fetched { keys: parse(&text)?, fingerprint: blake3::hash(text.as_bytes()) })
         })
@@ -106,23 +102,6 @@ impl KeySource for KeyringFile {
     fn files(&self) -> Vec<PathBuf> {
         vec![self.0.clone()]
     }
-}
-
-fn read(file: &Path) -> Result<Zeroizing<String>, String> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let found = std::fs::metadata(file).map_err(|e| e.kind().to_string())?;
-        let mode = found.permissions().mode();
-        if mode & MODE_REFUSED != 0 {
-            return Err(format!(
-                "its mode is {:03o}; only its owner may write it, and only owner and group may \
-                 read it (600, 400 or 440)",
-                mode & 0o777
-            ));
-        }
-    }
-    files::read_text(file, SMALL_FILE_BYTES_MAX).map(Zeroizing::new)
 }
 
 /// The keys in the text of a keyring file. All that they pass through on the way is wiped.

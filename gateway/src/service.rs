@@ -114,7 +114,7 @@ impl Parts {
             }
         };
         let policy = Arc::new(Policy::new(&config, &ambient));
-        let identifier = Arc::new(Identifier::new(&config.identify, ambient.clock.clone()));
+        let identifier = Arc::new(Identifier::new(&config.identify, &ambient));
         let witness = Arc::new(Witness::new(&config, ambient.clock.clone()));
         Ok(Self { config, ambient, metrics, tls, account, regions, policy, identifier, witness })
     }

@@ -78,15 +78,16 @@ fn look(config: &Config) -> Result<Found, Exit> {
     let ambient = Ambient::system();
     let policy = Arc::new(Policy::new(config, &ambient));
     let runtime = runtime()?;
+    let identifier = Identifier::new(&config.identify, &ambient);
+    let unread = runtime.block_on(identifier.refresh_files());
     match runtime.block_on(policy.reload()) {
-        Ok(_) => found.extend(strangers(config, &policy)),
+        Ok(_) => found.extend(strangers(config, &policy, &identifier)),
         Err(error) => found.push(said(error)),
     }
     // The policy asks for the search keys, too, where it can be read.
     let keys = runtime.block_on(digests_of(config)).err().map(said);
     found.extend(keys.filter(|text| !found.contains(text)).into_iter().collect::<Vec<_>>());
-    let identifier = Identifier::new(&config.identify, ambient.clock.clone());
-    found.extend(runtime.block_on(identifier.refresh_files()).into_iter().map(said));
+    found.extend(unread.into_iter().map(said));
     found.extend(named(config).iter().filter_map(|file| unreadable(file)));
     found.extend(homes(config).iter().filter_map(|file| homeless(file)));
     let mut warnings = Vec::new();
@@ -119,7 +120,7 @@ fn said(error: impl std::fmt::Display) -> String {
 }
 
 /// Principals that a login gives and that may do nothing, because nothing knows them.
-fn strangers(config: &Config, policy: &Policy) -> Vec<String> {
+fn strangers(config: &Config, policy: &Policy, identifier: &Identifier) -> Vec<String> {
     let Ok(snapshot) = policy.now() else { return Vec::new() };
     let identify = &config.identify;
     let mut given: Vec<&String> = identify.certificates.iter().map(|r| &r.principal).collect();
@@ -134,7 +135,15 @@ fn strangers(config: &Config, policy: &Policy) -> Vec<String> {
              help: declare it in a `Vocabulary`, or correct the name"
         )
     };
-    given.into_iter().map(text).collect()
+    let with_passwords = identifier.password_names().into_iter();
+    let unknown = with_passwords.filter(|name| !snapshot.table.knows_principal(name));
+    let of_password = |name: String| {
+        format!(
+            "`{name}` has a password, and the policies do not know it\n  help: declare it in a \
+             `Vocabulary`, or `sluicegate credential remove` it"
+        )
+    };
+    given.into_iter().map(text).chain(unknown.map(of_password)).collect()
 }
 
 /// Files that are read when a connection is made, or by a part that a check does not start.

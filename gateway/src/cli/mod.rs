@@ -4,6 +4,7 @@
 
 mod budget;
 mod config;
+mod credential;
 #[cfg(feature = "tools")]
 mod demo;
 #[cfg(feature = "tools")]
@@ -80,6 +81,11 @@ enum Verb {
         #[command(subcommand)]
         verb: config::Verb,
     },
+    /// Set, list and remove the passwords of Kafka clients
+    Credential {
+        #[command(subcommand)]
+        verb: credential::Verb,
+    },
     /// Check, explain and test policies
     Policy {
         #[command(subcommand)]
@@ -121,6 +127,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "tools")]
         Verb::Init(args) => init::run(&args),
         Verb::Config { verb } => config::run(&verb, output),
+        Verb::Credential { verb } => credential::run(&verb, output),
         Verb::Policy { verb } => policy::run(&verb, output),
         Verb::Release { verb } => release::run(&verb, output),
         Verb::Budget(args) => budget::run(&args, output),

@@ -165,6 +165,7 @@ impl Checker<'_> {
         let identify = &config.identify;
         if identify.certificates.is_empty()
             && identify.tokens.is_empty()
+            && identify.passwords.is_none()
             && identify.anonymous.is_none()
         {
             let help =
@@ -365,6 +366,7 @@ impl Config {
             issuer.jwks_file.iter_mut().for_each(fix);
             issuer.ca.iter_mut().for_each(fix);
         }
+        self.identify.passwords.iter_mut().for_each(|passwords| fix(&mut passwords.file));
         self
     }
 }

@@ -190,6 +190,8 @@ pub struct Identify {
     pub certificates: Vec<CertificateRule>,
     #[serde(default)]
     pub tokens: Vec<TokenIssuer>,
+    /// Passwords of Kafka clients (SCRAM and PLAIN). Absent: no client logs in by one.
+    pub passwords: Option<Passwords>,
     /// The principal for callers without a credential. Absent: nobody.
     pub anonymous: Option<String>,
 }
@@ -239,6 +241,18 @@ pub struct TokenIssuer {
     /// Claim value to principal; absent: the claim is the principal's name.
     #[serde(default)]
     pub principals: BTreeMap<String, String>,
+}
+
+/// The passwords of Kafka clients. Their names are the policy's principals.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Passwords {
+    /// Written by `sluicegate credential`, readable by its owner and group only. Watched.
+    pub file: PathBuf,
+    /// Whether the last message of SCRAM may repeat the client's nonce, as librdkafka before 2.6.1
+    /// does.
+    #[serde(default)]
+    pub lenient_scram_nonce: bool,
 }
 
 /// Who may use the admin listener, by principal name.

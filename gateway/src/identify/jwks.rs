@@ -60,7 +60,7 @@ impl Location {
 /// Why a key set could not be read again.
 #[derive(Debug, thiserror::Error)]
 #[error("key set of issuer `{issuer}`: {why}")]
-pub struct RefreshError {
+pub struct KeySetError {
     pub issuer: String,
     pub why: String,
 }
@@ -157,22 +157,22 @@ impl KeySet {
     }
 
     /// Why nobody can log in by this set now, if nobody can.
-    pub(super) fn trouble(&self) -> Option<RefreshError> {
+    pub(super) fn trouble(&self) -> Option<KeySetError> {
         if self.keys().is_some() {
             return None;
         }
         let trouble = self.trouble.lock().unwrap_or_else(|e| e.into_inner()).clone();
         let why = trouble.unwrap_or_else(|| "not read yet".to_owned());
-        Some(RefreshError { issuer: self.issuer.clone(), why })
+        Some(KeySetError { issuer: self.issuer.clone(), why })
     }
 
-    pub(super) async fn refresh(&self) -> Result<(), RefreshError> {
+    pub(super) async fn refresh(&self) -> Result<(), KeySetError> {
         let _flight = self.flight.lock().await;
         self.read().await
     }
 
     /// Each change of state is one line in the log.
-    async fn read(&self) -> Result<(), RefreshError> {
+    async fn read(&self) -> Result<(), KeySetError> {
         let taken = self.text().await.and_then(|text| self.take(&text));
         self.reads.fetch_add(1, Ordering::AcqRel);
         let mut trouble = self.trouble.lock().unwrap_or_else(|e| e.into_inner());
@@ -195,7 +195,7 @@ impl KeySet {
                     tracing::error!(event = "key-set-unread", issuer, %why);
                 }
                 *trouble = Some(why.clone());
-                Err(RefreshError { issuer: issuer.to_owned(), why })
+                Err(KeySetError { issuer: issuer.to_owned(), why })
             }
         }
     }

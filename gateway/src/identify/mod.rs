@@ -1,4 +1,4 @@
-//! Who is it? A client certificate or a bearer token becomes a [`Principal`], or nobody.
+//! Who is it? A client certificate, a bearer token or a password becomes a [`Principal`], or nobody.
 //!
 //! Deny by default: no credential is no principal unless the configuration names an anonymous
 //! one. Why a login failed goes to the ledger and to the log, never to the caller: all failures
@@ -7,14 +7,19 @@
 mod certificates;
 mod jose;
 mod jwks;
+pub mod passwords;
 mod ring_jwt;
+mod sasl;
 mod tokens;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use crate::{ambient::Clock, config::Identify};
+use sluicegate_wire::sasl::scram::Mechanism;
+
+use crate::{ambient::Ambient, config::Identify};
 pub use certificates::CertificateNames;
-pub use jwks::RefreshError;
+pub use jwks::KeySetError;
+pub use sasl::{Login, REFUSED, Step};
 
 /// An authenticated name of the policy's vocabulary, and how it was proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub struct Principal {
 pub enum Method {
     Certificate,
     Token,
+    Scram(Mechanism),
+    Plain,
     Anonymous,
 }
 
@@ -36,6 +43,9 @@ impl Method {
         match self {
             Self::Certificate => "mtls",
             Self::Token => "jwt",
+            Self::Scram(Mechanism::Sha256) => "scram-sha-256",
+            Self::Scram(Mechanism::Sha512) => "scram-sha-512",
+            Self::Plain => "plain",
             Self::Anonymous => "anonymous",
         }
     }
@@ -80,10 +90,19 @@ pub enum Failure {
     TokenNotYet,
     #[error("the token's subject matches no principal")]
     TokenUnmapped,
+    #[error("the SASL mechanism is not offered")]
+    SaslMechanism,
+    #[error("a SASL message does not follow its mechanism, or asks to act for somebody else")]
+    SaslMalformed,
+    /// A name that nobody has, too: nothing may tell one from the other.
+    #[error("no such name, or not its password")]
+    PasswordWrong,
+    #[error("the passwords were never read, or the system gave no random bytes")]
+    LoginUnavailable,
 }
 
 impl Failure {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::NoCredential,
         Self::CertificateInvalid,
         Self::CertificateUnmapped,
@@ -101,6 +120,10 @@ impl Failure {
         Self::TokenExpired,
         Self::TokenNotYet,
         Self::TokenUnmapped,
+        Self::SaslMechanism,
+        Self::SaslMalformed,
+        Self::PasswordWrong,
+        Self::LoginUnavailable,
     ];
 
     /// A stable word for ledger and metrics.
@@ -123,6 +146,10 @@ impl Failure {
             Self::TokenExpired => "token-expired",
             Self::TokenNotYet => "token-not-yet",
             Self::TokenUnmapped => "token-unmapped",
+            Self::SaslMechanism => "sasl-mechanism",
+            Self::SaslMalformed => "sasl-malformed",
+            Self::PasswordWrong => "password-wrong",
+            Self::LoginUnavailable => "login-unavailable",
         }
     }
 }
@@ -135,21 +162,32 @@ pub struct Credentials<'a> {
     pub authorization: Option<&'a str>,
 }
 
+/// Why something that proves who is there could not be read again.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    #[error(transparent)]
+    KeySet(#[from] KeySetError),
+    #[error(transparent)]
+    Passwords(#[from] passwords::PasswordsError),
+}
+
 /// All ways to become a principal, as configured.
 pub struct Identifier {
     certificates: certificates::Rules,
     tokens: tokens::Issuers,
+    passwords: Option<passwords::Passwords>,
     anonymous: Option<Arc<str>>,
-    clock: Arc<dyn Clock>,
+    ambient: Ambient,
 }
 
 impl Identifier {
-    pub fn new(config: &Identify, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(config: &Identify, ambient: &Ambient) -> Self {
         Self {
             certificates: certificates::Rules::new(&config.certificates),
             tokens: tokens::Issuers::new(&config.tokens),
+            passwords: config.passwords.as_ref().map(passwords::Passwords::new),
             anonymous: config.anonymous.as_deref().map(Arc::from),
-            clock,
+            ambient: ambient.clone(),
         }
     }
 
@@ -157,7 +195,7 @@ impl Identifier {
     /// other. A bad token is never rescued by a good certificate.
     pub async fn identify(&self, given: &Credentials<'_>) -> Result<Principal, Failure> {
         if let Some(header) = given.authorization {
-            let name = self.tokens.verify(header, &*self.clock).await?;
+            let name = self.tokens.verify(header, &*self.ambient.clock).await?;
             return Ok(Principal { name, by: Method::Token });
         }
         if let Some(names) = given.certificate {
@@ -170,17 +208,18 @@ impl Identifier {
         }
     }
 
-    /// Files whose change means new keys.
-    pub fn files(&self) -> Vec<std::path::PathBuf> {
-        self.tokens.key_sets().filter_map(|set| set.file()).collect()
+    /// Files whose change means new keys or passwords.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let of_sets = self.tokens.key_sets().filter_map(|set| set.file());
+        of_sets.chain(self.passwords.iter().map(|p| p.file().to_owned())).collect()
     }
 
-    /// Reads key sets in files again; errors keep the old keys.
+    /// Reads passwords and key sets in files again; errors keep the old ones.
     pub async fn refresh_files(&self) -> Vec<RefreshError> {
         self.refresh_where(|set| set.file().is_some()).await
     }
 
-    /// Reads all key sets again, also those that are fetched.
+    /// Reads passwords and all key sets again, also those that are fetched.
     pub async fn refresh(&self) -> Vec<RefreshError> {
         self.refresh_where(|_| true).await
     }
@@ -188,7 +227,12 @@ impl Identifier {
     async fn refresh_where(&self, wanted: impl Fn(&jwks::KeySet) -> bool) -> Vec<RefreshError> {
         let sets = self.tokens.key_sets().filter(|set| wanted(set)).map(|set| set.refresh());
         let outcomes = futures_util::future::join_all(sets).await;
-        outcomes.into_iter().filter_map(Result::err).collect()
+        let failed = outcomes.into_iter().filter_map(Result::err);
+        let mut errors: Vec<RefreshError> = failed.map(RefreshError::from).collect();
+        if let Some(passwords) = &self.passwords {
+            errors.extend(passwords.refresh().await.err().map(RefreshError::from));
+        }
+        errors
     }
 
     /// Reads each key set when it is due, for ever.
@@ -197,14 +241,26 @@ impl Identifier {
     }
 
     /// Why nobody can log in by an issuer's keys now, if that is so, of each key set.
-    pub fn key_sets(&self) -> impl Iterator<Item = (&str, Option<RefreshError>)> {
+    pub fn key_sets(&self) -> impl Iterator<Item = (&str, Option<KeySetError>)> {
         self.tokens.key_sets().map(|set| (set.issuer(), set.trouble()))
     }
 
+    /// Why the file of passwords could not be read, if so, and whether former ones are in force.
+    pub fn passwords_trouble(&self) -> Option<(passwords::PasswordsError, bool)> {
+        let passwords = self.passwords.as_ref()?;
+        passwords.trouble().map(|error| (error, passwords.names().is_some()))
+    }
+
+    /// Who has a password.
+    pub fn password_names(&self) -> Vec<String> {
+        self.passwords.iter().filter_map(passwords::Passwords::names).flatten().collect()
+    }
+
     /// Whether anybody can log in now: by the keys of some issuer, by a certificate (where the
-    /// listener takes them), or without a credential.
+    /// listener takes them), by a password, or without a credential.
     pub fn admits(&self, takes_certificates: bool) -> bool {
         self.anonymous.is_some()
+            || self.passwords.as_ref().is_some_and(|passwords| passwords.names().is_some())
             || (takes_certificates && !self.certificates.is_empty())
             || self.tokens.key_sets().any(|set| set.trouble().is_none())
     }
@@ -212,13 +268,8 @@ impl Identifier {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::{
-        ambient::ManualClock,
-        config::{Algorithm, TokenIssuer},
-    };
+    use crate::config::{Algorithm, TokenIssuer};
 
     /// One issuer that is down takes nobody else's way in.
     #[tokio::test]
@@ -242,19 +293,19 @@ mod tests {
         };
         let tokens = vec![issuer("up", "keys.json"), issuer("down", "gone.json")];
         let config = Identify { tokens, ..Identify::default() };
-        let identifier = Identifier::new(&config, Arc::new(ManualClock::at_us(0)));
+        let identifier = Identifier::new(&config, &Ambient::system());
         assert_eq!(identifier.refresh_files().await.len(), 2);
         assert!(!identifier.admits(true), "no way in");
         std::fs::write(&file, r#"{"keys":[]}"#).unwrap();
         assert_eq!(identifier.refresh_files().await.len(), 1);
         assert!(identifier.admits(false), "by the other issuer");
         let down: Vec<_> = identifier.key_sets().filter_map(|(_, trouble)| trouble).collect();
-        assert!(matches!(&*down, [RefreshError { issuer, .. }] if issuer == "down"));
+        assert!(matches!(&*down, [KeySetError { issuer, .. }] if issuer == "down"));
         let rule = "{ common-name: op, principal: op }";
         let certificates = vec![serde_saphyr::from_str(rule).unwrap()];
         let tokens = vec![issuer("down", "gone.json")];
         let config = Identify { tokens, certificates, ..Identify::default() };
-        let identifier = Identifier::new(&config, Arc::new(ManualClock::at_us(0)));
+        let identifier = Identifier::new(&config, &Ambient::system());
         assert!(identifier.admits(true) && !identifier.admits(false));
     }
 }

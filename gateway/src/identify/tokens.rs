@@ -35,6 +35,13 @@ struct Issuer {
 
 pub(super) struct Issuers(Vec<Issuer>);
 
+/// What a token says that holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Verified {
+    pub(super) principal: Arc<str>,
+    pub(super) expires_us: i64,
+}
+
 impl Issuers {
     pub(super) fn new(config: &[TokenIssuer]) -> Self {
         super::ring_jwt::install();
@@ -52,6 +59,15 @@ impl Issuers {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or(Failure::NotBearer)?;
+        Ok(self.verify_token(token, clock).await?.principal)
+    }
+
+    /// The principal of a token, and until when.
+    pub(super) async fn verify_token(
+        &self,
+        token: &str,
+        clock: &dyn Clock,
+    ) -> Result<Verified, Failure> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Failure::TokenMalformed);
         }
@@ -72,6 +88,10 @@ impl Issuers {
         named
             .find(|issuer| audiences.contains(&issuer.audience.as_str()))
             .ok_or(Failure::TokenAudience)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn key_sets(&self) -> impl Iterator<Item = &Arc<KeySet>> {
@@ -101,7 +121,7 @@ fn issuer(config: &TokenIssuer) -> Issuer {
 }
 
 impl Issuer {
-    async fn verify(&self, jws: &Jws<'_>, clock: &dyn Clock) -> Result<Arc<str>, Failure> {
+    async fn verify(&self, jws: &Jws<'_>, clock: &dyn Clock) -> Result<Verified, Failure> {
         if !self.algorithms.contains(&jws.algorithm) {
             return Err(Failure::TokenAlgorithm);
         }
@@ -111,8 +131,8 @@ impl Issuer {
             return Err(Failure::TokenType);
         }
         self.keys.verify(jws).await?;
-        in_time(&jws.claims, clock.now_us(), self.skew_us)?;
-        self.principal(&jws.claims)
+        let expires_us = in_time(&jws.claims, clock.now_us(), self.skew_us)?;
+        Ok(Verified { principal: self.principal(&jws.claims)?, expires_us })
     }
 
     /// With a mapping, only mapped claims are principals; without one the claim is the name, and
@@ -137,8 +157,8 @@ fn same_type(given: &str, wanted: &str) -> bool {
     short(given) == short(wanted)
 }
 
-/// RFC 7519 4.1.4 to 4.1.7, the registered claims that are not asked for elsewhere.
-fn in_time(claims: &Object, now_us: i64, skew_us: i64) -> Result<(), Failure> {
+/// RFC 7519 4.1.4 to 4.1.7, the registered claims that are not asked for elsewhere. Returns `exp`.
+fn in_time(claims: &Object, now_us: i64, skew_us: i64) -> Result<i64, Failure> {
     let date = |name| match claims.get(name) {
         None => Ok(None),
         Some(Value::Number(number)) => date_us(number).map(Some).ok_or(Failure::TokenMalformed),
@@ -146,13 +166,14 @@ fn in_time(claims: &Object, now_us: i64, skew_us: i64) -> Result<(), Failure> {
     };
     let (expires, begins, _issued) = (date("exp")?, date("nbf")?, date("iat")?);
     claims.text("sub").and(claims.text("jti")).map_err(malformed)?;
-    if now_us.saturating_sub(skew_us) >= expires.ok_or(Failure::TokenExpired)? {
+    let expires = expires.ok_or(Failure::TokenExpired)?;
+    if now_us.saturating_sub(skew_us) >= expires {
         return Err(Failure::TokenExpired);
     }
     if begins.is_some_and(|begins| begins > now_us.saturating_add(skew_us)) {
         return Err(Failure::TokenNotYet);
     }
-    Ok(())
+    Ok(expires)
 }
 
 /// A NumericDate (RFC 7519 2) in microseconds: a JSON number, fraction and exponent included,

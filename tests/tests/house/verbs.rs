@@ -1,10 +1,12 @@
 //! The command's verbs over what a gateway left behind: lineage, the ledger verified, tampered with and
-//! exported, and the two ways to begin, `init` and `demo`.
+//! exported; passwords; and the two ways to begin, `init` and `demo`.
 
 use std::{
     fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use sluicegate_tests::{
     ca::{Identity, replace},
     client::trusting,
-    gateway::{CONFIG, Gateway, run, verifier},
+    gateway::{CONFIG, Gateway, program, run, verifier},
     process::eventually,
     setup::Setup,
 };
@@ -23,6 +25,7 @@ use sqlx::{
 
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 const STORE: &str = "sqlite:data/ledger.db";
+const PASSWORDS: &str = "keys/passwords.yaml";
 
 fn text(output: &Output) -> String {
     format!(
@@ -238,6 +241,94 @@ async fn a_tampered_export_is_found_out() {
     fs::write(&export, bytes).unwrap();
     assert!(!stranger_verifies(&export).status.success());
     assert_eq!(house.gateway.stop().await, Some(0));
+}
+
+/// `credential set` with this on standard input.
+fn set(dir: &Path, code: i32, name: &str, input: &[u8]) -> String {
+    let mut command = program(dir);
+    command.args(["credential", "set", name, "--file", PASSWORDS, "--iterations", "4096"]);
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = piped.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input).unwrap();
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{name}: {}", text(&output));
+    text(&output)
+}
+
+#[test]
+fn passwords_are_set_listed_and_removed_and_never_printed() {
+    let above = tempfile::tempdir().unwrap();
+    let (dir, of) = (above.path(), ["--file", PASSWORDS]);
+    let credential =
+        |code, words: &[&str]| verb(dir, code, &[&["credential"], words, &of].concat());
+    fs::create_dir(dir.join("keys")).unwrap();
+    credential(1, &["list"]);
+    credential(1, &["remove", "svc.market"]);
+    assert!(!dir.join(PASSWORDS).exists());
+    assert_eq!(set(dir, 0, "svc.market", b"pencil\n"), "svc.market: set\n");
+    assert_eq!(set(dir, 0, "svc.market", b"another\r\nline"), "svc.market: replaced\n");
+    let generate = ["set", "analyst", "--generate", "--out", "analyst.password"];
+    assert_eq!(credential(0, &generate), "analyst: set\n");
+    let generated = fs::read_to_string(dir.join("analyst.password")).unwrap();
+    assert_eq!(generated.trim().len(), 43);
+    for file in [PASSWORDS, "analyst.password"] {
+        let mode = fs::metadata(dir.join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    let stored = fs::read_to_string(dir.join(PASSWORDS)).unwrap();
+    for secret in ["pencil", "another", generated.trim()] {
+        assert!(!stored.contains(secret));
+    }
+    let listed = "analyst\t16384 iterations\nsvc.market\t4096 iterations\n";
+    assert_eq!(credential(0, &["list"]), listed);
+    let json = verb_json(dir, 0, &["credential", "list", "--file", PASSWORDS]);
+    assert_eq!(json["credentials"][1], json!({ "name": "svc.market", "iterations": 4096 }));
+    // Neither a password that is there, nor a file of one, is lost to a mistake.
+    credential(1, &generate);
+    assert_eq!(fs::read_to_string(dir.join("analyst.password")).unwrap(), generated);
+    credential(1, &["set", "\n", "--generate", "--out", "new.password"]);
+    assert!(!dir.join("new.password").exists());
+    credential(2, &["set", "analyst", "--generate"]);
+    credential(2, &["set", "analyst", "--out", "new.password"]);
+    set(dir, 2, "analyst", b"");
+    set(dir, 2, "analyst", b"\n");
+    set(dir, 2, "analyst", &[b'x'; 1_025]);
+    set(dir, 2, "analyst", b"\xff");
+    assert!(set(dir, 1, "analyst", "pen\u{ad}cil".as_bytes()).contains("SASLprep"));
+    assert_eq!(fs::read_to_string(dir.join(PASSWORDS)).unwrap(), stored);
+    assert_eq!(credential(0, &["remove", "analyst"]), "analyst: removed\n");
+    credential(1, &["remove", "analyst"]);
+    assert_eq!(credential(0, &["list"]), "svc.market\t4096 iterations\n");
+}
+
+/// In the words of `/readyz`, of the log and of `config check`, and taken without a restart.
+#[tokio::test]
+async fn a_file_of_passwords_that_cannot_be_read_is_named_until_it_can() {
+    let mut setup = Setup::quickstart();
+    setup.change("identify:\n", &format!("identify:\n  passwords: {{ file: {PASSWORDS} }}\n"));
+    let gateway = setup.start().await;
+    let cause = "keys/passwords.yaml`: entity not found";
+    let operator = setup.client("operator");
+    let readyz = async || {
+        let answer = operator.get(gateway.admin_url("/readyz")).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, said) = readyz().await;
+    assert!(status == 200 && said.contains("passwords: `") && said.contains(cause), "{said}");
+    assert!(verb(setup.path(), 1, &["config", "check", CONFIG]).contains(cause));
+    let log = gateway.stderr();
+    assert!(log.contains("passwords-unread") && log.contains(cause), "{log}");
+    set(setup.path(), 0, "svc.market", b"pencil");
+    let taken = eventually(SETTLES_WITHIN, async || {
+        (!readyz().await.1.contains("passwords")).then_some(())
+    });
+    assert!(taken.await.is_some(), "{}", gateway.stderr());
+    assert!(gateway.stderr().contains("passwords-read"));
+    verb(setup.path(), 0, &["config", "check", CONFIG]);
+    set(setup.path(), 0, "svc.markt", b"pencil");
+    let told = verb(setup.path(), 1, &["config", "check", CONFIG]);
+    assert!(told.contains("`svc.markt` has a password, and the policies do not know it"), "{told}");
+    assert_eq!(gateway.stop().await, Some(0));
 }
 
 /// A folder that the command wrote, certificates and all.

@@ -15,6 +15,21 @@ fn the_starter_is_right_and_its_paths_are_relative_to_it() {
 }
 
 #[test]
+fn passwords_alone_are_a_way_in_and_their_file_is_relative() {
+    let from = GOOD.find("identify:").unwrap();
+    let to = GOOD.find("# What releases keep").unwrap();
+    let only = |passwords: &str| {
+        format!("{}identify:\n  passwords: {passwords}\n\n{}", &GOOD[..from], &GOOD[to..])
+    };
+    let config = parse(&only("{ file: keys/p.yaml }"), Path::new("/etc/s/s.yaml")).unwrap();
+    let passwords = config.identify.passwords.unwrap();
+    assert_eq!(passwords.file, Path::new("/etc/s/keys/p.yaml"));
+    assert!(!passwords.lenient_scram_nonce);
+    let found = mistakes(&only("{ file: p, lenient-scram-nonce: true, files: x }")).join("");
+    assert!(found.contains("`files`"), "{found}");
+}
+
+#[test]
 fn every_mistake_is_reported_at_once_with_its_place() {
     let text = GOOD
         .replace("tenant: my-company", "tenant: my company")
