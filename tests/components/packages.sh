@@ -5,6 +5,7 @@ octokit_version=7.6.1
 octokit_integrity=sha512-De6U3XB6O3DtCa7bKgCMzTHdeopqqZ6SNivMYJnK65ierKL1AnNIA0tkRYCRS7lwGT792d+Ps1WbfHlso6MynQ==
 octokit_payloads=329
 cargo_deny_version=0.19.9
+newest_kafka_client=kafka-clients-4.4.0.jar
 
 have() { command -v "$1" >/dev/null 2>&1; }
 have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || have postgres; }
@@ -17,6 +18,7 @@ missing_packages() {
   have mvn || echo maven
   have openssl || echo openssl
   have setpriv || echo util-linux
+  have kcat || echo kcat
   have cc || echo build-essential
   have make || echo make
   have git || echo git
@@ -68,6 +70,17 @@ fetch_jars() {
   rm -rf "${cache:?}/$1"
   quietly maven 600 mvn -q -B -f "$2" "$3" "-DoutputDirectory=$cache/$1"
   echo "$of" >"$cache/$1/.of"
+}
+
+# The clients of tests/clients: what they are made of, and those that are compiled.
+fetch_clients() {
+  local of sources=$here/clients
+  of=$(cat "$cache/kafka-clients/.of" "$sources/Client.java" | sha256sum)
+  fetched clients "$of" && { say "   Kafka's clients: there"; return; }
+  rm -rf "$cache/clients" && mkdir -p "$cache/clients"
+  quietly javac 120 javac -d "$cache/clients" -cp "$cache/kafka-clients/$newest_kafka_client:$cache/kafka/*" \
+    "$sources/Client.java"
+  echo "$of" >"$cache/clients/.of"
 }
 
 fetch_octokit() {

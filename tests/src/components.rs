@@ -14,6 +14,7 @@ pub enum Component {
     Postgres,
     Payloads,
     Judges,
+    Clients,
     Promtool,
     Servers,
 }
@@ -25,6 +26,7 @@ impl Component {
             Self::Postgres => "PostgreSQL",
             Self::Payloads => "the fetched webhook payloads",
             Self::Judges => "the Python judges",
+            Self::Clients => "Kafka's clients",
             Self::Promtool => "Prometheus' promtool",
             Self::Servers => "programs to start private servers with",
         }
@@ -77,6 +79,11 @@ pub fn payloads() -> Result<PathBuf, Component> {
 pub fn judges() -> Result<PathBuf, Component> {
     fetched("venv/.of").ok_or(Component::Judges)?;
     fetched("venv/bin/python").ok_or(Component::Judges)
+}
+
+/// Whether Kafka's clients were installed (`clients.rs` runs them).
+pub fn clients() -> Result<(), Component> {
+    fetched("clients/.of").map(|_| ()).ok_or(Component::Clients)
 }
 
 /// Prometheus' own checker of its text format, if it was fetched.

@@ -16,6 +16,7 @@
 pub mod ca;
 pub mod canary;
 pub mod client;
+pub mod clients;
 pub mod components;
 pub mod dice;
 pub mod gateway;

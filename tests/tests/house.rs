@@ -9,6 +9,8 @@
 
 #[path = "house/bounds.rs"]
 mod bounds;
+#[path = "house/clients.rs"]
+mod clients;
 #[path = "house/endpoints.rs"]
 mod endpoints;
 #[path = "house/faults/mod.rs"]
