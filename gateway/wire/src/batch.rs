@@ -212,6 +212,19 @@ impl<'a> Batch<'a> {
     where
         'a: 's,
     {
+        let bytes = self.inflated(limits, space)?;
+        self.records_in(limits, bytes)
+    }
+
+    /// Its records as bytes, after its checksum: a part of the batch, or of `space` if they were compressed.
+    pub fn inflated<'s>(
+        &self,
+        limits: Limits,
+        space: &'s mut Vec<u8>,
+    ) -> Result<&'s [u8], Unreadable>
+    where
+        'a: 's,
+    {
         self.verify()?;
         let bytes = match self.codec()? {
             // An empty batch says none, whatever it was when it had records.
@@ -223,9 +236,18 @@ impl<'a> Batch<'a> {
                 &*space
             }
         };
-        if bytes.len() > limits.inflated {
-            return Err(Incompressible::TooLarge.into());
+        match bytes.len() > limits.inflated {
+            true => Err(Incompressible::TooLarge.into()),
+            false => Ok(bytes),
         }
+    }
+
+    /// The records in what [`Batch::inflated`] gave.
+    pub fn records_in<'s>(
+        &self,
+        limits: Limits,
+        bytes: &'s [u8],
+    ) -> Result<Records<'s>, Unreadable> {
         let count = usize::try_from(self.count).map_err(|_| What::Length)?;
         if count > bytes.len() / RECORD_LEAST {
             return Err(What::Length.into());

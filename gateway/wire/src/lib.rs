@@ -21,7 +21,7 @@ mod write;
 
 pub use frame::{Header, frame_length, request_header, response_header};
 pub use read::{List, Malformed, Node, View, What};
-pub use rewrite::{Change, rewrite};
+pub use rewrite::{Change, rewrite, rewrite_known};
 pub use schema::{Api, Direction, Entity, Field, Kind, Layout, Unset, Versions};
 pub use tables::{APIS, Key, Name, RELEASE};
 pub use write::{Unwritable, Value};

@@ -16,6 +16,15 @@ pub enum Change<'a> {
     Remove,
     /// These fields of it get other values; the rest of it is treated as if it were kept.
     Set(Vec<(Name, Value<'a>)>),
+    /// These lists of structs get further elements, behind those that are kept.
+    Extend(Vec<(Name, Vec<Value<'a>>)>),
+}
+
+/// What is to be done with the fields of a struct.
+#[derive(Clone, Copy, Default)]
+struct Orders<'o, 'a> {
+    set: &'o [(Name, Value<'a>)],
+    extend: &'o [(Name, Vec<Value<'a>>)],
 }
 
 /// The body with what `change` says of each of its structs, the outer before those inside it; nothing if that is what
@@ -24,8 +33,25 @@ pub fn rewrite<'a>(
     view: View<'a>,
     change: impl FnMut(View<'a>) -> Result<Change<'a>, Unwritable>,
 ) -> Result<Option<Vec<u8>>, Unwritable> {
+    rewritten(view, false, change)
+}
+
+/// The same without the tagged fields that the tables do not know: a newer reader may know them.
+pub fn rewrite_known<'a>(
+    view: View<'a>,
+    change: impl FnMut(View<'a>) -> Result<Change<'a>, Unwritable>,
+) -> Result<Option<Vec<u8>>, Unwritable> {
+    rewritten(view, true, change)
+}
+
+fn rewritten<'a>(
+    view: View<'a>,
+    known_only: bool,
+    change: impl FnMut(View<'a>) -> Result<Change<'a>, Unwritable>,
+) -> Result<Option<Vec<u8>>, Unwritable> {
+    let source = view.bytes();
     let mut rewriter =
-        Rewriter { source: view.bytes(), copied: 0, out: Vec::new(), changes: 0, change };
+        Rewriter { source, known_only, copied: 0, out: Vec::new(), changes: 0, change };
     let mut reader = Reader::new(view.bytes());
     if rewriter.visit(view.layout(), &mut reader)? {
         return Err(Unwritable::NoElement);
@@ -39,6 +65,8 @@ pub fn rewrite<'a>(
 
 struct Rewriter<'a, F> {
     source: &'a [u8],
+    /// Tagged fields that the tables do not know are left out.
+    known_only: bool,
     /// Of the source, what is in `out` or replaced.
     copied: usize,
     out: Vec<u8>,
@@ -87,10 +115,13 @@ impl<'a, F: FnMut(View<'a>) -> Result<Change<'a>, Unwritable>> Rewriter<'a, F> {
     fn visit(&mut self, layout: Layout, reader: &mut Reader<'a>) -> Result<bool, Unwritable> {
         let start = reader.at;
         match (self.change)(View::at(layout, reader.rest()))? {
-            Change::Keep => self.fields(layout, reader, &[])?,
+            Change::Keep => self.fields(layout, reader, Orders::default())?,
             Change::Set(set) => {
                 layout.check(&set)?;
-                self.fields(layout, reader, &set)?;
+                self.fields(layout, reader, Orders { set: &set, extend: &[] })?;
+            }
+            Change::Extend(extend) => {
+                self.fields(layout, reader, Orders { set: &[], extend: &extend })?;
             }
             Change::Remove => {
                 reader.skip_struct::<false>(layout)?;
@@ -105,19 +136,19 @@ impl<'a, F: FnMut(View<'a>) -> Result<Change<'a>, Unwritable>> Rewriter<'a, F> {
         &mut self,
         layout: Layout,
         reader: &mut Reader<'a>,
-        set: &[(Name, Value<'a>)],
+        orders: Orders<'_, 'a>,
     ) -> Result<(), Unwritable> {
         for field in layout.plain() {
             let start = reader.at;
-            if let Some(value) = find(set, field.name) {
+            if let Some(value) = find(orders.set, field.name) {
                 reader.skip::<false>(layout, field)?;
                 self.replace(start, reader.at);
                 layout.field(field, Some(value), &mut self.out)?;
             } else {
-                self.field(layout, field, reader)?;
+                self.field(layout, field, reader, orders)?;
             }
         }
-        if layout.flexible { self.tags(layout, reader, set) } else { Ok(()) }
+        if layout.flexible { self.tags(layout, reader, orders) } else { Ok(()) }
     }
 
     /// A field that is not set: copied, but for what changes inside.
@@ -126,6 +157,7 @@ impl<'a, F: FnMut(View<'a>) -> Result<Change<'a>, Unwritable>> Rewriter<'a, F> {
         layout: Layout,
         field: &Field,
         reader: &mut Reader<'a>,
+        orders: Orders<'_, 'a>,
     ) -> Result<(), Unwritable> {
         match field.kind {
             Kind::Struct(fields) => {
@@ -150,6 +182,15 @@ impl<'a, F: FnMut(View<'a>) -> Result<Change<'a>, Unwritable>> Rewriter<'a, F> {
                 for _ in 0..count {
                     kept += usize::from(!self.visit(layout.of(fields), reader)?);
                 }
+                let more = orders.extend.iter().filter(|(name, _)| *name == field.name);
+                for element in more.flat_map(|(_, elements)| elements) {
+                    self.replace(reader.at, reader.at);
+                    let Value::Struct(set) = element else {
+                        return Err(Unwritable::Kind(field.name));
+                    };
+                    layout.of(fields).write(set, &mut self.out)?;
+                    kept += 1;
+                }
                 if kept != count {
                     self.copy_to(reader.at);
                     self.patch(&place, width, layout.flexible, kept + usize::from(layout.flexible));
@@ -164,7 +205,7 @@ impl<'a, F: FnMut(View<'a>) -> Result<Change<'a>, Unwritable>> Rewriter<'a, F> {
         &mut self,
         layout: Layout,
         reader: &mut Reader<'a>,
-        set: &[(Name, Value<'a>)],
+        orders: Orders<'_, 'a>,
     ) -> Result<(), Unwritable> {
         let (place, start) = (self.place(reader.at), reader.at);
         let mut tags = reader.tags(layout)?;
@@ -176,7 +217,7 @@ impl<'a, F: FnMut(View<'a>) -> Result<Change<'a>, Unwritable>> Rewriter<'a, F> {
             let next = tags.next(reader)?;
             let limit = next.as_ref().map_or(u32::MAX, |(tag, _)| *tag);
             // Those that were not there and come before the next that was.
-            while let Some((tag, field, value)) = next_set(layout, set, least, limit) {
+            while let Some((tag, field, value)) = next_set(layout, orders.set, least, limit) {
                 least = tag.saturating_add(1);
                 if !layout.is_unset(field, value) {
                     self.replace(start, start);
@@ -186,8 +227,14 @@ impl<'a, F: FnMut(View<'a>) -> Result<Change<'a>, Unwritable>> Rewriter<'a, F> {
             }
             let Some((tag, mut content)) = next else { break };
             least = tag.saturating_add(1);
-            let Some(field) = layout.tagged(tag) else { continue };
-            if let Some(value) = find(set, field.name) {
+            let Some(field) = layout.tagged(tag) else {
+                if self.known_only {
+                    self.replace(start, reader.at);
+                    count -= 1;
+                }
+                continue;
+            };
+            if let Some(value) = find(orders.set, field.name) {
                 self.replace(start, reader.at);
                 if layout.is_unset(field, value) {
                     count -= 1;
@@ -200,7 +247,7 @@ impl<'a, F: FnMut(View<'a>) -> Result<Change<'a>, Unwritable>> Rewriter<'a, F> {
             sized.varuint()?;
             let size = self.place(sized.at);
             let width = content.at - sized.at;
-            self.field(layout, field, &mut content)?;
+            self.field(layout, field, &mut content, orders)?;
             if self.changes != size.changes {
                 self.copy_to(reader.at);
                 let length = self.out.len() - size.out - width;

@@ -12,7 +12,7 @@ use super::{Invalid, gs2, prepared, same, unescape};
 
 /// The fewest iterations of a credential: RFC 7677 and Kafka's clients want as many.
 pub const ITERATIONS_MIN: u32 = 4_096;
-/// The most: librdkafka does no more, and it is about half a second.
+/// The most: librdkafka does no more, and it is about a second.
 pub const ITERATIONS_MAX: u32 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

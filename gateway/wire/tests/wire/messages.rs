@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::common::{Fields, Random, each, is_unset, json, read, to_owned, written};
 use sluicegate_wire::{
     APIS, Change, Direction, Field, Kind, Layout, Malformed, Name, Unwritable, Value, Versions,
-    What, rewrite,
+    What, rewrite, rewrite_known,
 };
 
 #[test]
@@ -162,16 +162,43 @@ fn rewriting_is_reading_changing_and_writing() {
 fn what_is_kept_is_not_copied_and_unknown_tags_stay() {
     each(2, |_, _, layout, random| {
         let mut bytes = written(layout, &random.fields(layout));
+        let known = bytes.clone();
         let tags = layout.fields.iter().any(|field| field.tag.is_some());
         if layout.flexible && !tags {
             assert_eq!(bytes.pop(), Some(0));
             bytes.extend([2, 77, 2, 1, 2, 99, 0]);
         }
         let view = layout.parse(&bytes).unwrap();
+        let without = rewrite_known(view, |_| Ok(Change::Keep)).unwrap();
+        assert_eq!(without.unwrap_or_else(|| bytes.clone()), known);
         assert!(rewrite(view, |_| Ok(Change::Keep)).unwrap().is_none());
         let same = rewrite(view, |view| Ok(Change::Set(read(view)))).unwrap();
         assert_eq!(same.unwrap_or_else(|| bytes.clone()), bytes);
     });
+}
+
+#[test]
+fn lists_get_further_elements() {
+    let mut extended = 0;
+    each(5, |api, direction, layout, random| {
+        let bytes = written(layout, &random.fields(layout));
+        let view = layout.parse(&bytes).unwrap();
+        let (mut expected, mut extend) = (read(view), Vec::new());
+        for (name, value) in &mut expected {
+            let field = layout.fields.iter().find(|field| field.name == *name).unwrap();
+            if let (Kind::Structs(_), None, Value::List(list)) = (field.kind, field.tag, value) {
+                extend.push((*name, list.clone()));
+                list.extend(list.clone());
+            }
+        }
+        extended += extend.iter().filter(|(_, list)| !list.is_empty()).count();
+        let mut extend = Some(extend);
+        let result = rewrite(view, |_| Ok(extend.take().map_or(Change::Keep, Change::Extend)));
+        let result = result.unwrap().unwrap_or_else(|| bytes.clone());
+        let result = json(layout, &read(layout.parse(&result).unwrap()), false);
+        assert_eq!(result, json(layout, &expected, false), "{:?} {direction:?}", api.key);
+    });
+    assert!(extended > 200, "{extended}");
 }
 
 #[test]
