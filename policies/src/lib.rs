@@ -18,6 +18,7 @@ mod model;
 pub mod number;
 mod packs;
 mod path;
+mod pattern;
 mod plan;
 mod randomize;
 pub mod release;

@@ -361,11 +361,13 @@ pub enum RefusalCode {
     TransferNotAllowed,
     NoRegion,
     InvalidValue,
+    WrongRegion,
+    BatchRefused,
     PolicyNotInForce,
 }
 
 impl RefusalCode {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownPrincipal,
         Self::UnknownTopic,
         Self::UnknownPurpose,
@@ -376,6 +378,8 @@ impl RefusalCode {
         Self::TransferNotAllowed,
         Self::NoRegion,
         Self::InvalidValue,
+        Self::WrongRegion,
+        Self::BatchRefused,
         Self::PolicyNotInForce,
     ];
 
@@ -392,6 +396,8 @@ impl RefusalCode {
             Self::TransferNotAllowed => "transfer-not-allowed",
             Self::NoRegion => "no-region",
             Self::InvalidValue => "invalid-value",
+            Self::WrongRegion => "wrong-region",
+            Self::BatchRefused => "batch-refused",
             Self::PolicyNotInForce => "policy-not-in-force",
         }
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     intern::Index,
+    pattern::Pattern,
     plan::{
         BundleDigest, Dataset, JurisdictionId, Operation, Plan, Refusal, RefusalCode, Route,
         RuleName, TokenUse, Transform, UnixMillis,
@@ -53,6 +54,8 @@ pub struct Table {
 pub(crate) struct PrincipalRow {
     pub(crate) jurisdiction: Option<JurisdictionId>,
     pub(crate) teams: Vec<Arc<str>>,
+    pub(crate) groups: Vec<Pattern>,
+    pub(crate) transactional_ids: Vec<Pattern>,
 }
 
 #[derive(Clone, Debug)]
@@ -216,6 +219,31 @@ impl Table {
         self.grant(p, u, op, d)
     }
 
+    /// Whether a principal may publish to, or read from, a topic for any purpose at all. Who may not
+    /// is not told that the topic exists.
+    pub fn sees(&self, principal: &str, topic: &str) -> bool {
+        let p = self.principals.get(principal);
+        let d = self.topics.get(topic).and_then(|t| self.topic_datasets.get(t).copied());
+        let (Some(p), Some(d)) = (p, d) else { return false };
+        let purposes = 0..self.purposes.len();
+        let ops = [Operation::Publish, Operation::Read];
+        purposes.flat_map(|u| ops.map(|op| (u, op))).any(|(u, op)| self.grant(p, u, op, d).is_ok())
+    }
+
+    /// Whether a principal may use a consumer group.
+    pub fn may_use_group(&self, principal: &str, group: &str) -> bool {
+        self.facts(principal).is_some_and(|facts| any_fits(&facts.groups, group))
+    }
+
+    /// Whether a principal may use a transactional id.
+    pub fn may_use_transactional_id(&self, principal: &str, id: &str) -> bool {
+        self.facts(principal).is_some_and(|facts| any_fits(&facts.transactional_ids, id))
+    }
+
+    fn facts(&self, principal: &str) -> Option<&PrincipalRow> {
+        self.principal_facts.get(self.principals.get(principal)?)
+    }
+
     fn grant(&self, p: usize, u: usize, op: Operation, d: usize) -> Result<Grant<'_>, Refusal> {
         let cell = self.cell(p, u, op, d);
         let outcome = self.cells.get(cell).and_then(|i| self.outcomes.get(*i as usize));
@@ -262,6 +290,10 @@ impl Table {
             ops.into_iter().filter_map(move |op| self.grant(p, u, op, d).ok())
         })
     }
+}
+
+fn any_fits(patterns: &[Pattern], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.fits(name))
 }
 
 pub(crate) fn op_index(op: Operation) -> usize {

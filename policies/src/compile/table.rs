@@ -368,6 +368,8 @@ fn principals(model: &Model) -> Vec<PrincipalRow> {
     let row = |f: &crate::model::PrincipalFacts| PrincipalRow {
         jurisdiction: f.jurisdiction.map(jurisdiction_id),
         teams: names(&model.recipients, &f.member_of),
+        groups: f.groups.clone(),
+        transactional_ids: f.transactional_ids.clone(),
     };
     model.principal_facts.iter().map(row).collect()
 }

@@ -89,6 +89,12 @@ pub(crate) struct Principal {
     pub(crate) member_of: Vec<Text>,
     /// Where it is, for datasets whose jurisdiction is that of the principal.
     pub(crate) jurisdiction: Option<Text>,
+    /// The Kafka consumer groups that it may use: names, or beginnings of names with `*` behind.
+    #[serde(default)]
+    pub(crate) groups: Vec<Text>,
+    /// The same of Kafka's transactional ids.
+    #[serde(default)]
+    pub(crate) transactional_ids: Vec<Text>,
 }
 
 /// A country, by its ISO 3166 alpha-2 code.

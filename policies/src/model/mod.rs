@@ -20,6 +20,7 @@ pub(crate) use resolve::resolve;
 
 use crate::{
     document::{IfBlocked, Mode, Scope, TestSpec},
+    pattern::Pattern,
     plan::{EventTime, FieldPath, Normalizer, OnInvalid, Records, RuleName, Transform, Unlisted},
     source::{Located, Span},
 };
@@ -60,6 +61,8 @@ pub(crate) struct Model {
 pub(crate) struct PrincipalFacts {
     pub(crate) member_of: Vec<Id>,
     pub(crate) jurisdiction: Option<Id>,
+    pub(crate) groups: Vec<Pattern>,
+    pub(crate) transactional_ids: Vec<Pattern>,
 }
 
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ use crate::{
         Vocabulary,
     },
     path,
+    pattern::Pattern,
     plan::{FieldPath, Normalizer, OnInvalid, Part, Records, Unlisted},
     source::{Located, Text},
 };
@@ -240,8 +241,24 @@ fn principal(model: &mut Model, p: &Principal, findings: &mut Findings<'_>) {
             .help("a rule's `who` would not know which of the two is meant: rename one");
     }
     if model.principals.declare(&p.id, "principal", findings).is_some() {
-        model.principal_facts.push(PrincipalFacts { member_of, jurisdiction });
+        let groups = patterns(&p.groups, findings);
+        let transactional_ids = patterns(&p.transactional_ids, findings);
+        let facts = PrincipalFacts { member_of, jurisdiction, groups, transactional_ids };
+        model.principal_facts.push(facts);
     }
+}
+
+fn patterns(names: &[Text], findings: &mut Findings<'_>) -> Vec<Pattern> {
+    let parsed = names.iter().filter_map(|name| {
+        let pattern = Pattern::parse(&name.value);
+        if pattern.is_none() {
+            findings
+                .error(name.span, "a `*` is only understood at the end, and a name is not empty")
+                .help("write a whole name, such as `billing`, or a beginning, such as `billing-*`");
+        }
+        pattern
+    });
+    parsed.collect()
 }
 
 fn purposes(model: &mut Model, documents: &[Document], findings: &mut Findings<'_>) {
