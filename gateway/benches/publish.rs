@@ -24,7 +24,11 @@ use sluicegate_gateway::{
     cli::install_crypto,
     config::{self, Config},
     deliver::{Embedded, Entry, Pipeline, pack},
-    listen::{accept::Accept, body, places, tls::Tls},
+    listen::{
+        accept::{Accept, Http},
+        body, places,
+        tls::Tls,
+    },
     service::Service,
 };
 use tokio::{net::TcpListener, sync::watch, time::Instant};
@@ -87,7 +91,8 @@ async fn start_plain(config: &Config, file: &Path) -> std::net::SocketAddr {
     std::mem::forget(sender);
     let [places, _] = places::of(&config.limits);
     let (metrics, refused) = (Arc::default(), Arc::new(|_, _| ()));
-    let accept = Accept { listener, tls, router, places, metrics, refused };
+    let protocol = Arc::new(Http(router));
+    let accept = Accept { listener, tls, protocol, places, metrics, refused };
     tokio::spawn(accept.run(config.limits.clone(), stop));
     address
 }

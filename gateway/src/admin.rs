@@ -21,8 +21,9 @@ use crate::{
     identify::{Credentials, Principal},
     lineage::{Lineage, Question},
     listen::{
+        Desk,
         accept::Peer,
-        http::{self, Document, HttpState},
+        http::{self, Document},
         problem::Problem,
     },
     telemetry::{OPENMETRICS, PLAIN},
@@ -35,7 +36,7 @@ const SOURCE_CHARS_MAX: usize = 300;
 
 /// What the admin handlers share.
 pub struct AdminState {
-    pub http: Arc<HttpState>,
+    pub http: Arc<Desk>,
     pub roles: Roles,
     pub health: Arc<Health>,
     pub lineage: Lineage,

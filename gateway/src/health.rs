@@ -48,7 +48,7 @@ pub struct Health {
     pub(crate) identifier: Arc<Identifier>,
     /// The data listener takes client certificates.
     pub(crate) takes_certificates: bool,
-    pub(crate) tls: [Arc<Tls>; 2],
+    pub(crate) tls: Vec<(String, Arc<Tls>)>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stopping: watch::Receiver<bool>,
     /// Why what former runs left open is not settled yet.
@@ -145,9 +145,9 @@ impl Health {
     pub(crate) fn watch_certificates(&self) {
         let now_s = self.policy.clock_ms().div_euclid(1_000);
         let mut known = self.expiries.lock().unwrap_or_else(|e| e.into_inner());
-        for (listener, tls) in ["data", "admin"].into_iter().zip(&self.tls) {
+        for (listener, tls) in &self.tls {
             for (what, at_s) in tls.expiries() {
-                let label = CertificateLabel { listener, what };
+                let label = CertificateLabel { listener: listener.clone(), what };
                 self.metrics.certificate_expiry.get_or_create(&label).set(at_s);
                 known.note(listener, what, at_s, now_s);
             }
@@ -178,7 +178,7 @@ impl Health {
     async fn reload_with(&self, key_sets: Vec<RefreshError>) -> Vec<String> {
         let mut refused = Vec::new();
         // Reading may hang with its file system, and compiling takes as long as it takes.
-        for (listener, tls) in ["data", "admin"].into_iter().zip(self.tls.clone()) {
+        for (listener, tls) in self.tls.clone() {
             match files::blocking(move || tls.reload().map_err(|e| e.to_string())).await {
                 Ok(true) => {
                     self.count("certificates", "taken");

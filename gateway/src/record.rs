@@ -7,7 +7,7 @@
 use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use sluicegate_audit::{Position, Recorded, message_leaf};
+use sluicegate_audit::{BatchIdentity, Position, Recorded, message_leaf};
 use sluicegate_policies::{RefusalCode, RuleName};
 use sluicegate_protect::RecordRef;
 
@@ -69,6 +69,8 @@ pub struct Batch {
     /// The number of the first record within its request.
     pub first: u32,
     pub records: Vec<Record>,
+    /// What its producer and Kafka know it by.
+    pub identity: Option<BatchIdentity>,
 }
 
 /// Why a record was not let through: words of the policy, a place, never a value.
@@ -167,6 +169,19 @@ impl Verdict {
     /// Keyed digests of the tokens in a record's copies.
     pub fn tokens(&self, judged: &Judged) -> &[[u8; 16]] {
         self.digests.get(judged.tokens.clone()).unwrap_or_default()
+    }
+
+    /// The same records, and none is let through: those of `refused` for their own reasons, the others because they
+    /// came in one batch with them.
+    pub fn refuse_all(&self, refused: Vec<(usize, Refused)>, others: &Refused) -> Self {
+        let mut draft = VerdictDraft::default();
+        let mut refused = refused.into_iter().peekable();
+        for (n, judged) in self.records.iter().enumerate() {
+            let own = refused.next_if(|(of, _)| *of == n).map(|(_, own)| own);
+            let fate = Fate::Refuse(Box::new(own.unwrap_or_else(|| others.clone())));
+            draft.end(fate, self.source(judged), &[]);
+        }
+        draft.finish()
     }
 
     /// What of a record counts in no window of a release.

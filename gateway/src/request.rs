@@ -82,6 +82,13 @@ pub struct Wanted {
     pub origin: [u8; 16],
 }
 
+/// Offsets of a partition that a reader was shown: `from <= offset < to`.
+pub struct Shown {
+    pub partition: u32,
+    pub from: i64,
+    pub to: i64,
+}
+
 /// Why a request stopped before its records had fates of their own.
 #[derive(Debug)]
 pub enum Stopped {

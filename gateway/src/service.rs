@@ -6,6 +6,7 @@
 //! commit path.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -23,17 +24,18 @@ use crate::{
     ambient::Ambient,
     config::{ClientAuth, Config},
     decide::Policy,
-    deliver::{Embedded, Kafka, Pipeline, Regions},
+    deliver::{Embedded, Kafka, Pipeline, Regions, kafka::Cluster},
     files,
     flow::Flow,
     health::Health,
     identify::Identifier,
     lineage::Lineage,
     listen::{
-        accept::{Accept, OnRefused},
+        Desk,
+        accept::{Accept, Http, OnRefused, Protocol},
         admission::Admission,
-        http::{self, HttpState},
-        places,
+        http, kafka,
+        places::{self, Places},
         tls::Tls,
     },
     release::{Begun, Releases, witness::Witness},
@@ -84,12 +86,23 @@ pub struct Service {
     held: watch::Receiver<Option<String>>,
 }
 
+type Listening = (TcpListener, Arc<Tls>, Arc<dyn Protocol>, Arc<Places>);
+
+/// Listeners that do not accept yet.
+struct Bound {
+    data: TcpListener,
+    admin: TcpListener,
+    /// By region, and the broker's number where the port says it.
+    kafka: Vec<(String, Option<i32>, TcpListener)>,
+}
+
 /// What is made of a configuration before anybody can reach the gateway.
 struct Parts {
     config: Config,
     ambient: Ambient,
     metrics: Arc<Metrics>,
     tls: [Arc<Tls>; 2],
+    kafka_tls: BTreeMap<String, Arc<Tls>>,
     account: Arc<Account>,
     regions: Regions,
     policy: Arc<Policy>,
@@ -101,7 +114,7 @@ impl Parts {
     /// The ledger's name or file is held first: a second gateway touches nothing that the first one
     /// uses, and is never listened to.
     async fn open(config: Config, ambient: Ambient) -> Result<Self, StartError> {
-        let tls = load_tls(&config).await?;
+        let (tls, kafka_tls) = load_tls(&config).await?;
         let metrics = Arc::new(Metrics::default());
         metrics.expect_regions(config.regions.keys().map(String::as_str));
         let account = Arc::new(Account::new(&config, &ambient, metrics.clone()).await?);
@@ -116,12 +129,32 @@ impl Parts {
         let policy = Arc::new(Policy::new(&config, &ambient));
         let identifier = Arc::new(Identifier::new(&config.identify, &ambient));
         let witness = Arc::new(Witness::new(&config, ambient.clock.clone()));
-        Ok(Self { config, ambient, metrics, tls, account, regions, policy, identifier, witness })
+        Ok(Self {
+            config,
+            ambient,
+            metrics,
+            tls,
+            kafka_tls,
+            account,
+            regions,
+            policy,
+            identifier,
+            witness,
+        })
     }
 
-    async fn bind(&self) -> Result<[TcpListener; 2], StartError> {
+    async fn bind(&self) -> Result<Bound, StartError> {
         let (data, admin) = (self.config.listen.address, self.config.admin.address);
-        let bound = async { Ok([bind(data).await?, bind(admin).await?]) };
+        let bound = async {
+            let mut kafka = Vec::new();
+            for (region, face) in &self.config.kafka {
+                let first = [(None, face.address)].into_iter();
+                for (node, address) in first.chain(face.ports().map(|(n, a)| (Some(n), a))) {
+                    kafka.push((region.clone(), node, bind(address).await?));
+                }
+            }
+            Ok(Bound { data: bind(data).await?, admin: bind(admin).await?, kafka })
+        };
         let bound = bound.await;
         if bound.is_err() {
             // Ends the chain that was begun.
@@ -135,7 +168,8 @@ impl Parts {
         stopping: watch::Receiver<bool>,
         unsettled: watch::Receiver<Option<String>>,
     ) -> Arc<Health> {
-        let rules = &self.config.listen.tls;
+        let kafka = self.config.kafka.values().map(|face| &face.tls);
+        let mut rules = [&self.config.listen.tls].into_iter().chain(kafka);
         Arc::new(Health {
             begun: Begun::default(),
             witness: self.witness.clone(),
@@ -143,8 +177,8 @@ impl Parts {
             account: self.account.clone(),
             regions: self.regions.clone(),
             identifier: self.identifier.clone(),
-            takes_certificates: rules.client_auth != ClientAuth::None,
-            tls: self.tls.clone(),
+            takes_certificates: rules.any(|tls| tls.client_auth != ClientAuth::None),
+            tls: self.listeners_tls(),
             metrics: self.metrics.clone(),
             stopping,
             unsettled,
@@ -153,8 +187,8 @@ impl Parts {
         })
     }
 
-    fn http(&self, under_way: &Arc<RwLock<()>>) -> Arc<HttpState> {
-        Arc::new(HttpState {
+    fn http(&self, under_way: &Arc<RwLock<()>>) -> Arc<Desk> {
+        Arc::new(Desk {
             flow: Flow {
                 policy: self.policy.clone(),
                 account: self.account.clone(),
@@ -170,26 +204,60 @@ impl Parts {
         })
     }
 
-    /// Both listeners: from here on they accept.
+    /// All listeners: from here on they accept.
     fn accept(
         &self,
         tasks: &mut JoinSet<()>,
-        [data, admin]: [TcpListener; 2],
-        http_state: Arc<HttpState>,
+        Bound { data, admin, kafka }: Bound,
+        http_state: Arc<Desk>,
         admin_state: Arc<AdminState>,
         stopping: &watch::Receiver<bool>,
     ) {
         let refused = on_refused(http_state.clone());
         let [data_tls, admin_tls] = self.tls.clone();
         let [data_places, admin_places] = places::of(&self.config.limits);
-        for (listener, tls, router, places) in [
-            (data, data_tls, http::router(http_state).0, data_places),
-            (admin, admin_tls, admin::router(admin_state).0, admin_places),
-        ] {
+        let mut listeners: Vec<Listening> = vec![
+            (
+                data,
+                data_tls,
+                Arc::new(Http(http::router(http_state.clone()).0)),
+                data_places.clone(),
+            ),
+            (admin, admin_tls, Arc::new(Http(admin::router(admin_state).0)), admin_places),
+        ];
+        let faces = self.faces(&http_state);
+        for (region, node, listener) in kafka {
+            let (Some(face), Some(tls)) = (faces.get(&region), self.kafka_tls.get(&region)) else {
+                continue;
+            };
+            let at = Arc::new(kafka::At { face: face.clone(), node });
+            listeners.push((listener, tls.clone(), at, data_places.clone()));
+        }
+        for (listener, tls, protocol, places) in listeners {
             let (refused, metrics) = (refused.clone(), self.metrics.clone());
-            let accept = Accept { listener, tls, router, places, metrics, refused };
+            let accept = Accept { listener, tls, protocol, places, metrics, refused };
             tasks.spawn(accept.run(self.config.limits.clone(), stopping.clone()));
         }
+    }
+
+    /// The certificates of all listeners, by the listener's name.
+    fn listeners_tls(&self) -> Vec<(String, Arc<Tls>)> {
+        let [data, admin] = self.tls.clone();
+        let http = [("data".to_owned(), data), ("admin".to_owned(), admin)].into_iter();
+        let kafka = self.kafka_tls.iter().map(|(r, tls)| (format!("kafka {r}"), tls.clone()));
+        http.chain(kafka).collect()
+    }
+
+    fn faces(&self, desk: &Arc<Desk>) -> BTreeMap<String, Arc<kafka::Face>> {
+        let faces = self.config.kafka.iter().filter_map(|(name, face)| {
+            let cluster = self.config.regions.get(name)?.kafka.clone()?;
+            let client_id = format!("sluicegate-{}", self.config.node);
+            let cluster = Arc::new(Cluster::new(cluster, client_id, self.ambient.clone()));
+            let managers = &self.config.roles.topics;
+            let face = kafka::Face::new(name, face.clone(), cluster, desk.clone(), managers);
+            Some((name.clone(), Arc::new(face)))
+        });
+        faces.collect()
     }
 
     fn reconcile(&self) -> Reconcile {
@@ -221,7 +289,7 @@ impl Service {
         let parts = Parts::open(config, ambient).await?;
         let lineage = Lineage::new(ledger, parts.account.digests());
         let listeners = parts.bind().await?;
-        let [data, admin] = [local(&listeners[0])?, local(&listeners[1])?];
+        let [data, admin] = [local(&listeners.data)?, local(&listeners.admin)?];
         let (stop, stopping) = watch::channel(false);
         let (unready, unready_seen) = watch::channel(false);
         let (settled, unsettled) = watch::channel(Some("under way".to_owned()));
@@ -296,18 +364,28 @@ impl Service {
 }
 
 /// A client certificate that TLS refuses is a failed login like any other.
-fn on_refused(state: Arc<HttpState>) -> OnRefused {
+fn on_refused(state: Arc<Desk>) -> OnRefused {
     Arc::new(move |failure, address| {
         let state = state.clone();
         tokio::spawn(async move { state.flow.login_failed(failure, Some(address)).await });
     })
 }
 
-async fn load_tls(config: &Config) -> Result<[Arc<Tls>; 2], StartError> {
+type AllTls = ([Arc<Tls>; 2], BTreeMap<String, Arc<Tls>>);
+
+async fn load_tls(config: &Config) -> Result<AllTls, StartError> {
     let [data, admin] = [config.listen.tls.clone(), config.admin.tls.clone()];
-    let load = move || Ok([Tls::load(&data), Tls::load(&admin)]);
-    let [data, admin] = files::blocking(load).await.map_err(StartError::Interrupted)?;
-    Ok([Arc::new(data?), Arc::new(admin?)])
+    let kafka: Vec<_> =
+        config.kafka.iter().map(|(r, face)| (r.clone(), face.tls.clone())).collect();
+    let load = move || {
+        let kafka = kafka.into_iter().map(|(region, tls)| Ok((region, Arc::new(Tls::load(&tls)?))));
+        let all = || {
+            let http = [Arc::new(Tls::load(&data)?), Arc::new(Tls::load(&admin)?)];
+            Ok((http, kafka.collect::<Result<_, StartError>>()?))
+        };
+        Ok(all())
+    };
+    files::blocking(load).await.map_err(StartError::Interrupted)?
 }
 
 /// A ledger that is unavailable is nobody's: then the gateway starts, is not ready, and tries again.
@@ -403,7 +481,7 @@ async fn reloads(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut files = health.policy.files();
-    files.extend(health.tls.iter().flat_map(|tls| tls.files()));
+    files.extend(health.tls.iter().flat_map(|(_, tls)| tls.files()));
     files.extend(health.identifier.files());
     files.extend(health.regions.files());
     let mut watch = Watch::new(&files);

@@ -111,7 +111,7 @@ pub struct IssuerLabel {
 /// A listener's certificate or its client authorities.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CertificateLabel {
-    pub listener: &'static str,
+    pub listener: String,
     pub what: &'static str,
 }
 

@@ -63,6 +63,15 @@ impl Ca {
         self.sign(params)
     }
 
+    /// The same for a server of these names.
+    pub fn server_for(&self, names: &[&str]) -> Identity {
+        let mut params = named(names[0]);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.subject_alt_names =
+            names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())).collect();
+        self.sign(params)
+    }
+
     /// A client certificate whose name is a URI, like `spiffe://acme/checkout`.
     pub fn client(&self, uri: &str) -> Identity {
         self.sign(client_params(uri))

@@ -27,3 +27,4 @@ pub mod postgres;
 pub mod process;
 pub mod releases;
 pub mod setup;
+pub mod wire;

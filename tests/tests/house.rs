@@ -21,6 +21,8 @@ mod harness;
 mod identity;
 #[path = "house/kafka.rs"]
 mod kafka;
+#[path = "house/kafka_face/mod.rs"]
+mod kafka_face;
 #[path = "house/metrics.rs"]
 mod metrics;
 #[path = "house/octokit.rs"]

@@ -20,18 +20,19 @@ use crate::{
 };
 
 /// What all records of a batch have in common.
-#[derive(Clone, Copy)]
 pub struct Head {
     pub request: RequestId,
     /// The number of the first record within its request.
     pub first: u32,
     /// Keyed digest of the caller's address.
     origin: [u8; 16],
+    identity: Option<audit::BatchIdentity>,
 }
 
 impl Head {
-    pub fn of(Batch { request, origin, first, records }: Batch) -> (Self, Vec<Record>) {
-        (Self { request, first, origin }, records)
+    pub fn of(batch: Batch) -> (Self, Vec<Record>) {
+        let Batch { request, origin, first, records, identity } = batch;
+        (Self { request, first, origin, identity }, records)
     }
 }
 
@@ -65,7 +66,7 @@ impl Account {
             first_leaf: 0,
             leaves: records,
             records,
-            batch: vec![],
+            batch: head.identity.iter().cloned().collect(),
         };
         let details = treatments.iter().map(|t| (t.digest.0, t.bytes.to_vec())).collect();
         let claim = keyed.map(|(keyed, arrival_ms)| {
@@ -98,6 +99,14 @@ impl Account {
             (given.claimed_as(keyed), answer)
         });
         self.queue(outcome, done);
+    }
+
+    /// Queues that a batch is there already, under an earlier intent: nothing was sent.
+    pub fn settle_repeat(&self, recorded: &Recorded<Verdict>, of: audit::Position) {
+        let repeat_of = vec![of];
+        let (placed, missing) = (vec![], vec![]);
+        let of = recorded.first();
+        self.queue(audit::Outcome { of, placed, missing, repeat_of, complete: true }, None);
     }
 
     /// Queues where copies of a lot that is not of records ended, by their number in it.

@@ -14,8 +14,8 @@ use crate::{
     decide::Activated,
     identify::{Failure, Principal},
     lineage::Question,
-    record::{Page, Refused},
-    request::{Permitted, Target, Wanted},
+    record::Refused,
+    request::{Permitted, Shown, Target},
 };
 
 /// Entries that are kept until the ledger is open.
@@ -49,34 +49,33 @@ impl Account {
         Ok(())
     }
 
-    /// Somebody was shown records; durable before they are.
-    pub async fn read(
+    /// Somebody was shown records of a topic; durable before they are.
+    pub async fn shown(
         &self,
         permitted: &Permitted,
-        wanted: &Wanted,
-        region: &str,
         grant: &Grant<'_>,
-        page: &Page,
+        origin: [u8; 16],
+        region: &str,
+        shown: &[Shown],
     ) -> Result<(), AccountError> {
-        let id = self.ambient.id()?;
-        let from = page.records.first().map_or(wanted.offset, |r| r.offset);
+        let range = |Shown { partition, from, to }: &Shown| audit::OffsetRange {
+            region: region.to_owned(),
+            topic: permitted.target().topic.clone(),
+            partition: *partition,
+            from: *from,
+            to: *to,
+        };
         let entry = Entry::Read(audit::ReadAccess {
-            id,
+            id: self.ambient.id()?,
             actor: actor(permitted.who()),
-            origin: wanted.origin,
+            origin,
             purpose: grant.purpose().to_string(),
             dataset: grant.dataset().name.to_string(),
             policy: permitted.policy().0,
             rules: grant.rules().iter().map(ToString::to_string).collect(),
             treatments: vec![],
             state: audit::ReadState::Shown,
-            ranges: vec![audit::OffsetRange {
-                region: region.to_owned(),
-                topic: permitted.target().topic.clone(),
-                partition: wanted.partition,
-                from,
-                to: page.records.last().map_or(from, |r| r.offset.saturating_add(1)),
-            }],
+            ranges: shown.iter().map(range).collect(),
         });
         self.ledger()?.append(entry).await?;
         Ok(())

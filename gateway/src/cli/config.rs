@@ -73,7 +73,8 @@ struct Found {
 /// What is in the files is never printed.
 fn look(config: &Config) -> Result<Found, Exit> {
     let mut found = Vec::new();
-    let listeners = [&config.listen.tls, &config.admin.tls];
+    let kafka = config.kafka.values().map(|face| &face.tls);
+    let listeners = [&config.listen.tls, &config.admin.tls].into_iter().chain(kafka);
     found.extend(listeners.into_iter().filter_map(|tls| Tls::load(tls).err()).map(said));
     let ambient = Ambient::system();
     let policy = Arc::new(Policy::new(config, &ambient));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sluicegate_policies::nearest;
 
-use super::{ClientAuth, Config, Listener, Mode, Region, TokenIssuer, parse::Mistake};
+use super::{ClientAuth, Config, Listener, Mode, Region, ServerTls, TokenIssuer, parse::Mistake};
 
 /// Adds a mistake for each rule that does not hold.
 pub(super) fn semantics(config: &Config, file: &Path, text: &str, mistakes: &mut Vec<Mistake>) {
@@ -16,6 +16,7 @@ pub(super) fn semantics(config: &Config, file: &Path, text: &str, mistakes: &mut
     checker.listener("listen", &config.listen);
     checker.listener("admin", &config.admin);
     checker.regions(config);
+    checker.kafka(config);
     checker.identify(config);
     checker.production(config);
     checker.limits(config);
@@ -109,7 +110,10 @@ impl Checker<'_> {
     }
 
     fn listener(&mut self, section: &str, listener: &Listener) {
-        let tls = &listener.tls;
+        self.tls(section, &listener.tls);
+    }
+
+    fn tls(&mut self, section: &str, tls: &ServerTls) {
         if tls.client_auth != ClientAuth::None && tls.client_ca.is_none() {
             let help = "set `client-ca` to the authorities of your clients' certificates";
             self.at(section, "client-auth", "`client-auth` needs `client-ca`".to_owned(), help);
@@ -126,6 +130,48 @@ impl Checker<'_> {
         }
         for (name, region) in &config.regions {
             self.region(name, region);
+        }
+    }
+
+    fn kafka(&mut self, config: &Config) {
+        let mut taken = vec![config.listen.address, config.admin.address];
+        for (name, face) in &config.kafka {
+            if config.regions.get(name).is_none_or(|region| region.kafka.is_none()) {
+                let message = format!("`{name}` is no region whose pipeline is a Kafka cluster");
+                let help = "Kafka clients reach a region's own cluster: name such a region";
+                self.at("kafka", name, message, help);
+            }
+            if face.begins_at().is_none_or(|(host, _)| host.is_empty()) {
+                let message = format!("region `{name}`: `advertised` is not `host:port`");
+                let help = "write what clients have as `bootstrap.servers`";
+                self.at("kafka", "advertised", message, help);
+            }
+            let brokers = match (&face.brokers.names, &face.brokers.ports) {
+                (Some(names), None) if names.matches("{node}").count() == 1 => None,
+                (Some(_), None) => Some("`names` needs `{node}` once, for the broker's number"),
+                (None, Some(ports)) if ports.count == 0 => Some("`count` is at least 1"),
+                (None, Some(ports)) => {
+                    let last = |first: u16| first.checked_add(ports.count - 1);
+                    let fits = last(ports.first).and(last(ports.advertised.unwrap_or(1)));
+                    fits.is_none().then_some("there are no ports above 65535")
+                }
+                _ => Some("give exactly one of `names` and `ports`"),
+            };
+            if let Some(why) = brokers {
+                let help = "`brokers: { ports: { first: 9093 } }` gives each broker a port";
+                self.at("kafka", "brokers", format!("region `{name}`: {why}"), help);
+            }
+            let own = [face.address].into_iter().chain(face.ports().map(|(_, address)| address));
+            let own: Vec<_> = own.collect();
+            if let Some(twice) = own.iter().find(|address| {
+                let same = |other: &&std::net::SocketAddr| other == address && other.port() != 0;
+                taken.iter().filter(same).count() + own.iter().filter(same).count() > 1
+            }) {
+                let message = format!("region `{name}`: two listeners share `{twice}`");
+                self.at("kafka", "address", message, "give each a port of its own");
+            }
+            taken.extend(own);
+            self.tls("kafka", &face.tls);
         }
     }
 
@@ -347,7 +393,8 @@ impl Config {
         {
             *store = format!("sqlite:{}", base.join(file).display());
         }
-        for tls in [&mut self.listen.tls, &mut self.admin.tls] {
+        let kafka = self.kafka.values_mut().map(|face| &mut face.tls);
+        for tls in [&mut self.listen.tls, &mut self.admin.tls].into_iter().chain(kafka) {
             fix(&mut tls.certificate);
             fix(&mut tls.key);
             tls.client_ca.iter_mut().for_each(fix);

@@ -5,6 +5,7 @@
 //! configuration file.
 
 mod check;
+mod kafka;
 mod parse;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 use crate::files::{self, SMALL_FILE_BYTES_MAX};
 
+pub use kafka::{Brokers, KafkaFace, Ports};
 pub use parse::{Mistake, load, load_as, parse};
 
 /// A whole configuration, checked.
@@ -29,6 +31,7 @@ pub struct Config {
     pub listen: Listener,
     pub admin: Listener,
     pub regions: BTreeMap<String, Region>,
+    pub kafka: BTreeMap<String, KafkaFace>,
     pub identify: Identify,
     pub roles: Roles,
     pub limits: Limits,
@@ -265,6 +268,9 @@ pub struct Roles {
     /// May read metrics and reload.
     #[serde(default)]
     pub operator: Vec<String>,
+    /// May make and remove the policy's topics, and add partitions, at the Kafka listeners.
+    #[serde(default)]
+    pub topics: Vec<String>,
 }
 
 /// Bounds. Every queue, body and wait of the gateway has one.

@@ -14,7 +14,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use sluicegate_policies::nearest;
 
 use super::{
-    Config, Identify, Keys, LedgerConfig, Limits, Listener, Mode, Region, Releases, Roles, check,
+    Config, Identify, KafkaFace, Keys, LedgerConfig, Limits, Listener, Mode, Region, Releases,
+    Roles, check,
 };
 
 /// A configuration larger than this is refused.
@@ -108,14 +109,15 @@ struct Draft {
     listen: Option<Listener>,
     admin: Option<Listener>,
     regions: Option<BTreeMap<String, Region>>,
+    kafka: Option<BTreeMap<String, KafkaFace>>,
     identify: Option<Identify>,
     roles: Option<Roles>,
     limits: Option<Limits>,
     releases: Option<Releases>,
 }
 
-const SECTIONS: [&str; 13] = [
-    "mode", "node", "tenant", "policies", "keys", "ledger", "listen", "admin", "regions",
+const SECTIONS: [&str; 14] = [
+    "mode", "node", "tenant", "policies", "keys", "ledger", "listen", "admin", "regions", "kafka",
     "identify", "roles", "limits", "releases",
 ];
 
@@ -131,6 +133,7 @@ impl Draft {
             listen: from.read("listen"),
             admin: from.read("admin"),
             regions: from.read("regions"),
+            kafka: from.read("kafka"),
             identify: from.read("identify"),
             roles: from.read("roles"),
             limits: from.read("limits"),
@@ -169,6 +172,7 @@ impl Draft {
             listen: self.listen?,
             admin: self.admin?,
             regions: self.regions?,
+            kafka: self.kafka.unwrap_or_default(),
             identify: self.identify.unwrap_or_default(),
             roles: self.roles.unwrap_or_default(),
             limits: self.limits.unwrap_or_default(),

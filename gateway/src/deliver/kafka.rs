@@ -8,8 +8,12 @@
 mod append;
 mod client;
 mod errors;
+pub mod frames;
 mod tail;
 mod topics;
+mod upstream;
+
+pub use upstream::{Cluster, Connection, Spoken};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

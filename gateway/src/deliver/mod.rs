@@ -5,7 +5,7 @@
 //! cannot leave.
 
 mod embedded;
-mod kafka;
+pub mod kafka;
 mod partition;
 mod troubles;
 
@@ -200,6 +200,13 @@ impl DeliveryResults {
     pub fn put(&mut self, lot: usize, number: usize, result: Result<Placed, DeliverError>) {
         if let Some(results) = self.0.get_mut(lot).and_then(|lot| lot.get_mut(number)) {
             *results = Some(result);
+        }
+    }
+
+    /// What has no result yet has this one.
+    pub fn fail_rest(&mut self, error: &DeliverError) {
+        for result in self.0.iter_mut().flatten() {
+            result.get_or_insert_with(|| Err(error.clone()));
         }
     }
 

@@ -38,7 +38,7 @@ use crate::{
     decide::{Policy, Snapshot},
     deliver::{self, DeliveryResults, Regions},
     identify::Principal,
-    record::{Batch, Record, Verdict},
+    record::{Batch, Record, RequestId, Verdict},
     request::{Stopped, Target},
     telemetry::Metrics,
 };
@@ -61,10 +61,21 @@ impl Flow {
 
     /// Its first step: every record has its fate.
     pub fn judge(&self, permitted: &Permitted, batch: Batch) -> Result<(Head, Verdict), Stopped> {
+        self.judge_again(permitted, batch, None)
+    }
+
+    /// [`Flow::judge`] for a batch that may come again: releases know it by `repeats`.
+    pub fn judge_again(
+        &self,
+        permitted: &Permitted,
+        batch: Batch,
+        repeats: Option<RequestId>,
+    ) -> Result<(Head, Verdict), Stopped> {
         let (head, records) = Head::of(batch);
-        let arrived =
-            Arrived { request: head.request, first: head.first, ms: self.policy.clock_ms() };
-        Ok((head, self.verdict(permitted, records, arrived)?))
+        let request = repeats.unwrap_or(head.request);
+        let arrived = Arrived { request, first: head.first, ms: self.policy.clock_ms() };
+        let verdict = self.verdict(permitted, records, arrived)?;
+        Ok((head, verdict))
     }
 
     /// Its second: the fates are durable.
@@ -91,6 +102,18 @@ impl Flow {
         Answer::new(permitted, head, recorded, results, &self.metrics)
     }
 
+    /// Settles and counts what a face has delivered itself.
+    pub fn settled(
+        &self,
+        permitted: &Permitted,
+        head: &Head,
+        recorded: Recorded<Verdict>,
+        results: DeliveryResults,
+    ) {
+        self.account.settle(&recorded, &results, None);
+        Answer::new(permitted, head, recorded, results, &self.metrics);
+    }
+
     fn verdict(
         &self,
         permitted: &Permitted,
@@ -113,7 +136,8 @@ impl Flow {
         self.account.keyed(who, target, key, body)
     }
 
-    fn snapshot(&self) -> Result<Arc<Snapshot>, Stopped> {
+    /// The policy that is in force.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, Stopped> {
         self.policy.now().map_err(|refused| {
             self.metrics.count_fail_closed("policy-not-in-force");
             Stopped::Refused(refused)

@@ -3,11 +3,12 @@
 
 use std::net::IpAddr;
 
-use sluicegate_policies::Operation;
+use sluicegate_policies::{Operation, RefusalCode};
 
 use super::{Flow, Permitted};
 use crate::{
     identify::{Failure, Principal},
+    record::Refused,
     request::{Stopped, Target},
     telemetry::{CodeLabel, FateLabel},
 };
@@ -36,6 +37,25 @@ impl Flow {
         };
         self.account.refused_request(who, target, action, &snapshot.table, &refused).await?;
         Err(Stopped::Refused(refused))
+    }
+
+    /// A request that is refused before a topic's permission is asked for: an API that is not offered, a group or
+    /// a transactional id that the policy does not give.
+    pub async fn refused_by_face(&self, who: &Principal, action: &str) {
+        let Ok(snapshot) = self.snapshot() else { return };
+        let refused = Refused {
+            code: RefusalCode::NotPermitted,
+            rule: None,
+            pointer: None,
+            detail: "not offered, or not permitted".into(),
+            help: None,
+        };
+        let target = Target { topic: String::new(), purpose: None };
+        let table = &snapshot.table;
+        let recorded = self.account.refused_request(who, &target, action, table, &refused).await;
+        if let Err(error) = recorded {
+            tracing::warn!(event = "refusal-not-recorded", %error);
+        }
     }
 
     /// A failed login is in the ledger; if the ledger is unavailable, the login has failed all the same.

@@ -8,7 +8,7 @@ use sluicegate_protect::{Protected, RecordRef};
 use super::{Flow, Permitted, judge::lost_plan};
 use crate::{
     record::{DeliverError, Stored},
-    request::{Stopped, Wanted},
+    request::{Shown, Stopped, Wanted},
 };
 
 impl Flow {
@@ -52,7 +52,10 @@ impl Flow {
             }
         }
         page.records.truncate(shown);
-        self.account.read(permitted, &wanted, &region, &grant, &page).await?;
+        let from = page.records.first().map_or(wanted.offset, |r| r.offset);
+        let to = page.records.last().map_or(from, |r| r.offset.saturating_add(1));
+        let shown = [Shown { partition: wanted.partition, from, to }];
+        self.account.shown(permitted, &grant, wanted.origin, &region, &shown).await?;
         Ok(lines)
     }
 

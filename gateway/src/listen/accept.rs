@@ -1,8 +1,9 @@
-//! The accept loop of a listener: TLS handshake, then HTTP/1.1 or 2, with bounds on connections
+//! The accept loop of a listener: TLS handshake, then HTTP/1.1 or 2, or another protocol, with bounds on connections
 //! and time, and a graceful end.
 
 use std::{
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -64,12 +65,31 @@ pub struct Peer {
 pub struct Accept {
     pub listener: TcpListener,
     pub tls: Arc<Tls>,
-    pub router: Router,
+    pub protocol: Arc<dyn Protocol>,
     pub places: Arc<Places>,
     pub metrics: Arc<Metrics>,
     /// Told of client certificates that TLS itself refused: they are failed logins too.
     pub refused: OnRefused,
 }
+
+/// What is spoken over a connection.
+pub trait Protocol: Send + Sync {
+    /// How long its connections may take.
+    fn times(&self, limits: &Limits) -> Times {
+        Times::of(limits)
+    }
+
+    /// Serves a connection to its end; says why, if we ended it.
+    fn serve(
+        self: Arc<Self>,
+        stream: TlsStream<TcpStream>,
+        peer: Peer,
+        pace: Arc<Pace>,
+        stop: watch::Receiver<bool>,
+    ) -> Served;
+}
+
+pub type Served = Pin<Box<dyn Future<Output = Option<Over>> + Send>>;
 
 /// Called with the reason and the caller's address.
 pub type OnRefused = Arc<dyn Fn(Failure, IpAddr) + Send + Sync>;
@@ -89,14 +109,14 @@ impl Accept {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let pace = Pace::new(Times::of(&limits));
+            let pace = Pace::new(self.protocol.times(&limits));
             let Some(place) = self.places.take(address.ip(), &pace) else {
                 self.metrics.count_connection_closed("full");
                 continue;
             };
             let connection = Connection {
                 tls: self.tls.clone(),
-                router: self.router.clone(),
+                protocol: self.protocol.clone(),
                 pace,
                 refused: self.refused.clone(),
                 stop: stop.clone(),
@@ -119,7 +139,7 @@ impl Accept {
 
 struct Connection {
     tls: Arc<Tls>,
-    router: Router,
+    protocol: Arc<dyn Protocol>,
     pace: Arc<Pace>,
     refused: OnRefused,
     stop: watch::Receiver<bool>,
@@ -163,49 +183,70 @@ impl Connection {
             .peer_certificates()
             .and_then(|chain| chain.first())
             .map(|leaf| Arc::new(CertificateNames::of(leaf)));
-        self.requests(stream, Peer { address, certificate }).await
-    }
-
-    async fn requests(self, stream: TlsStream<TcpStream>, peer: Peer) -> Option<Over> {
-        let Self { router, pace, mut stop, .. } = self;
-        let service = tower::service_fn({
-            let pace = pace.clone();
-            move |request: Request<_>| answer(router.clone(), pace.clone(), peer.clone(), request)
-        });
-        let builder = builder(pace.times());
-        let connection = builder.serve_connection(
-            TokioIo::new(Heads::new(stream, pace.clone())),
-            TowerToHyperService::new(service),
-        );
-        tokio::pin!(connection);
-        let over = tokio::select! {
-            ended = connection.as_mut() => {
-                if ended.is_err() {
-                    tracing::debug!(event = "connection-ended-early");
-                }
-                return None;
-            }
-            over = pace.over() => over,
-            () = stopped(&mut stop) => {
-                connection.as_mut().graceful_shutdown();
-                // While it ends, its timeouts keep running.
-                tokio::select! {
-                    _ = connection.as_mut() => return None,
-                    over = pace.over() => over,
-                }
-            }
-        };
-        if over == Over::Idle {
-            // A request that is on its way just now may still come.
-            connection.as_mut().graceful_shutdown();
-            let _ended = tokio::time::timeout(CLOSING, connection).await;
-        }
-        Some(over)
+        let peer = Peer { address, certificate };
+        self.protocol.serve(stream, peer, self.pace, self.stop).await
     }
 }
 
+/// HTTP/1.1 and 2.
+pub struct Http(pub Router);
+
+impl Protocol for Http {
+    fn serve(
+        self: Arc<Self>,
+        stream: TlsStream<TcpStream>,
+        peer: Peer,
+        pace: Arc<Pace>,
+        stop: watch::Receiver<bool>,
+    ) -> Served {
+        Box::pin(requests(self.0.clone(), stream, peer, pace, stop))
+    }
+}
+
+async fn requests(
+    router: Router,
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+    pace: Arc<Pace>,
+    mut stop: watch::Receiver<bool>,
+) -> Option<Over> {
+    let service = tower::service_fn({
+        let pace = pace.clone();
+        move |request: Request<_>| answer(router.clone(), pace.clone(), peer.clone(), request)
+    });
+    let builder = builder(pace.times());
+    let connection = builder.serve_connection(
+        TokioIo::new(Heads::new(stream, pace.clone())),
+        TowerToHyperService::new(service),
+    );
+    tokio::pin!(connection);
+    let over = tokio::select! {
+        ended = connection.as_mut() => {
+            if ended.is_err() {
+                tracing::debug!(event = "connection-ended-early");
+            }
+            return None;
+        }
+        over = pace.over() => over,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            // While it ends, its timeouts keep running.
+            tokio::select! {
+                _ = connection.as_mut() => return None,
+                over = pace.over() => over,
+            }
+        }
+    };
+    if over == Over::Idle {
+        // A request that is on its way just now may still come.
+        connection.as_mut().graceful_shutdown();
+        let _ended = tokio::time::timeout(CLOSING, connection).await;
+    }
+    Some(over)
+}
+
 /// Nothing is borrowed from the channel afterwards.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _gone_is_stopped_too = stop.wait_for(|stop| *stop).await;
 }
 

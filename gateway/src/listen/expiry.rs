@@ -14,13 +14,13 @@ enum Validity {
 
 /// What was told of each listener's certificate and client authorities.
 #[derive(Default)]
-pub struct Expiries(BTreeMap<(&'static str, &'static str), Validity>);
+pub struct Expiries(BTreeMap<(String, &'static str), Validity>);
 
 impl Expiries {
     /// Returns the event, if there is one to tell.
     pub fn note(
         &mut self,
-        listener: &'static str,
+        listener: &str,
         what: &'static str,
         at_s: i64,
         now_s: i64,
@@ -31,7 +31,9 @@ impl Expiries {
             1..=EXPIRES_SOON_S => Validity::Soon,
             _ => Validity::Long,
         };
-        if self.0.insert((listener, what), validity).unwrap_or(Validity::Long) == validity {
+        if self.0.insert((listener.to_owned(), what), validity).unwrap_or(Validity::Long)
+            == validity
+        {
             return None;
         }
         let left_h = left_s / 3_600;

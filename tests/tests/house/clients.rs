@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
 use sluicegate_tests::{
     clients::{Access, Client, Consume, Consumed, Produce},
     kafka::{create_topic, fresh_name},
     require,
 };
-use tokio::task::JoinSet;
 
 const RECORDS: usize = 20;
 
@@ -53,11 +53,6 @@ async fn what_one_client_writes_the_next_reads() {
     require!(clients);
     let access = Access::plaintext(&clusters.eu.plain);
     let consumers = Client::ALL.into_iter().cycle().skip(1);
-    let mut exchanges = JoinSet::new();
-    for (producer, consumer) in Client::ALL.into_iter().zip(consumers) {
-        exchanges.spawn(exchange(access.clone(), producer, consumer));
-    }
-    while let Some(exchanged) = exchanges.join_next().await {
-        exchanged.unwrap();
-    }
+    let pairs = Client::ALL.into_iter().zip(consumers);
+    join_all(pairs.map(|(producer, consumer)| exchange(access.clone(), producer, consumer))).await;
 }

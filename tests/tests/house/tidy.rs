@@ -15,7 +15,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("gateway/releases", &["policies", "protect"]),
     ("gateway/wire", &[]),
     ("gateway", &["policies", "audit", "protect", "releases", "wire"]),
-    ("tests", &["audit"]),
+    ("tests", &["audit", "wire"]),
 ];
 
 /// Crates without files, network, clock and randomness of their own: no source of theirs has one of these words,

@@ -16,11 +16,9 @@ fn the_starter_is_right_and_its_paths_are_relative_to_it() {
 
 #[test]
 fn passwords_alone_are_a_way_in_and_their_file_is_relative() {
-    let from = GOOD.find("identify:").unwrap();
-    let to = GOOD.find("# What releases keep").unwrap();
-    let only = |passwords: &str| {
-        format!("{}identify:\n  passwords: {passwords}\n\n{}", &GOOD[..from], &GOOD[to..])
-    };
+    let (before, _) = GOOD.split_once("identify:").unwrap();
+    let (_, after) = GOOD.split_once("# What releases keep").unwrap();
+    let only = |passwords: &str| format!("{before}identify:\n  passwords: {passwords}\n\n#{after}");
     let config = parse(&only("{ file: keys/p.yaml }"), Path::new("/etc/s/s.yaml")).unwrap();
     let passwords = config.identify.passwords.unwrap();
     assert_eq!(passwords.file, Path::new("/etc/s/keys/p.yaml"));
@@ -83,4 +81,36 @@ fn arbitrary_text_never_panics() {
 fn close_names_are_suggested_and_far_ones_are_not() {
     assert_eq!(nearest("polices", SECTIONS), Some("policies"));
     assert_eq!(nearest("zzz", SECTIONS), None);
+}
+
+#[test]
+fn a_kafka_listener_is_of_a_region_with_a_cluster_and_tells_brokers_apart_in_one_way() {
+    let tls = "tls: { certificate: certs/server.pem, key: certs/server.key }";
+    let with = |face: &str| format!("{GOOD}\nkafka:\n  {face}\n");
+    let of = |brokers: &str, advertised: &str| {
+        let clusters = "kafka: { bootstrap: [\"k:9092\"], tls: { ca: certs/ca.pem } }";
+        let good = GOOD.replacen("embedded: { file: data/eu.db, partitions: 4 }", clusters, 1);
+        let face = format!(
+            "address: 127.0.0.1:9092, advertised: \"{advertised}\", brokers: {{ {brokers} }}"
+        );
+        mistakes(&format!("{good}\nkafka:\n  eu: {{ {face}, {tls} }}\n")).join("\n")
+    };
+    assert_eq!(of("ports: { first: 9093 }", "kafka.example:9092"), "");
+    assert_eq!(of("names: \"b{node}.kafka.example\"", "kafka.example:9092"), "");
+    for (brokers, advertised, expected) in [
+        ("ports: { first: 9093 }", "kafka.example", "`advertised` is not `host:port`"),
+        ("ports: { first: 9093 }, names: \"b{node}\"", "k:1", "exactly one of `names` and `ports`"),
+        ("names: \"kafka.example\"", "k:1", "`names` needs `{node}` once"),
+        ("ports: { first: 65530 }", "k:1", "no ports above 65535"),
+        ("ports: { first: 9090 }", "k:1", "two listeners share `127.0.0.1:9092`"),
+        ("ports: { first: 9093, count: 0 }", "k:1", "`count` is at least 1"),
+    ] {
+        let found = of(brokers, advertised);
+        assert!(found.contains(expected), "{brokers}: {found}");
+    }
+    let face = format!(
+        "eu: {{ address: 127.0.0.1:9092, advertised: \"k:1\", brokers: {{ ports: {{ first: 9093 }} }}, {tls} }}"
+    );
+    let found = mistakes(&with(&face)).join("\n");
+    assert!(found.contains("no region whose pipeline is a Kafka cluster"), "{found}");
 }

@@ -206,7 +206,7 @@ async fn librdkafka_before_2_6_1_logs_in_where_that_is_allowed() {
 fn doubled(password: &str, challenge: &str) -> String {
     use base64::prelude::BASE64_STANDARD;
     use ring::{digest, hmac, pbkdf2};
-    let mut parts = challenge.split(',').map(|part| &part[2..]);
+    let mut parts = challenge.split(',').map(|part| part.split_at(2).1);
     let (nonce, salt) = (parts.next().unwrap(), parts.next().unwrap());
     let iterations = parts.next().unwrap().parse().unwrap();
     let salt = BASE64_STANDARD.decode(salt).unwrap();

@@ -9,7 +9,7 @@ mod read;
 mod report;
 mod stream;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Extension, Router,
@@ -18,36 +18,18 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use tokio::{sync::RwLock, time::Instant};
+use tokio::time::Instant;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{accept::Peer, admission::Admission, problem::Problem};
+use super::{Desk, LOGIN_FAILURE_FLOOR, accept::Peer, problem::Problem};
 use crate::{
-    ambient::Ambient,
-    config::Limits,
-    flow::Flow,
-    identify::{Credentials, Failure, Identifier, Principal},
+    identify::{Credentials, Failure, Principal},
     telemetry::Metrics,
 };
 use report::{DeliveryReport, NotCountedReport, RecordIn, RecordReport, ReportError};
 
-/// A failed login is answered after this time, however it failed.
-const LOGIN_FAILURE_FLOOR: Duration = Duration::from_millis(100);
-
-/// What the handlers share.
-pub struct HttpState {
-    pub flow: Flow,
-    pub identifier: Arc<Identifier>,
-    pub admission: Admission,
-    pub limits: Limits,
-    pub ambient: Ambient,
-    pub metrics: Arc<Metrics>,
-    /// Held, shared, by every publish request that is under way, also when its caller is gone.
-    pub under_way: Arc<RwLock<()>>,
-}
-
-impl HttpState {
+impl Desk {
     /// Runs work to its end even when the caller hangs up, so that no request stops between its
     /// intent and its outcome; a graceful stop waits for it.
     async fn to_its_end<T: Send + 'static>(
@@ -121,7 +103,7 @@ pub(crate) fn finish_document(api: &mut utoipa::openapi::OpenApi) {
 }
 
 /// The router and its OpenAPI document, made from the same declarations.
-pub fn router(state: Arc<HttpState>) -> (Router, utoipa::openapi::OpenApi) {
+pub fn router(state: Arc<Desk>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, mut api) = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(publish::publish))
         .routes(routes!(read::read))
@@ -153,7 +135,7 @@ pub(crate) struct Document(pub Arc<str>);
 
 /// Every request but health passes here: a principal, or 401 in the same words and time.
 async fn authenticate(
-    State(state): State<Arc<HttpState>>,
+    State(state): State<Arc<Desk>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
@@ -183,7 +165,7 @@ impl Drop for InFlight {
 /// Who sends this request? A failure is in the ledger, in the log by its code, and for the caller
 /// it is like any other.
 pub(crate) async fn identify(
-    state: &HttpState,
+    state: &Desk,
     request: Request,
 ) -> Result<(Principal, Request), Problem> {
     let started = Instant::now();

@@ -14,7 +14,7 @@ use sluicegate_policies::Operation;
 use tokio::time::Instant;
 
 use super::{
-    HttpState,
+    Desk,
     encoding::Encoding,
     headers::{idempotency_key, purpose},
     problems::{full, stopped, too_large, too_many, unavailable, unknown_format, unreadable},
@@ -83,7 +83,7 @@ use crate::{
     )
 )]
 pub(super) async fn publish(
-    State(state): State<Arc<HttpState>>,
+    State(state): State<Arc<Desk>>,
     Extension(principal): Extension<Principal>,
     Extension(peer): Extension<Peer>,
     path: Result<Path<String>, PathRejection>,
@@ -159,7 +159,7 @@ pub(super) struct Publish {
     pub origin: [u8; 16],
     pub principal: Principal,
     pub target: Target,
-    pub state: Arc<HttpState>,
+    pub state: Arc<Desk>,
 }
 
 impl Publish {
@@ -254,7 +254,7 @@ impl Publish {
     }
 
     pub(super) fn received(&self, first: u32, records: Vec<Record>) -> Batch {
-        Batch { request: self.id, origin: self.origin, first, records }
+        Batch { request: self.id, origin: self.origin, first, records, identity: None }
     }
 }
 

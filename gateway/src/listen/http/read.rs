@@ -16,7 +16,7 @@ use sluicegate_policies::Operation;
 use sluicegate_protect::{Protected, json};
 
 use super::{
-    HttpState,
+    Desk,
     headers::purpose,
     problems::{full, stopped},
 };
@@ -75,7 +75,7 @@ pub(super) struct ReadQuery {
     )
 )]
 pub(super) async fn read(
-    State(state): State<Arc<HttpState>>,
+    State(state): State<Arc<Desk>>,
     Extension(principal): Extension<Principal>,
     Extension(peer): Extension<Peer>,
     path: Result<Path<(String, u32)>, PathRejection>,
