@@ -19,16 +19,32 @@ pub enum Client {
     Java,
     Librdkafka,
     Kcat,
+    Kafkajs,
+    Platformatic,
+    FranzGo,
+    Sarama,
 }
 
 impl Client {
-    pub const ALL: [Self; 3] = [Self::Java, Self::Librdkafka, Self::Kcat];
+    pub const ALL: [Self; 7] = [
+        Self::Java,
+        Self::Librdkafka,
+        Self::Kcat,
+        Self::Kafkajs,
+        Self::Platformatic,
+        Self::FranzGo,
+        Self::Sarama,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Java => "java",
             Self::Librdkafka => "librdkafka",
             Self::Kcat => "kcat",
+            Self::Kafkajs => "kafkajs",
+            Self::Platformatic => "platformatic",
+            Self::FranzGo => "franz-go",
+            Self::Sarama => "sarama",
         }
     }
 

@@ -47,6 +47,8 @@ pub struct Kafka {
 pub struct Cluster {
     pub plain: String,
     pub tls: String,
+    /// The folder of its logs, for `kafka::dump`.
+    pub logs: PathBuf,
 }
 
 /// The shared clusters, if they run.
@@ -56,6 +58,7 @@ pub fn kafka() -> Result<Kafka, Component> {
         Ok(Cluster {
             plain: var(&format!("SLUICEGATE_TEST_KAFKA_{region}"))?,
             tls: var(&format!("SLUICEGATE_TEST_KAFKA_{region}_SSL"))?,
+            logs: var(&format!("SLUICEGATE_TEST_KAFKA_{region}_LOG"))?.into(),
         })
     };
     Ok(Kafka {

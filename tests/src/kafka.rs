@@ -2,7 +2,7 @@
 //! stop, kill or freeze.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -58,8 +58,21 @@ pub async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
 
 /// The same, for batches of at most so many bytes.
 pub async fn create_small_topic(bootstrap: &str, topic: &str, batch_bytes: u32) {
-    let wanted = NewTopic::new(topic, 1, 1).unwrap();
-    create(bootstrap, wanted.with_config("max.message.bytes", batch_bytes.to_string())).await;
+    let bytes = batch_bytes.to_string();
+    create_topic_with(bootstrap, topic, 1, 1, &[("max.message.bytes", &bytes)]).await;
+}
+
+/// The same, with copies on so many brokers and with these settings (`cleanup.policy` and so on).
+pub async fn create_topic_with(
+    bootstrap: &str,
+    topic: &str,
+    partitions: i32,
+    replicas: i16,
+    settings: &[(&str, &str)],
+) {
+    let wanted = NewTopic::new(topic, partitions, replicas).unwrap();
+    let with = |topic: NewTopic, (name, value): &(&str, &str)| topic.with_config(*name, *value);
+    create(bootstrap, settings.iter().fold(wanted, with)).await;
 }
 
 async fn create(bootstrap: &str, wanted: NewTopic) {
@@ -164,9 +177,52 @@ fn bytes(json: &Value) -> Option<Vec<u8>> {
     json.as_str().map(|text| STANDARD.decode(text).unwrap())
 }
 
+/// What is in a partition's log on a broker's disk (`log.dirs`), batch by batch and record by record, in the words of
+/// Kafka's own `DumpLogSegments`.
+pub fn dump(logs: &Path, topic: &str, partition: i32) -> String {
+    let folder = logs.join(format!("{topic}-{partition}"));
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let segment = |file: &PathBuf| file.extension().is_some_and(|found| found == "log");
+    let mut segments: Vec<_> =
+        files.filter(segment).map(|file| file.to_str().unwrap().to_owned()).collect();
+    segments.sort();
+    let mut tool = Command::new("java");
+    tool.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=OFF", "-cp"]);
+    tool.arg(jars(DEFAULT_RELEASE).join("*")).arg("org.apache.kafka.tools.DumpLogSegments");
+    tool.args(["--deep-iteration", "--print-data-log", "--files", &segments.join(",")]);
+    let output = tool.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// That of `components/kafka/pom.xml`. The Kafka face is tested with [`RELEASES`], one a run.
+pub const DEFAULT_RELEASE: &str = "4.3.1";
+pub const RELEASES: [&str; 3] = ["3.9.2", DEFAULT_RELEASE, "4.4.0"];
+
+/// The one that `tests/all` started.
+pub fn release() -> String {
+    env::var("SLUICEGATE_TEST_KAFKA_VERSION").unwrap_or_else(|_| DEFAULT_RELEASE.to_owned())
+}
+
+/// Where `tests/components/packages.sh` puts a release.
+fn jars(release: &str) -> PathBuf {
+    let folder = match release {
+        DEFAULT_RELEASE => "kafka".to_owned(),
+        other => format!("kafka-{other}"),
+    };
+    let jars = components::here().join(".cache").join(folder);
+    assert!(
+        jars.exists(),
+        "no {}: SLUICEGATE_TEST_KAFKA_VERSION={release} tests/all fetches it",
+        jars.display()
+    );
+    jars
+}
+
 /// A single-node cluster for tests that stop, kill or freeze it. Same ports and data after every start.
 pub struct PrivateKafka {
     dir: TempDir,
+    jars: PathBuf,
     plain: u16,
     tls: u16,
     controller: u16,
@@ -176,12 +232,17 @@ pub struct PrivateKafka {
 impl PrivateKafka {
     /// `ca` signs the certificate of its TLS listener. `extra`: lines for its properties file.
     pub async fn start(ca: &Ca, extra: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("sluicegate-kafka").tempdir().unwrap();
-        replace(&dir.path().join("extra.properties"), extra);
-        let (plain, tls, controller) = (free_port(), free_port(), free_port());
-        let mut broker = Self { dir, plain, tls, controller, process: None };
-        broker.certify(ca);
+        let mut broker = Self::new(ca, &release());
+        replace(&broker.dir.path().join("extra.properties"), extra);
         broker.start_again().await;
+        broker
+    }
+
+    fn new(ca: &Ca, release: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("sluicegate-kafka").tempdir().unwrap();
+        let (plain, tls, controller) = (free_port(), free_port(), free_port());
+        let broker = Self { dir, jars: jars(release), plain, tls, controller, process: None };
+        broker.certify(ca);
         broker
     }
 
@@ -202,15 +263,29 @@ impl PrivateKafka {
         self.dir.path().join("broker.log")
     }
 
+    /// Its `log.dirs`, for [`dump`].
+    pub fn logs(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
     /// Starts it after [`stop`](Self::stop) or [`kill`](Self::kill); returns once it takes requests.
     pub async fn start_again(&mut self) {
+        self.launch();
+        self.up().await;
+    }
+
+    fn launch(&mut self) {
         let log = self.log();
         let _first_time = fs::remove_file(&log);
         let mut node = Command::new(components::here().join("components/kafka/node"));
         node.arg(self.dir.path());
         node.args([self.plain, self.tls, self.controller].map(|port| port.to_string()));
-        node.arg(components::here().join(".cache/kafka"));
+        node.arg(&self.jars);
         self.process = Some(Process::start(&mut node, &log, &log));
+    }
+
+    async fn up(&mut self) {
+        let log = self.log();
         let up = eventually(STARTS_WITHIN, async || {
             let text = fs::read_to_string(&log).unwrap();
             assert!(self.process.as_mut().unwrap().ended().is_none(), "{text}");
@@ -241,6 +316,65 @@ impl PrivateKafka {
         self.process.as_mut().unwrap().signal(Signal::Cont);
     }
 }
+
+/// Three brokers of one cluster, each of which may be stopped, killed or frozen. It takes a gigabyte and more: for
+/// campaigns.
+pub struct ThreeBrokers {
+    /// Broker 1 is the first.
+    pub brokers: [PrivateKafka; 3],
+}
+
+impl ThreeBrokers {
+    /// Of this release (one of [`RELEASES`]). Topics have three copies and need two.
+    pub async fn start(release: &str, ca: &Ca, extra: &str) -> Self {
+        let mut brokers = [(); 3].map(|()| PrivateKafka::new(ca, release));
+        let voter = |(at, broker): (usize, &PrivateKafka)| {
+            format!("{}@127.0.0.1:{}", at + 1, broker.controller)
+        };
+        let voters = brokers.iter().enumerate().map(voter).collect::<Vec<_>>().join(",");
+        for (at, broker) in brokers.iter_mut().enumerate() {
+            let node = format!("node.id={}\ncontroller.quorum.voters={voters}\n", at + 1);
+            replace(&broker.dir.path().join("extra.properties"), &(node + REPLICATED + extra));
+            // 16 bytes in base64.
+            replace(&broker.dir.path().join("cluster.id"), "c2x1aWNlZ2F0ZS10ZXN0cw");
+            broker.launch();
+        }
+        for broker in &mut brokers {
+            broker.up().await;
+        }
+        Self { brokers }
+    }
+
+    /// All three, over plaintext.
+    pub fn plain(&self) -> String {
+        self.brokers.each_ref().map(PrivateKafka::plain).join(",")
+    }
+
+    /// All three, over TLS.
+    pub fn tls(&self) -> String {
+        self.brokers.each_ref().map(PrivateKafka::tls).join(",")
+    }
+
+    /// Which of [`brokers`](Self::brokers) leads a partition; `None` while nobody does.
+    pub async fn leader(&self, topic: &str, partition: i32) -> Option<usize> {
+        let consumer = connect(&self.plain()).await.consumer_without_group().build().await.unwrap();
+        let known = consumer.fetch_metadata(Some(topic)).await.unwrap();
+        consumer.close().await.unwrap();
+        let partitions = known.topics.iter().flat_map(|topic| &topic.partitions);
+        let (_, led) = partitions.into_iter().find(|(id, _)| **id == partition)?;
+        usize::try_from(led.leader - 1).ok()
+    }
+}
+
+const REPLICATED: &str = "\
+default.replication.factor=3
+min.insync.replicas=2
+offsets.topic.replication.factor=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+share.coordinator.state.topic.replication.factor=3
+share.coordinator.state.topic.min.isr=2
+";
 
 /// Lines for a private broker's properties that make its TLS listener ask for a SCRAM login, close what is
 /// idle, have a login repeated, and ask for a right for everything. Whoever comes over the plaintext listener

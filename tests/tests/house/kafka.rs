@@ -7,7 +7,10 @@ use krafka::{
 };
 use sluicegate_tests::{
     ca::Ca,
-    kafka::{PrivateKafka, create_topic, fresh_name, judge, read},
+    clients::{Access, Client, Consume, Produce},
+    kafka::{
+        PrivateKafka, ThreeBrokers, create_topic, create_topic_with, dump, fresh_name, judge, read,
+    },
     require,
 };
 
@@ -63,6 +66,36 @@ async fn a_private_broker_keeps_its_records_when_killed() {
     broker.start_again().await;
     assert_eq!(read(&broker.plain(), "kept").await.len(), 10);
     broker.stop().await;
+}
+
+/// Three brokers take a gigabyte and more: by `tests/campaign brokers` only.
+#[tokio::test]
+async fn what_was_acknowledged_outlives_its_leader() {
+    let Ok(release) = std::env::var("SLUICEGATE_CAMPAIGN_BROKERS") else { return };
+    require!(clients);
+    let mut cluster = ThreeBrokers::start(&release, &Ca::new("three"), "").await;
+    create_topic_with(&cluster.plain(), "kept", 1, 3, &[("cleanup.policy", "compact")]).await;
+    let access = Access::plaintext(&cluster.plain());
+    let produce = Produce {
+        codec: "zstd",
+        idempotent: true,
+        key_prefix: Some("key-".to_owned()),
+        ..Produce::new(&access, "kept", 100)
+    };
+    let mut places = Client::Java.produce(&produce).await.places();
+    let killed = cluster.leader("kept", 0).await.unwrap();
+    cluster.brokers[killed].kill();
+    places.extend(Client::Librdkafka.produce(&produce).await.places());
+    assert_eq!(places, (0..200).map(|offset| (0, offset)).collect::<Vec<_>>());
+    let consume = Consume { max: Some(200), ..Consume::new(&access, "kept", "readers") };
+    assert_eq!(Client::Java.consume(&consume).await.ok().len(), 200);
+    assert_ne!(cluster.leader("kept", 0).await, Some(killed));
+    cluster.brokers[killed].start_again().await;
+    for (at, broker) in cluster.brokers.iter().enumerate() {
+        let log = dump(&broker.logs(), "kept", 0);
+        assert!(log.contains("compresscodec: zstd"), "broker {}: {log}", at + 1);
+        assert!(log.contains(r#"key: key-99 payload: {"n":99}"#), "broker {}: {log}", at + 1);
+    }
 }
 
 /// `kafka::permit` names one pattern type and means another. The gateway itself neither makes nor reads rights.
