@@ -213,6 +213,11 @@ async fn a_refused_record_refuses_its_batch_and_names_itself_and_what_follows_wa
     // The same again is there already.
     assert_eq!(ask(of(people(5..6), 5)).await, (codes::NONE, 6, vec![]));
     assert_eq!(read(&house.broker, &house.people).await.len(), 7);
+    // A broker that has nothing of a producer yet would take what follows.
+    let unknown = |records, sequence| Batch::of(records).from_producer(4_712, 0, sequence);
+    assert_eq!(ask(unknown(vec![person(7, "ZZ")], 0)).await.0, codes::INVALID_RECORD);
+    let follows = ask(unknown(people(7..8), 1)).await;
+    assert_eq!(follows.0, codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
     // A client that has renumbered after a refusal is not held up.
     let (code, ..) = ask(of(vec![person(9, "ZZ")], 6)).await;
     assert_eq!(code, codes::INVALID_RECORD);
