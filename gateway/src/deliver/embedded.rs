@@ -36,8 +36,10 @@ use crate::{
 
 /// Batches that may wait for the writer; a fuller queue makes publishers wait.
 const QUEUE_BATCHES: usize = 1_024;
-/// Records of one transaction.
+/// A transaction has no further batch once it has so many records or bytes.
 const TRANSACTION_RECORDS: usize = 10_000;
+/// The bytes of a statement are one parameter, and SQLite takes 1 GB.
+const TRANSACTION_BYTES: usize = 64 << 20;
 /// Rows of one INSERT, of so many parameters each; SQLite takes 32,766.
 const INSERT_ROWS: usize = 2_000;
 const ROW_PARAMETERS: usize = 7;
@@ -483,7 +485,7 @@ impl Writer {
         let mut waiting = Vec::new();
         while jobs.recv_many(&mut waiting, QUEUE_BATCHES).await > 0 {
             let mut group = Vec::new();
-            let mut records = 0;
+            let (mut records, mut bytes) = (0, 0);
             for job in waiting.drain(..) {
                 let job = match job {
                     Job::Append(append) => append,
@@ -498,10 +500,11 @@ impl Writer {
                     }
                 };
                 records += job.entries.len();
+                bytes += job.entries.iter().map(Entry::bytes).sum::<usize>();
                 group.push(job);
-                if records >= TRANSACTION_RECORDS {
+                if records >= TRANSACTION_RECORDS || bytes >= TRANSACTION_BYTES {
                     self.commit(std::mem::take(&mut group)).await;
-                    records = 0;
+                    (records, bytes) = (0, 0);
                 }
             }
             if !group.is_empty() {
@@ -663,7 +666,8 @@ async fn insert(
 /// is null makes a null.
 fn insert_text(rows: usize) -> String {
     let (time, bytes) = (rows * ROW_PARAMETERS + 1, rows * ROW_PARAMETERS + 2);
-    let rows = vec!["(?,?,?,?,?,?,?)"; rows].join(",");
+    let row = format!("({})", ["?"; ROW_PARAMETERS].join(","));
+    let rows = vec![row; rows].join(",");
     format!(
         "WITH made (topic, part, pos, at, headers, key, value) AS (VALUES {rows}) \
          INSERT INTO record (topic, part, pos, ledger, t_ms, headers, key, value) \

@@ -102,6 +102,19 @@ async fn a_group_of_several_statements_is_one_transaction() {
     }
 }
 
+/// The bytes of a statement are one parameter: without an end, what waits is too large for it.
+#[tokio::test]
+async fn a_transaction_ends_with_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir.path().join("eu.db")).await;
+    log.append_all(vec![entry(0, None)]).await;
+    let large = Entry { value: Some(vec![b' '; TRANSACTION_BYTES].into()), ..entry(1, None) };
+    // Both wait when the writer comes to them, and the second fails: its position is taken.
+    let (first, second) =
+        tokio::join!(log.append_all(vec![large]), log.append_all(vec![entry(0, None)]));
+    assert!(first[0].is_ok() && second[0].is_err());
+}
+
 #[tokio::test]
 async fn what_is_empty_is_not_null() {
     let dir = tempfile::tempdir().unwrap();
