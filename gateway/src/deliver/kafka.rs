@@ -394,3 +394,6 @@ async fn drain(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
