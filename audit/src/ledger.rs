@@ -21,7 +21,7 @@ pub use self::releases::{
     StoredRelease, UNPUBLISHED_MAX,
 };
 pub use self::segments::{EnterError, SearchKey};
-pub use self::takeover::{HeldNode, OpenChain};
+pub use self::takeover::{HeldNode, OpenChain, OpenNode};
 
 use self::committer::Committer;
 use crate::{

@@ -42,9 +42,9 @@ mod store;
 #[cfg(feature = "store")]
 pub use ledger::{
     AppendError, Appended, CLOCK_TOLERANCE_US, Claim, ClaimState, Clock, Destination, EnterError,
-    HeldNode, Leaves, Ledger, ListedRelease, OpenChain, OpenError, OpenIntent, OpenLeaf, Options,
-    RELEASE_BYTES_MAX, RELEASES_MAX, Reader, Recorded, ReleaseError, ReserveError, Reserved,
-    SearchKey, Standing, StoredRelease, Time, Told, UNPUBLISHED_MAX,
+    HeldNode, Leaves, Ledger, ListedRelease, OpenChain, OpenError, OpenIntent, OpenLeaf, OpenNode,
+    Options, RELEASE_BYTES_MAX, RELEASES_MAX, Reader, Recorded, ReleaseError, ReserveError,
+    Reserved, SearchKey, Standing, StoredRelease, Time, Told, UNPUBLISHED_MAX,
 };
 #[cfg(feature = "store")]
 pub use store::{StoreError, Url, verify_store};

@@ -20,8 +20,8 @@ use harness::{
 };
 use sluicegate_audit::{
     Actor, AppendError, At, Copied, Destination, Digest32, Entry, Exported, Fate, Intent, Ledger,
-    Missing, MissingState, OpenChain, OpenLeaf, Options, Position, Present, Standing, Url,
-    WriterId, lineage::Lineage, verify, verify_store,
+    Missing, MissingState, OpenChain, OpenLeaf, OpenNode, Options, Position, Present, Standing,
+    Url, WriterId, lineage::Lineage, verify, verify_store,
 };
 
 #[tokio::test]
@@ -373,16 +373,18 @@ async fn a_chain_that_another_node_ended_takes_no_more() {
         let other = bench.open_as(2, "there").await;
         assert!(gone.open_elsewhere().await.unwrap().is_empty(), "those of other nodes only");
 
-        let chain = |chains: BTreeMap<String, Vec<OpenChain>>| {
-            assert_eq!(chains.keys().collect::<Vec<_>>(), ["gone"]);
-            chains["gone"][0]
+        let names = matches!(bench.url, Url::Postgres(_));
+        let chain = |open: BTreeMap<String, OpenNode>, is_held| {
+            assert_eq!(open.keys().collect::<Vec<_>>(), ["gone"]);
+            assert_eq!((open["gone"].intents, open["gone"].is_held), (1, is_held));
+            open["gone"].chains[0]
         };
-        let before = chain(other.open_elsewhere().await.unwrap());
+        let before = chain(other.open_elsewhere().await.unwrap(), false);
         assert_eq!((before.writer, before.closed), (open.first().writer, false));
         let held = other.hold("gone").await.unwrap().unwrap();
         held.close(&before).await.unwrap();
         held.close(&before).await.unwrap();
-        let after = chain(other.open_elsewhere().await.unwrap());
+        let after = chain(other.open_elsewhere().await.unwrap(), names);
         assert_eq!(after, OpenChain { wseq: before.wseq + 1, closed: true, ..before });
 
         // It comes back, and what it had to say is not written.
@@ -390,7 +392,6 @@ async fn a_chain_that_another_node_ended_takes_no_more() {
         assert_eq!(gone.append(Entry::Heartbeat).await.unwrap_err(), AppendError::Fenced);
         let restart =
             |writer| Options { node: "gone".into(), ..options(writer, NOW_US, Standing::Node) };
-        let names = matches!(bench.url, Url::Postgres(_));
         if names {
             let refused = Ledger::open(&bench.url, restart(3)).await.err().unwrap();
             assert!(refused.to_string().contains("runs as node `gone`"), "{refused}");

@@ -95,11 +95,11 @@ async fn a_budget_ends_exactly_at_its_cap() {
         assert_eq!(refusal(ledger.reserve(&raised).await), Some(Refusal::Exhausted));
         // Whoever is refused has not used up the id.
         ledger.reserve(&Charge { cost: Cost::default(), ..dearer }).await.unwrap();
-        let lines = ledger.reader().budget(Some("orders")).await.unwrap();
-        let first: Vec<_> = lines.iter().filter(|line| line.period_us == 0).collect();
-        assert_eq!(Spent::of(first.iter().copied()), Spent { loss: 10, delta: 0 });
-        assert!(lines.iter().all(|line| line.account == "orders"));
-        assert_eq!(ledger.reader().budget(None).await.unwrap().len(), lines.len() + 1);
+        let first = ledger.reader().budget(Some(("orders", 0))).await.unwrap();
+        assert_eq!(Spent::of(&first), Spent { loss: 10, delta: 0 });
+        let mut all = ledger.reader().budget(None).await.unwrap();
+        all.retain(|line| line.account == "orders" && line.period_us == 0);
+        assert_eq!(all, first);
     })
     .await;
 }
@@ -111,7 +111,7 @@ async fn a_line_costs_a_person_no_more_than_its_uses() {
         for hour in 0..30 {
             ledger.reserve(&charge(hour)).await.unwrap();
         }
-        let lines = ledger.reader().budget(Some("orders")).await.unwrap();
+        let lines = ledger.reader().budget(None).await.unwrap();
         assert_eq!((lines.len(), lines[0].charges), (1, 30));
         assert_eq!(Spent::of(&lines), Spent { loss: 20, delta: 2 });
         let dearer = Charge { cost: Cost { loss: 9, delta: 1 }, ..charge(31) };
@@ -164,7 +164,7 @@ async fn writers_that_race_for_a_budget_stay_below_its_cap() {
             assert_eq!(refusals.iter().filter(|r| r.is_none()).count(), 2, "{refusals:?}");
             assert!(refusals.iter().flatten().all(|r| *r == Refusal::Exhausted));
         }
-        let lines = ledgers[0].reader().budget(Some("orders")).await.unwrap();
+        let lines = ledgers[0].reader().budget(None).await.unwrap();
         assert_eq!(Spent::of(&lines).loss, 25 * 8);
     })
     .await;

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    account::Account,
+    account::{Account, Gone},
     contribute::Contributor,
     decide::Policy,
     deliver::Regions,
@@ -101,9 +101,9 @@ impl Health {
         troubles.extend(unready.iter().map(told));
         troubles.extend(self.key_set_troubles());
         troubles.extend(self.passwords_trouble());
-        troubles.extend(self.account.gone().iter().map(|(node, why)| Trouble {
+        troubles.extend(self.account.gone().iter().map(|(node, Gone { intents, why })| Trouble {
             is_borne: true,
-            ..Trouble::of("node", format!("node {node}: gone, with open intents: {why}"))
+            ..Trouble::of("node", format!("node {node}: gone (open intents: {intents}): {why}"))
         }));
         let is_ready = troubles.iter().all(|trouble| trouble.is_borne);
         self.metrics.ready.set(i64::from(is_ready));

@@ -145,6 +145,7 @@ pub struct Metrics {
     pub ledger_queue: Gauge,
     pub ledger_bytes: Gauge,
     pub open_intents: Gauge,
+    pub gone_intents: Gauge,
     pub key_sets: Family<IssuerLabel, Gauge>,
     pub certificate_expiry: Family<CertificateLabel, Gauge>,
     pub policy_expiry: Family<ExpiryLabel, Gauge>,
@@ -174,6 +175,7 @@ impl Default for Metrics {
             ledger_queue: Gauge::default(),
             ledger_bytes: Gauge::default(),
             open_intents: Gauge::default(),
+            gone_intents: Gauge::default(),
             key_sets: Family::default(),
             certificate_expiry: Family::default(),
             policy_expiry: Family::default(),
@@ -268,6 +270,11 @@ impl Metrics {
             "ledger_open_intents",
             "Intents of all nodes without an outcome",
             self.open_intents.clone(),
+        );
+        r.register(
+            "ledger_gone_intents",
+            "Those of nodes that are gone",
+            self.gone_intents.clone(),
         );
         r.register(
             "key_set_usable",

@@ -14,7 +14,7 @@
 //! INVARIANT: nothing that was queued without anybody waiting for it (outcomes, failed logins) is
 //! dropped while the store is unavailable; it stays queued, and the queue is bounded.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -50,6 +50,8 @@ const COMPANY_WAIT: Duration = Duration::from_millis(20);
 /// How often others may run, and append, before a flush begins: those whom the flush before answered
 /// get into this one, and not into the one behind it.
 const YIELDS_MAX: u32 = 16;
+/// So many treatments are known to be in the store, and are not written again by each flush.
+const STORED_DETAILS_MAX: usize = 10_000;
 /// Idle for this long, the writer says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Expired claims are purged this often.
@@ -69,6 +71,8 @@ pub(super) struct Committer {
     unsettled: Option<Flush>,
     /// Queued without anybody waiting, and not written yet.
     kept: Vec<Append>,
+    /// Details that this process has stored.
+    stored: BTreeSet<[u8; 32]>,
     last_us: i64,
     purged_us: i64,
 }
@@ -108,6 +112,7 @@ impl Committer {
             segment,
             unsettled: None,
             kept: Vec::new(),
+            stored: BTreeSet::new(),
             last_us: floor_us.unwrap_or(i64::MIN),
             purged_us: now_us,
             store,
@@ -310,7 +315,8 @@ impl Committer {
         draft.has_release |= append.blobs.is_some();
         draft.bytes += size;
         for detail in append.details {
-            if !flush.commit.details.iter().any(|(digest, _)| *digest == detail.0) {
+            let is_new = || flush.commit.details.iter().all(|(digest, _)| *digest != detail.0);
+            if !self.stored.contains(&detail.0) && is_new() {
                 flush.commit.details.push(detail);
             }
         }
@@ -365,6 +371,10 @@ impl Committer {
         match self.commit(&flush.commit, head).await {
             Ok(taken) => {
                 (self.next, self.head) = (head.0 + 1, head.1);
+                if self.stored.len() + flush.commit.details.len() > STORED_DETAILS_MAX {
+                    self.stored.clear();
+                }
+                self.stored.extend(flush.commit.details.iter().map(|(digest, _)| *digest));
                 // Intents whose callers were told that nothing happens, though the row is there.
                 let mut unacknowledged = std::mem::take(&mut flush.intents);
                 for (sender, first, key) in flush.waiting {

@@ -201,10 +201,10 @@ impl Reader {
         Ok(Self { store: Arc::from(read_only(url).await?) })
     }
 
-    /// What was charged, of one account or of all, a line each: by account, newest period first.
-    /// Blocked periods are not in it.
-    pub async fn budget(&self, account: Option<&str>) -> Result<Vec<BudgetLine>, StoreError> {
-        Ok(budget::folded(self.store.budget(account).await?))
+    /// What was charged, in one period of an account or in all, a line each: by account, newest
+    /// period first. Blocked periods are not in it.
+    pub async fn budget(&self, period: Option<(&str, i64)>) -> Result<Vec<BudgetLine>, StoreError> {
+        Ok(budget::folded(self.store.budget(period).await?))
     }
 
     /// Account and start of each period that is blocked.

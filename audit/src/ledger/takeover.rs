@@ -15,6 +15,15 @@ use crate::{
     tree,
 };
 
+/// Another node with intents that have no end.
+#[derive(Debug, Default)]
+pub struct OpenNode {
+    pub intents: u64,
+    /// Somebody holds its name: it runs, or did until its connection ends.
+    pub is_held: bool,
+    pub chains: Vec<OpenChain>,
+}
+
 /// A chain with intents that have no end, as far as it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpenChain {
@@ -31,15 +40,20 @@ pub struct HeldNode<'l> {
 }
 
 impl Ledger {
-    /// Chains of other nodes with intents that have no end, by node. A gateway that runs has some
-    /// at any time, and a heartbeat moves its chain.
-    pub async fn open_elsewhere(&self) -> Result<BTreeMap<String, Vec<OpenChain>>, StoreError> {
-        let mut open: BTreeMap<String, Vec<OpenChain>> = BTreeMap::new();
-        for (node, writer) in self.store.open_elsewhere(&self.node).await? {
+    /// Other nodes with intents that have no end. A gateway that runs has some at any time, and a
+    /// heartbeat moves its chain.
+    pub async fn open_elsewhere(&self) -> Result<BTreeMap<String, OpenNode>, StoreError> {
+        let mut open: BTreeMap<String, OpenNode> = BTreeMap::new();
+        for (node, writer, intents) in self.store.open_elsewhere(&self.node).await? {
             let Some((wseq, row)) = self.head_row(writer).await? else { continue };
-            open.entry(node).or_default().push(OpenChain { writer, wseq, closed: is_end(&row) });
+            let node = open.entry(node).or_default();
+            node.intents = node.intents.saturating_add(intents);
+            node.chains.push(OpenChain { writer, wseq, closed: is_end(&row) });
         }
-        open.values_mut().for_each(|chains| chains.sort_unstable());
+        for (name, node) in &mut open {
+            node.chains.sort_unstable();
+            node.is_held = self.store.is_held(name).await?;
+        }
         Ok(open)
     }
 

@@ -24,11 +24,6 @@ const LINES_OF_PERIOD: &str = "SELECT account, period_us, line, unit, uses_max, 
      FROM ledger_charge WHERE account = $1 AND period_us = $2 \
      GROUP BY account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta";
 
-const LINES_OF_ACCOUNT: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
-            count(*) \
-     FROM ledger_charge WHERE account = $1 \
-     GROUP BY account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta";
-
 const LINES: &str = "SELECT account, period_us, line, unit, uses_max, cost_loss, cost_delta, cap_loss, cap_delta, \
             count(*) \
      FROM ledger_charge \
@@ -112,10 +107,12 @@ impl dyn Store + '_ {
     /// Charges of one account or of all, added up; a line may come in pieces.
     pub(crate) async fn budget(
         &self,
-        account: Option<&str>,
+        period: Option<(&str, i64)>,
     ) -> Result<Vec<BudgetLine>, StoreError> {
-        let rows = match account {
-            Some(account) => self.read(LINES_OF_ACCOUNT, &[account.into()]).await?,
+        let rows = match period {
+            Some((account, period_us)) => {
+                self.read(LINES_OF_PERIOD, &[account.into(), period_us.into()]).await?
+            }
             None => self.read(LINES, &[]).await?,
         };
         each(rows, line_of)

@@ -23,8 +23,8 @@ const OPEN_INTENTS: &str = "SELECT i.writer, i.wseq, i.leaf FROM ledger_intent i
      JOIN ledger_writer w ON w.writer = i.writer \
      WHERE w.node = $1 AND i.writer <> $2 ORDER BY i.writer, i.wseq, i.leaf";
 
-const OPEN_ELSEWHERE: &str = "SELECT DISTINCT w.node, w.writer FROM ledger_intent i \
-     JOIN ledger_writer w ON w.writer = i.writer WHERE w.node <> $1";
+const OPEN_ELSEWHERE: &str = "SELECT w.node, w.writer, count(*) FROM ledger_intent i \
+     JOIN ledger_writer w ON w.writer = i.writer WHERE w.node <> $1 GROUP BY w.node, w.writer";
 
 impl dyn Store + '_ {
     pub(crate) async fn claim(
@@ -55,13 +55,13 @@ impl dyn Store + '_ {
         each(rows, |row| Ok((row.writer()?, row.number()?, row.number()?)))
     }
 
-    /// Other nodes' writers with intents without an end.
+    /// Other nodes' writers with intents without an end, and how many each has.
     pub(crate) async fn open_elsewhere(
         &self,
         node: &str,
-    ) -> Result<Vec<(String, WriterId)>, StoreError> {
+    ) -> Result<Vec<(String, WriterId, u64)>, StoreError> {
         let rows = self.read(OPEN_ELSEWHERE, &[node.into()]).await?;
-        each(rows, |row| Ok((row.text()?, row.writer()?)))
+        each(rows, |row| Ok((row.text()?, row.writer()?, row.number()?)))
     }
 
     /// Intents of all writers without an end, `max` at most.

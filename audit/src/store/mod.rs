@@ -274,6 +274,8 @@ pub(crate) trait Store: Send + Sync {
     fn write<'a>(&'a self, text: &'static str, args: &'a [Arg<'a>]) -> Answer<'a, Vec<Columns>>;
     /// The store's own clock, microseconds since the epoch; none where it is the machine's.
     fn clock_us(&self) -> Answer<'_, Option<i64>>;
+    /// Whether somebody holds a node's name. Looking does not stand in the way of a start.
+    fn is_held<'a>(&'a self, node: &'a str) -> Answer<'a, bool>;
     /// Holds a node's name until it is dropped; `None` while somebody else does.
     fn hold<'a>(&'a self, node: &'a str) -> Answer<'a, Option<Hold>>;
     /// What the store takes on its disk, in bytes.

@@ -209,6 +209,19 @@ impl Store for Postgres {
         })
     }
 
+    fn is_held<'a>(&'a self, node: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move {
+            // The halves of the key that `try_lock` takes.
+            let held = "SELECT EXISTS (SELECT FROM pg_locks, \
+                        hashtextextended('ledger_node ' || $1, 0) AS key \
+                        WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                        AND classid::bigint = (key >> 32) & 4294967295 \
+                        AND objid::bigint = key & 4294967295)";
+            Ok(sqlx::query_scalar(held).bind(node).fetch_one(&self.readers).await?)
+        })
+    }
+
     /// A connection of its own holds it, and lets go when it ends.
     fn hold<'a>(&'a self, node: &'a str) -> Answer<'a, Option<Hold>> {
         Box::pin(async move {

@@ -219,6 +219,10 @@ impl Store for Sqlite {
     }
 
     /// Whoever has the file is alone with it.
+    fn is_held<'a>(&'a self, _node: &'a str) -> Answer<'a, bool> {
+        Box::pin(async { Ok(false) })
+    }
+
     fn hold<'a>(&'a self, _node: &'a str) -> Answer<'a, Option<Hold>> {
         Box::pin(async { Ok(Some(Box::new(()) as Hold)) })
     }

@@ -28,7 +28,7 @@ pub use blocked::Blocked;
 use claims::Given;
 pub use claims::{ClaimFound, Claimed, Intended, Keyed, Running};
 pub use intent::Head;
-pub use takeover::Takeover;
+pub use takeover::{Gone, Takeover};
 
 use crate::{
     ambient::{Ambient, RngUnavailable},
@@ -103,7 +103,7 @@ pub struct Account {
     running: Arc<Mutex<HashSet<[u8; 32]>>>,
     given: Mutex<Given>,
     /// Other nodes that are gone, and what settling their open intents waits for.
-    gone: Mutex<BTreeMap<String, String>>,
+    gone: Mutex<BTreeMap<String, Gone>>,
     /// Periods in which nothing more is released.
     blocked: ArcSwap<Blocked>,
     /// Principals that the configuration names.

@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sluicegate_audit as audit;
-use sluicegate_audit::{HeldNode, OpenChain};
+use sluicegate_audit::{HeldNode, OpenChain, OpenNode};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
@@ -42,8 +42,13 @@ pub struct Takeover {
 struct Seen {
     chains: Vec<OpenChain>,
     since: Instant,
-    /// Nobody had its name when it was due.
-    is_gone: bool,
+}
+
+/// What a node that is gone left open, and what settling it waits for.
+#[derive(Clone)]
+pub struct Gone {
+    pub intents: u64,
+    pub why: String,
 }
 
 impl Takeover {
@@ -83,29 +88,30 @@ impl Takeover {
         }
     }
 
-    /// The nodes that are gone and not settled yet, each with what it waits for.
+    /// The nodes that are gone and not settled yet.
     async fn look(
         &mut self,
         ledger: &audit::Ledger,
-    ) -> Result<BTreeMap<String, String>, audit::StoreError> {
+    ) -> Result<BTreeMap<String, Gone>, audit::StoreError> {
         let open = ledger.open_elsewhere().await?;
         self.seen.retain(|node, _| open.contains_key(node));
         let mut gone = BTreeMap::new();
         let (account, regions) = (&self.account, &self.regions);
-        for (node, chains) in open {
+        for (node, OpenNode { intents, is_held, chains }) in open {
             let is_ended = chains.iter().all(|chain| chain.closed);
-            let new = || Seen { chains: vec![], since: Instant::now(), is_gone: false };
+            let new = || Seen { chains: vec![], since: Instant::now() };
             let seen = self.seen.entry(node.clone()).or_insert_with(new);
             if seen.chains != chains {
-                *seen = Seen { chains, is_gone: seen.is_gone && is_ended, ..new() };
+                *seen = Seen { chains, ..new() };
             }
-            let due = if is_ended { self.delivery } else { self.silence };
-            let mut waits = "a delivery of it may be under way".to_owned();
+            let (due, waits) = match is_ended {
+                true => (self.delivery, "a delivery of it may be under way"),
+                false => (self.silence, "it may come back within `ledger.takeover-s`"),
+            };
+            let mut why = waits.to_owned();
             if seen.since.elapsed() >= due {
-                let held = ledger.hold(&node).await?;
-                // Who has its name settles what was left open under it.
-                seen.is_gone = held.is_some();
-                let Some(held) = held else {
+                let Some(held) = ledger.hold(&node).await? else {
+                    // Who has its name settles what was left open under it.
                     seen.since = Instant::now();
                     continue;
                 };
@@ -115,7 +121,7 @@ impl Takeover {
                             seen.since = Instant::now();
                             continue;
                         }
-                        Err(why) => waits = why,
+                        Err(error) => why = error,
                     }
                 } else {
                     for chain in &seen.chains {
@@ -123,8 +129,9 @@ impl Takeover {
                     }
                 }
             }
-            if seen.is_gone {
-                gone.insert(node, waits);
+            // Of a gateway that runs, intents are open at any time.
+            if !is_held {
+                gone.insert(node, Gone { intents, why: cut(why, CAUSE_BYTES_MAX) });
             }
         }
         Ok(gone)
@@ -154,17 +161,19 @@ impl Account {
         Ok(())
     }
 
-    /// Nodes that are gone and left intents open, each with what settling them waits for.
-    pub fn gone(&self) -> BTreeMap<String, String> {
+    /// Nodes that are gone and left intents open.
+    pub fn gone(&self) -> BTreeMap<String, Gone> {
         self.gone.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    fn say_gone(&self, gone: BTreeMap<String, String>) {
-        let gone: BTreeMap<_, _> =
-            gone.into_iter().map(|(node, why)| (node, cut(why, CAUSE_BYTES_MAX))).collect();
+    fn say_gone(&self, gone: BTreeMap<String, Gone>) {
+        let open = gone.values().map(|gone| gone.intents).sum::<u64>();
+        self.metrics.gone_intents.set(i64::try_from(open).unwrap_or(i64::MAX));
         let mut said = self.gone.lock().unwrap_or_else(|e| e.into_inner());
-        for (node, why) in gone.iter().filter(|(node, why)| said.get(*node) != Some(*why)) {
-            tracing::warn!(event = "node-gone", node, why);
+        for (node, Gone { intents, why }) in &gone {
+            if said.get(node).is_none_or(|said| said.why != *why) {
+                tracing::warn!(event = "node-gone", node, intents, why);
+            }
         }
         *said = gone;
     }

@@ -60,6 +60,7 @@ pub(super) struct Drawn {
 /// A release that is durable, and whose bytes may go out.
 pub(super) struct Durable {
     id: [u8; 16],
+    pub(super) period_us: i64,
     /// A time before its messages were in the topic.
     pub(super) since_ms: i64,
     pub(super) lot: Recorded<Arc<Lot>>,
@@ -300,7 +301,8 @@ impl Books {
             messages: u32::try_from(drawn.messages.len()).unwrap_or(u32::MAX),
         };
         let appended = self.ledger()?.release(entry, store::blobs(&drawn.messages)).await?;
-        Ok(Durable { id, since_ms: now_ms, lot: appended.cover(lot(plan, &drawn.messages)) })
+        let lot = appended.cover(lot(plan, &drawn.messages));
+        Ok(Durable { id, period_us, since_ms: now_ms, lot })
     }
 
     /// Where messages of a release ended, by their number.
@@ -323,9 +325,10 @@ impl Books {
         let durable = |stored: audit::StoredRelease| {
             let damaged = || audit::StoreError::Corrupt("the bytes of a release".to_owned());
             let messages = store::messages(stored.blobs.get()).ok_or_else(damaged)?;
-            let (id, since_ms) = (stored.entry.id, pane_of(&stored.entry).start_ms);
+            let audit::Release { id, period_us, .. } = stored.entry;
+            let since_ms = pane_of(&stored.entry).start_ms;
             let lot = stored.blobs.project(|_| lot(&self.plan, &messages));
-            Ok(Durable { id, since_ms, lot })
+            Ok(Durable { id, period_us, since_ms, lot })
         };
         let stored = self.ledger()?.unpublished(&self.plan.name).await?;
         stored.into_iter().map(durable).collect()
@@ -405,10 +408,9 @@ impl Books {
     /// What the current period has cost one unit of the dataset, as a share of its cap.
     pub(super) async fn spent_ratio(&self, now_ms: i64) -> Result<f64, BooksError> {
         let (plan, period_us) = (&self.plan, us(self.plan.period_of(now_ms).start_ms));
-        let lines = self.ledger()?.reader().budget(Some(&plan.dataset)).await?;
-        let lines = || lines.iter().filter(|line| line.period_us == period_us);
-        let cap = audit::cap_of(lines()).map_or(plan.cap.loss, |cap| cap.loss.min(plan.cap.loss));
-        let ppm = audit::Spent::of(lines()).loss.saturating_mul(1_000_000) / u128::from(cap.max(1));
+        let lines = self.ledger()?.reader().budget(Some((&plan.dataset, period_us))).await?;
+        let cap = audit::cap_of(&lines).map_or(plan.cap.loss, |cap| cap.loss.min(plan.cap.loss));
+        let ppm = audit::Spent::of(&lines).loss.saturating_mul(1_000_000) / u128::from(cap.max(1));
         Ok(f64::from(u32::try_from(ppm).unwrap_or(u32::MAX)) / 1e6)
     }
 }

@@ -127,7 +127,7 @@ impl Runner {
         durable: Durable,
         placed: BTreeMap<Position, Placed>,
     ) -> Result<(), RunError> {
-        self.on.witness.note(self).await?;
+        self.on.witness.note(self, durable.period_us).await?;
         let positions: Vec<Position> = positions(&durable.lot).collect();
         let missing = |n: usize| positions.get(n).is_some_and(|p| !placed.contains_key(p));
         let sending = Sending::only(durable.lot.project(Arc::clone), missing);

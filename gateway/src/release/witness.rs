@@ -196,15 +196,16 @@ impl Witness {
         self.judge(of, pane.start_ms, Some(pane.end_ms)).await?;
         of.books.reserve(pane).await?;
         crash_point("before-witness");
-        self.note(of).await
+        self.note(of, us(of.plan().period_of(pane.start_ms).start_ms)).await
     }
 
-    /// Notes what the ledger has by now of a release's dataset, and returns when that is durable.
-    pub(super) async fn note(&self, of: &Runner) -> Result<(), RunError> {
+    /// Notes what the ledger has by now of a release's dataset in a period, and returns when that is
+    /// durable. Of other periods it was noted when they were charged.
+    pub(super) async fn note(&self, of: &Runner, period_us: i64) -> Result<(), RunError> {
         // Held until it is written: a later row never makes way for an earlier one.
         let mut known = self.known.lock().await;
         let known = known.as_mut().ok_or(BooksError::Account(AccountError::NotOpen))?;
-        let charged = Ledger(&of.on.account).charged(Some(&of.plan().dataset)).await?;
+        let charged = Ledger(&of.on.account).charged(Some((&of.plan().dataset, period_us))).await?;
         let mut record = known.record.clone();
         record.head = charged.head;
         record.written_us = self.clock.now_us();
@@ -229,7 +230,6 @@ impl Witness {
         at_ms: i64,
         window_end_ms: Option<i64>,
     ) -> Result<(), BooksError> {
-        let us = |ms: i64| ms.saturating_mul(1_000);
         let period = of.plan().period_of(at_ms);
         let until_us = self.known.lock().await.as_ref().and_then(|known| known.doubted_until_us);
         let Some(until_us) = until_us.filter(|until_us| us(period.start_ms) < *until_us) else {
@@ -243,6 +243,10 @@ impl Witness {
         }
         of.books.block(at_ms, "charges-in-doubt").await
     }
+}
+
+fn us(ms: i64) -> i64 {
+    ms.saturating_mul(1_000)
 }
 
 /// Asks, by an operator's hand, for a dataset's windows that ended before a moment, though charges

@@ -12,7 +12,7 @@ use sluicegate_tests::{gateway::run, jwt::SigningKey, require, setup::Setup};
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 /// Alerts can ask for these before anything has happened.
-const FROM_THE_START: [&str; 26] = [
+const FROM_THE_START: [&str; 27] = [
     "sluicegate_build_info{version=\"",
     "sluicegate_ready 1",
     "sluicegate_records_total{dataset=\"bids\",fate=\"delivered\",code=\"\"} 0",
@@ -30,6 +30,7 @@ const FROM_THE_START: [&str; 26] = [
     "sluicegate_ledger_queue_length ",
     "sluicegate_ledger_size_bytes ",
     "sluicegate_ledger_open_intents 0",
+    "sluicegate_ledger_gone_intents 0",
     "sluicegate_certificate_expiry_timestamp_seconds{listener=\"data\",what=\"certificate\"} ",
     "sluicegate_certificate_expiry_timestamp_seconds{listener=\"admin\",what=\"client-ca\"} ",
     // 2027-11-01.

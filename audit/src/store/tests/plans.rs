@@ -22,6 +22,7 @@ const MAY: &[(&str, &[&str], &str)] = &[
         "up to a limit, in any order",
     ),
     ("FROM pg_class", &["Seq Scan on pg_class"], "the tables of a database"),
+    ("FROM pg_database", &["Seq Scan on pg_database"], "the databases of a server"),
     ("UPDATE ledger_lease SET until_us = 0", &["SCAN ledger_lease"], "all leases, once at a start"),
     ("INSERT INTO ledger_writer", &["SCAN earlier"], "one maximum"),
     ("WITH RECURSIVE w (writer)", &["SCAN w"], "the steps of the recursion"),
@@ -36,7 +37,7 @@ const MAY: &[(&str, &[&str], &str)] = &[
         "open intents, at a start and every few seconds; ended ones are removed",
     ),
     (
-        "DISTINCT w.node, w.writer FROM ledger_intent i JOIN",
+        "count(*) FROM ledger_intent i JOIN",
         &["SCAN w", "Seq Scan on ledger_writer w"],
         "all writers, of which each start makes one, every few seconds",
     ),

@@ -51,11 +51,11 @@ impl Doubt {
 pub(super) struct Ledger<'a>(pub(super) &'a Arc<Account>);
 
 impl Ledger<'_> {
-    /// What it has of one dataset, or of all.
-    pub(super) async fn charged(&self, dataset: Option<&str>) -> Result<Charged, BooksError> {
+    /// What it has in one period of a dataset, or in all.
+    pub(super) async fn charged(&self, period: Option<(&str, i64)>) -> Result<Charged, BooksError> {
         let ledger = self.0.ledger()?;
         let mut charges = Charges::new();
-        for line in ledger.reader().budget(dataset).await? {
+        for line in ledger.reader().budget(period).await? {
             let of = charges.entry((line.account, line.period_us)).or_default();
             *of = of.saturating_add(line.charges);
         }

@@ -94,13 +94,19 @@ async fn what_a_node_left_open_is_settled_by_another_and_a_revived_one_is_fenced
 
     let gateway = there.start().await;
     let operator = there.operator();
-    let told = eventually(SETTLED_WITHIN, async || {
-        let (status, text) = readyz(&operator, &gateway).await;
-        assert_eq!(status, 200, "it bears that: {text}");
-        let both = ["node dead: gone", "node asleep: gone"];
-        both.iter().all(|line| text.contains(line)).then_some(())
-    });
-    assert!(told.await.is_some(), "{:?}", readyz(&operator, &gateway).await);
+    // At once that they are gone, and when it is certain what is waited for.
+    for cause in ["it may come back", "a delivery of it may be under way"] {
+        let told = eventually(SETTLED_WITHIN, async || {
+            let (status, text) = readyz(&operator, &gateway).await;
+            assert_eq!(status, 200, "it bears that: {text}");
+            let line = |node| format!("node {node}: gone (open intents: 1): {cause}");
+            ["dead", "asleep"].iter().all(|node| text.contains(&line(node))).then_some(())
+        });
+        assert!(told.await.is_some(), "{:?}", readyz(&operator, &gateway).await);
+        let series = operator.get(gateway.admin_url("/metrics")).send().await.unwrap();
+        let series = series.text().await.unwrap();
+        assert!(series.contains("\nsluicegate_ledger_gone_intents 2\n"), "{series}");
+    }
     assert_eq!(there.book().await.open, 2, "a delivery may be under way");
     let settled = eventually(SETTLED_WITHIN, async || {
         let text = readyz(&operator, &gateway).await.1;
