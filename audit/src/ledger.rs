@@ -188,6 +188,8 @@ pub struct Destination {
     pub region: String,
     /// `None`: the intent's topic.
     pub topic: Option<String>,
+    /// Records go there as they came, unread.
+    pub untouched: bool,
 }
 
 /// What one append brings.
@@ -523,7 +525,10 @@ impl Ledger {
         for digest in &intent.treatments {
             let detail = self.store.detail(&digest.0).await?;
             let treatment: Option<Treatment> = detail.and_then(|d| minicbor::decode(&d).ok());
-            let destination = treatment.map(|t| Destination { region: t.region, topic: t.topic });
+            let destination = treatment.map(|t| {
+                let untouched = t.is_untouched();
+                Destination { region: t.region, topic: t.topic, untouched }
+            });
             destinations.push(destination.unwrap_or_default());
         }
         let leaves = row::decode_manifest(manifest).map_err(corrupt)?;

@@ -461,7 +461,10 @@ fn treatment_text(f: &mut fmt::Formatter<'_>, applied: &Applied) -> fmt::Result 
     if let Some(topic) = &t.topic {
         writeln!(f, "    to topic {topic}")?;
     }
-    for (field, times) in applied.fields() {
+    if t.is_untouched() {
+        writeln!(f, "    as it came, unread")?;
+    }
+    for (field, times) in applied.fields().filter(|_| !t.is_untouched()) {
         let by = field.rules.join(", ");
         write!(f, "    {:<24} {} [{}] by {by}", field.field, field.transform, field.category)?;
         match &applied.present {

@@ -126,8 +126,12 @@ async fn a_restart_finds_what_was_left_open_and_continues_the_story() {
         let second = bench.open(2).await;
         let found = second.open_intents().await.unwrap();
         assert_eq!(found.iter().map(|o| o.first).collect::<Vec<_>>(), [open]);
-        let plain = Destination { region: "eu".into(), topic: None };
-        let internal = Destination { region: "eu".into(), topic: Some("orders.counted".into()) };
+        let plain = Destination { region: "eu".into(), topic: None, untouched: false };
+        let internal = Destination {
+            region: "eu".into(),
+            topic: Some("orders.counted".into()),
+            untouched: false,
+        };
         let at = |leaf, to| OpenLeaf { position: Position { leaf, ..open }, records: 1, to };
         assert_eq!(
             found[0].leaves,

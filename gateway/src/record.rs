@@ -61,6 +61,13 @@ impl Record {
     }
 }
 
+/// What came.
+pub enum Records {
+    Single(Vec<Record>),
+    /// So many in one batch of Kafka's, of which nothing is read.
+    Whole(u32, Bytes),
+}
+
 /// Records of one request, or of one stretch of a streamed one.
 pub struct Batch {
     pub request: RequestId,
@@ -68,8 +75,8 @@ pub struct Batch {
     pub origin: [u8; 16],
     /// The number of the first record within its request.
     pub first: u32,
-    pub records: Vec<Record>,
-    /// What its producer and Kafka know it by.
+    pub records: Records,
+    /// What its producer and Kafka know it by, if it came as one of Kafka's batches.
     pub identity: Option<BatchIdentity>,
 }
 
@@ -103,9 +110,25 @@ pub enum Fate {
     Refuse(Box<Refused>),
 }
 
-/// A record with its fate. The ranges are places in its [`Verdict`].
+impl Fate {
+    /// Whether the ledger says the same of both.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Refuse(one), Self::Refuse(other)) => {
+                one.code == other.code && one.rule == other.rule
+            }
+            (Self::Deliver, Self::Deliver) | (Self::Aggregate, Self::Aggregate) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A record with its fate, or all records of a batch that is not read. The ranges are places in its [`Verdict`].
 pub struct Judged {
     pub fate: Fate,
+    pub count: u32,
+    /// Its leaf, behind the first of its batch.
+    pub leaf: u32,
     copies: Range<usize>,
     source: Range<usize>,
     tokens: Range<usize>,
@@ -135,6 +158,8 @@ pub struct Verdict {
     digests: Vec<[u8; 16]>,
     present: Vec<u8>,
     not_counted: Vec<(usize, NotCounted)>,
+    /// Records of one fate that follow each other have one leaf, which has no digests.
+    in_runs: bool,
 }
 
 impl Verdict {
@@ -174,12 +199,12 @@ impl Verdict {
     /// The same records, and none is let through: those of `refused` for their own reasons, the others because they
     /// came in one batch with them.
     pub fn refuse_all(&self, refused: Vec<(usize, Refused)>, others: &Refused) -> Self {
-        let mut draft = VerdictDraft::default();
+        let mut draft = VerdictDraft::new(self.in_runs);
         let mut refused = refused.into_iter().peekable();
         for (n, judged) in self.records.iter().enumerate() {
             let own = refused.next_if(|(of, _)| *of == n).map(|(_, own)| own);
             let fate = Fate::Refuse(Box::new(own.unwrap_or_else(|| others.clone())));
-            draft.end(fate, self.source(judged), &[]);
+            draft.end_all(judged.count, fate, self.source(judged), &[]);
         }
         draft.finish()
     }
@@ -200,12 +225,14 @@ pub struct Lot {
     records: Vec<Outgoing>,
     /// They are messages of a release, whose positions are counted in another way.
     of_release: bool,
+    /// It is one batch of Kafka's, as it came, in place of records.
+    whole: bool,
 }
 
 /// One copy within a lot's bytes.
 struct Outgoing {
-    /// The number of its record in the batch, or of its message in the release.
-    record: u32,
+    /// Its record's leaf behind the first of the batch, or the number of its message in the release.
+    leaf: u32,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Vec<Header>,
@@ -245,8 +272,8 @@ impl Lot {
     /// The leaf of a copy, behind the first of its batch.
     fn leaf(&self, first: u32, outgoing: &Outgoing) -> u32 {
         match self.of_release {
-            true => message_leaf(first, outgoing.record),
-            false => first.saturating_add(outgoing.record),
+            true => message_leaf(first, outgoing.leaf),
+            false => first.saturating_add(outgoing.leaf),
         }
     }
 }
@@ -257,11 +284,12 @@ pub(crate) struct LotDraft {
     topic: Arc<str>,
     bytes: Vec<u8>,
     records: Vec<Outgoing>,
+    whole: Option<Bytes>,
 }
 
 impl LotDraft {
     pub(crate) fn new(region: Arc<str>, topic: Arc<str>) -> Self {
-        Self { region, topic, bytes: Vec::new(), records: Vec::new() }
+        Self { region, topic, bytes: Vec::new(), records: Vec::new(), whole: None }
     }
 
     fn is_for(&self, region: &str, topic: &str) -> bool {
@@ -270,7 +298,7 @@ impl LotDraft {
 
     fn push(
         &mut self,
-        record: usize,
+        number: usize,
         key: Option<&[u8]>,
         headers: Vec<Header>,
         value: Option<&[u8]>,
@@ -281,14 +309,16 @@ impl LotDraft {
             Some(start..self.bytes.len())
         };
         let (key, value) = (put(key), put(value));
-        let record = u32::try_from(record).unwrap_or(u32::MAX);
-        self.records.push(Outgoing { record, key, value, headers });
+        let leaf = u32::try_from(number).unwrap_or(u32::MAX);
+        self.records.push(Outgoing { leaf, key, value, headers });
         self.records.len() - 1
     }
 
     fn finish(self) -> Lot {
-        let Self { region, topic, bytes, records } = self;
-        Lot { region, topic, bytes: Bytes::from(bytes), records, of_release: false }
+        let Self { region, topic, bytes, records, whole } = self;
+        let is_whole = whole.is_some();
+        let bytes = whole.unwrap_or_else(|| Bytes::from(bytes));
+        Lot { region, topic, bytes, records, of_release: false, whole: is_whole }
     }
 }
 
@@ -308,6 +338,10 @@ pub(crate) struct Parts<'p> {
 }
 
 impl VerdictDraft {
+    pub(crate) fn new(in_runs: bool) -> Self {
+        Self { verdict: Verdict { in_runs, ..Verdict::default() }, lots: Vec::new() }
+    }
+
     /// The number of the record that is being judged.
     pub(crate) fn next(&self) -> usize {
         self.verdict.records.len()
@@ -344,6 +378,14 @@ impl VerdictDraft {
         verdict.copies.push(Copy { lot, number, treatment, present });
     }
 
+    /// All records of a batch that is not read, as one copy.
+    pub(crate) fn whole(&mut self, lot: usize, treatment: usize, present: &[u8], batch: Bytes) {
+        self.copy(lot, treatment, Parts { key: None, headers: Vec::new(), value: None, present });
+        if let Some(draft) = self.lots.get_mut(lot) {
+            draft.whole = Some(batch);
+        }
+    }
+
     pub(crate) fn not_counted(&mut self, release: Arc<str>, why: Uncounted) {
         let record = self.next();
         self.verdict.not_counted.push((record, NotCounted { release, why }));
@@ -351,8 +393,20 @@ impl VerdictDraft {
 
     /// Ends the record. A refused one leaves no copies.
     pub(crate) fn end(&mut self, fate: Fate, source: &[[u8; 16]], tokens: &[[u8; 16]]) {
+        self.end_all(1, fate, source, tokens);
+    }
+
+    /// Ends that many records at once.
+    pub(crate) fn end_all(
+        &mut self,
+        count: u32,
+        fate: Fate,
+        source: &[[u8; 16]],
+        tokens: &[[u8; 16]],
+    ) {
         let record = self.next();
-        let Verdict { records, copies, digests, not_counted, .. } = &mut self.verdict;
+        let Verdict { records, copies, digests, not_counted, in_runs, .. } = &mut self.verdict;
+        let in_runs = *in_runs;
         let first = records.last().map_or(0, |judged| judged.copies.end);
         let refused = matches!(fate, Fate::Refuse(_));
         if refused {
@@ -366,12 +420,32 @@ impl VerdictDraft {
             }
             not_counted.retain(|(n, _)| *n != record);
         }
+        let [source, tokens] = match (in_runs, refused) {
+            (true, _) => [&[][..], &[]],
+            (false, true) => [source, &[]],
+            (false, false) => [source, tokens],
+        };
         let start = digests.len();
         digests.extend_from_slice(source);
         let middle = digests.len();
-        digests.extend_from_slice(if refused { &[] } else { tokens });
+        digests.extend_from_slice(tokens);
         let tokens = middle..digests.len();
-        records.push(Judged { fate, copies: first..copies.len(), source: start..middle, tokens });
+        let treated = |of: &Range<usize>| {
+            copies.get(of.clone()).into_iter().flatten().map(|copy| (copy.lot, copy.treatment))
+        };
+        let own = first..copies.len();
+        let joins = |last: &Judged| {
+            let alike = last.fate.is_like(&fate) && treated(&last.copies).eq(treated(&own));
+            in_runs && alike
+        };
+        let leaf = records.last().map_or(0, |last| last.leaf + u32::from(!joins(last)));
+        for copy in copies.get(own.clone()).unwrap_or_default() {
+            let lot = self.lots.get_mut(copy.lot);
+            if let Some(outgoing) = lot.and_then(|lot| lot.records.get_mut(copy.number)) {
+                outgoing.leaf = leaf;
+            }
+        }
+        records.push(Judged { fate, count, leaf, copies: own, source: start..middle, tokens });
     }
 
     pub(crate) fn finish(self) -> Verdict {
@@ -421,6 +495,12 @@ impl Sending {
 
     pub fn copies(&self) -> impl Iterator<Item = Outbound<'_>> {
         (0..self.len()).filter_map(|n| self.get(n))
+    }
+
+    /// The batch that goes out as it came, in place of copies.
+    pub fn whole(&self) -> Option<&Bytes> {
+        let lot = self.lot.get();
+        lot.whole.then_some(&lot.bytes)
     }
 
     /// The n-th copy that is sent.

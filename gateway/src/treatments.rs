@@ -9,7 +9,7 @@ use std::{
 use sluicegate_audit as audit;
 use sluicegate_audit::Digest32;
 use sluicegate_policies::{
-    Delivery, FieldPath, Plan, Route, RuleName, Spending, Transfer, Transform,
+    Delivery, FieldPath, Plan, Route, RuleName, Spending, Transfer, Transform, Unlisted,
     release::{Keys, ReleasePlan, Unit, What},
 };
 
@@ -51,6 +51,11 @@ impl Treatment {
             terms.categories.retain(|category| there.contains(category.as_str()));
         }
         Some(terms)
+    }
+
+    /// How many fields it lists.
+    pub fn fields(&self) -> usize {
+        self.categories.len()
     }
 
     pub fn crosses(&self) -> bool {
@@ -210,6 +215,9 @@ fn contributes(
 }
 
 fn transforms(plan: &Plan) -> Vec<audit::FieldTransform> {
+    if plan.unlisted == Unlisted::Untouched {
+        return vec![audit::FieldTransform::untouched()];
+    }
     plan.fields
         .iter()
         .map(|field| audit::FieldTransform {

@@ -266,6 +266,8 @@ fn fields(q: &Question, plan: &Plan, place: Option<(&Arc<str>, &[String])>, a: &
     }
     if let Some(path) = q.field.as_ref().filter(|_| a.fields.len() == before) {
         a.sentences.push(format!("  `{path}` is not listed in the dataset: {}.", unlisted(plan)));
+    } else if plan.unlisted == Unlisted::Untouched {
+        a.sentences.push(format!("  {}.", unlisted(plan)));
     } else if q.field.is_none() {
         a.sentences.push(format!("  Fields that are not listed: {}.", unlisted(plan)));
     }
@@ -276,6 +278,7 @@ fn unlisted(plan: &Plan) -> &'static str {
         Unlisted::Drop => "drop",
         Unlisted::Refuse => "the record is refused",
         Unlisted::Keep => "keep",
+        Unlisted::Untouched => "the dataset protects nothing: records pass as they are, unread",
     }
 }
 

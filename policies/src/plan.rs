@@ -56,6 +56,10 @@ pub struct Dataset {
     pub event_time: Option<EventTime>,
     /// Whether records are delivered, or only counted by releases.
     pub records: Records,
+    /// Nothing of its records is read: they pass as they are.
+    pub untouched: bool,
+    /// What is recorded of a batch that comes as one.
+    pub evidence: Evidence,
     /// The topic holds a release: the gateway alone publishes to it.
     pub released: bool,
 }
@@ -90,6 +94,16 @@ pub enum Records {
     /// They are counted and not delivered. Routes are decided all the same: a record may be held
     /// for counting only where a copy of it could go.
     ReleasesOnly,
+}
+
+/// What the ledger holds of a batch of a Kafka client's. Over HTTPS each record is recorded singly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// The default: each record has a leaf of its own, with its tokens and its declared source.
+    #[default]
+    Record,
+    /// Records of one fate that follow each other are one leaf: how many, and where.
+    Batch,
 }
 
 /// Where the subject's jurisdiction of a record comes from. A value that the record lacks, or
@@ -169,6 +183,9 @@ pub enum Unlisted {
     Refuse,
     /// The author declared the dataset's remainder free of personal data.
     Keep,
+    /// The author declared the whole dataset free of personal data (`protect: nothing`): key, value and
+    /// headers pass as they are, and nothing of them is read. Such a plan has no fields.
+    Untouched,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -100,6 +100,51 @@ fn unknown_words_get_a_suggestion_and_all_mistakes_come_at_once() {
 }
 
 #[test]
+fn a_dataset_that_protects_nothing_says_why_and_reads_nothing() {
+    let dataset = |body: &str| {
+        format!(
+            "apiVersion: sluicegate/v1\nkind: Dataset\nmetadata: {{ name: prices }}\n{body}\ntopics: [prices]\ndeliver-to: [home]\n"
+        )
+    };
+    let because = "because: \"about goods\"\nprotect: nothing\n";
+    errors(&dataset(&format!("{because}jurisdiction: {{ fixed: DE }}")), &[]);
+    errors(
+        &dataset("protect: nothing\njurisdiction: { fixed: DE }"),
+        &["4: nothing: the dataset `prices` protects nothing without saying why / add `because:`"],
+    );
+    let help = "leave one of the two out; `jurisdiction` is `fixed` or `principal` here";
+    let reads = "fields: { a: user.name }\nevidence: record\njurisdiction: { field: a }";
+    errors(
+        &dataset(&format!("{because}{reads}")),
+        &["evidence: record", "fields", "jurisdiction: { field }"].map(|what| {
+            format!(
+                "5: nothing: with `protect: nothing` no record is read, so `{what}` has no meaning / {help}"
+            )
+        })
+        .each_ref()
+        .map(String::as_str),
+    );
+    let batch = "fields: { a: user.name }\nlineage: { of: a }\nevidence: batch\njurisdiction: { fixed: DE }";
+    errors(
+        &dataset(batch),
+        &[
+            "6: batch: `evidence: batch` records no sources, so `lineage` finds nothing / leave out `lineage`, or set `evidence: record`",
+        ],
+    );
+    // It has no categories, so no rule about all of them lets anybody in.
+    let prices = dataset(&format!("{because}jurisdiction: {{ fixed: DE }}"));
+    let all = "who: [app]\nmay: [read]\ncategories: [user.name, user.email]\npurposes: [service]\n";
+    let more = format!("{prices}---\n{}", rule("AccessRule", all));
+    let bundle = Bundle::compile(&sources(&more)).ok().unwrap();
+    let table = bundle.table(NOW).unwrap();
+    let may = |topic| {
+        let read = sluicegate_policies::Operation::Read;
+        table.admit("app", Some("service"), read, topic).is_ok()
+    };
+    assert!(may("people") && !may("prices"));
+}
+
+#[test]
 fn the_traps_of_yaml_are_caught() {
     let vocabulary = "apiVersion: sluicegate/v1\nkind: Vocabulary\nmetadata: { name: more }\n";
     errors(

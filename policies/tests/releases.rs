@@ -188,6 +188,8 @@ dataset: clicks -> dataset: click
 dataset: clicks -> dataset: totals
     E w24: clicks: the dataset `clicks` is published only as releases, and has none / add a `Release` with `dataset: clicks`, or set `records: deliver`
     E r5: totals: `totals` is itself a release / what was released may be counted by anyone who reads it; a release counts records
+words| records: releases-only -> evidence: batch
+    E r5: clicks: records of `clicks` are not recorded singly, and a release counts them so / leave out `evidence: batch` and `protect: nothing` there
 topic: totals -> topic: clicks
     E r6: clicks: the topic `clicks` belongs to two datasets / a topic belongs to one dataset: what its fields are must not be ambiguous
 topic: totals -> topic: totals\nregion: fr

@@ -269,6 +269,26 @@ pub struct FieldTransform {
     pub rules: Vec<String>,
 }
 
+/// What is done to records that are not read.
+const UNTOUCHED: &str = "untouched";
+
+impl FieldTransform {
+    /// All of a record, as it came.
+    #[must_use]
+    pub fn untouched() -> Self {
+        let (field, transform) = ("**".to_owned(), UNTOUCHED.to_owned());
+        Self { field, category: String::new(), transform, rules: vec![] }
+    }
+}
+
+impl Treatment {
+    /// Whether records pass as they came, unread.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.transforms.iter().any(|field| field.transform == UNTOUCHED)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 #[cbor(array)]
 pub struct KeyUse {

@@ -58,6 +58,15 @@ impl Leaves {
         self.end(source, tokens);
     }
 
+    /// Adds a leaf, perhaps of several records.
+    pub fn add(&mut self, leaf: &Leaf) {
+        // As above.
+        let _infallible = minicbor::encode(leaf, &mut self.bytes);
+        let [source, tokens] =
+            [&leaf.source, &leaf.tokens].map(|some| some.iter().map(|d| d.0).collect::<Vec<_>>());
+        self.end(&source, &tokens);
+    }
+
     fn end(&mut self, source: &[SearchDigest], tokens: &[SearchDigest]) {
         self.ends.push(self.bytes.len());
         self.digests.extend_from_slice(source);
@@ -96,13 +105,7 @@ impl Leaves {
 impl From<Vec<Leaf>> for Leaves {
     fn from(leaves: Vec<Leaf>) -> Self {
         let mut made = Self::default();
-        for leaf in &leaves {
-            // As above.
-            let _infallible = minicbor::encode(leaf, &mut made.bytes);
-            let [source, tokens] = [&leaf.source, &leaf.tokens]
-                .map(|some| some.iter().map(|d| d.0).collect::<Vec<_>>());
-            made.end(&source, &tokens);
-        }
+        leaves.iter().for_each(|leaf| made.add(leaf));
         made
     }
 }

@@ -116,6 +116,10 @@ impl Program {
     /// than one.
     pub fn apply_copy(&self, record: RecordRef<'_>, out: &mut Protected) -> Result<(), Refused> {
         out.clear();
+        if self.is_untouched() {
+            untouched(record, out);
+            return Ok(());
+        }
         out.present.resize(self.fields.len().div_ceil(8), 0);
         self.read_once(record)?;
         self.begin(record, &mut out.scratch.occasion);
@@ -131,6 +135,11 @@ impl Program {
             Err(_) => out.clear(),
         }
         done
+    }
+
+    /// Whether records pass as they are.
+    pub fn is_untouched(&self) -> bool {
+        self.unlisted == Unlisted::Untouched
     }
 
     fn read_once(&self, record: RecordRef<'_>) -> Result<(), Refused> {
@@ -250,7 +259,7 @@ impl Program {
     ) -> Result<Fate, Fault> {
         let Some((index, field)) = field.and_then(|i| Some((i, self.fields.get(i)?))) else {
             return Ok(match text_unlisted(self.unlisted) {
-                Unlisted::Keep => {
+                Unlisted::Keep | Unlisted::Untouched => {
                     to.extend_from_slice(bytes);
                     Fate::Kept
                 }
@@ -286,6 +295,15 @@ impl Program {
         }
         Ok(Fate::Kept)
     }
+}
+
+fn untouched(record: RecordRef<'_>, out: &mut Protected) {
+    out.value.extend_from_slice(record.value);
+    out.key.extend_from_slice(record.key.unwrap_or_default());
+    out.has_key = record.key.is_some();
+    out.headers.extend_from_slice(record.headers);
+    // The ledger says `**` of it, and it is there.
+    out.present.push(1);
 }
 
 impl Field {
@@ -398,6 +416,6 @@ fn headers(plan: &Plan) -> Box<[(Arc<str>, usize)]> {
 fn text_unlisted(unlisted: Unlisted) -> Unlisted {
     match unlisted {
         Unlisted::Refuse | Unlisted::Drop => Unlisted::Drop,
-        Unlisted::Keep => Unlisted::Keep,
+        Unlisted::Keep | Unlisted::Untouched => Unlisted::Keep,
     }
 }

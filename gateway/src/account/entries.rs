@@ -14,9 +14,10 @@ use crate::{
 /// Events that one reconciliation asks a pipeline about at a time.
 const RECONCILE_EVENTS: usize = 10_000;
 
-/// What became of one copy of one record.
+/// What became of one copy of one record, or of a run's at consecutive offsets.
 pub(super) struct DeliveryResult<'a> {
     pub leaf: u32,
+    pub count: u32,
     pub region: &'a str,
     pub topic: &'a str,
     pub result: Result<Placed, &'a DeliverError>,
@@ -28,11 +29,12 @@ pub(super) fn results_of<'a>(
     results: &'a DeliveryResults,
 ) -> impl Iterator<Item = DeliveryResult<'a>> {
     let (verdict, first) = (recorded.get(), recorded.first().leaf);
-    (first..).zip(verdict.records()).flat_map(move |(leaf, judged)| {
+    verdict.records().iter().flat_map(move |judged| {
+        let (leaf, count) = (first.saturating_add(judged.leaf), judged.count);
         verdict.copies(judged).iter().filter_map(move |copy| {
             let (lot, result) = (verdict.lots().get(copy.lot)?, results.of(copy)?.as_ref());
             let result = result.copied();
-            Some(DeliveryResult { leaf, region: &lot.region, topic: &lot.topic, result })
+            Some(DeliveryResult { leaf, count, region: &lot.region, topic: &lot.topic, result })
         })
     })
 }
@@ -67,10 +69,11 @@ pub(super) fn outcome<'a>(
     for delivered in results {
         let to = (delivered.region, delivered.topic);
         match delivered.result {
-            Ok(at) => placed
-                .entry((to, at.partition))
-                .or_default()
-                .push(audit::At::one(at.offset, delivered.leaf)),
+            Ok(at) => placed.entry((to, at.partition)).or_default().push(audit::At {
+                offset: at.offset,
+                leaf: delivered.leaf,
+                count: delivered.count,
+            }),
             Err(error) => {
                 let state = match error {
                     DeliverError::Unknown(_) => audit::MissingState::NotConfirmed,
@@ -83,9 +86,16 @@ pub(super) fn outcome<'a>(
     }
     let placed = placed.into_iter().map(|(((region, topic), partition), mut at)| {
         at.sort_unstable();
+        at.dedup_by(|next, last| {
+            let behind = last.offset.saturating_add(last.count.into());
+            let joins = next.leaf == last.leaf && next.offset == behind;
+            last.count = last.count.saturating_add(if joins { next.count } else { 0 });
+            joins
+        });
         audit::Placement { region: region.to_string(), topic: topic.to_string(), partition, at }
     });
-    let missing = missing.into_iter().map(|(((region, topic), state, code), leaves)| {
+    let missing = missing.into_iter().map(|(((region, topic), state, code), mut leaves)| {
+        leaves.dedup();
         let (region, topic, code) = (region.to_string(), topic.to_string(), code.to_owned());
         audit::Missing { region, topic, state, code, leaves }
     });

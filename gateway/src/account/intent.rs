@@ -14,7 +14,8 @@ use crate::{
     ambient::crash_point,
     deliver::DeliveryResults,
     record::{
-        Batch, Copy, DeliverError, Fate, Judged, Lot, Placed, Record, RequestId, Verdict, positions,
+        Batch, Copy, DeliverError, Fate, Judged, Lot, Placed, Records, RequestId, Verdict,
+        positions,
     },
     request::Permitted,
 };
@@ -30,7 +31,12 @@ pub struct Head {
 }
 
 impl Head {
-    pub fn of(batch: Batch) -> (Self, Vec<Record>) {
+    /// Whether it came as one of Kafka's batches.
+    pub fn is_one(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    pub fn of(batch: Batch) -> (Self, Records) {
         let Batch { request, origin, first, records, identity } = batch;
         (Self { request, first, origin, identity }, records)
     }
@@ -48,10 +54,12 @@ impl Account {
     ) -> Result<Recorded<Verdict>, AccountError> {
         let started = tokio::time::Instant::now();
         let ledger = self.ledger()?;
-        let leaves = verdict.records().iter().zip(head.first..);
         let mut made = audit::Leaves::default();
-        leaves.for_each(|(judged, seq)| push_leaf(&mut made, &verdict, judged, seq));
-        let records = u32::try_from(made.len()).unwrap_or(u32::MAX);
+        let mut records = 0;
+        for run in verdict.records().chunk_by(|one, next| one.leaf == next.leaf) {
+            let seq = head.first.saturating_add(records);
+            records = records.saturating_add(push_leaf(&mut made, &verdict, run, seq));
+        }
         let treatments = verdict.treatments();
         let intent = audit::Intent {
             request: head.request.0,
@@ -64,7 +72,7 @@ impl Account {
             rules: grant.rules().iter().map(ToString::to_string).collect(),
             treatments: treatments.iter().map(|treatment| treatment.digest).collect(),
             first_leaf: 0,
-            leaves: records,
+            leaves: u32::try_from(made.len()).unwrap_or(u32::MAX),
             records,
             batch: head.identity.iter().cloned().collect(),
         };
@@ -119,7 +127,7 @@ impl Account {
         let results = results.iter().filter_map(|(n, result)| {
             let (region, topic) = (&*lot.get().region, &*lot.get().topic);
             let result = result.as_ref().copied();
-            Some(DeliveryResult { leaf: *leaves.get(*n)?, region, topic, result })
+            Some(DeliveryResult { leaf: *leaves.get(*n)?, count: 1, region, topic, result })
         });
         self.queue(outcome(lot.first(), results), None);
     }
@@ -132,11 +140,16 @@ impl Account {
     }
 }
 
-fn push_leaf(leaves: &mut audit::Leaves, verdict: &Verdict, judged: &Judged, seq: u32) {
-    let copied = |copy: &Copy| {
-        let treatment = u32::try_from(copy.treatment).unwrap_or(u32::MAX);
-        (treatment, verdict.present(copy))
-    };
+/// Adds the leaf of a record, or of several that are recorded together. How many they are.
+fn push_leaf(leaves: &mut audit::Leaves, verdict: &Verdict, run: &[Judged], seq: u32) -> u32 {
+    let Some(judged) = run.first() else { return 0 };
+    let count = run.iter().fold(0_u32, |all, judged| all.saturating_add(judged.count));
+    if count > 1 {
+        let fate = fate_of_run(verdict, judged, run);
+        leaves.add(&audit::Leaf { seq, fate, source: vec![], tokens: vec![], count });
+        return count;
+    }
+    let copied = |copy: &Copy| (treatment_of(copy), verdict.present(copy));
     let told = match &judged.fate {
         Fate::Refuse(refused) => {
             audit::Told::Refuse(refused.code.as_str(), refused.rule.as_deref().unwrap_or_default())
@@ -146,18 +159,55 @@ fn push_leaf(leaves: &mut audit::Leaves, verdict: &Verdict, judged: &Judged, seq
     };
     let digests = [verdict.source(judged), verdict.tokens(judged)];
     leaves.push(seq, told, verdict.copies(judged).iter().map(copied), digests);
+    count
+}
+
+fn treatment_of(copy: &Copy) -> u32 {
+    u32::try_from(copy.treatment).unwrap_or(u32::MAX)
+}
+
+/// What its records have in common; of each field, how many had it.
+fn fate_of_run(verdict: &Verdict, first: &Judged, run: &[Judged]) -> audit::Fate {
+    let copied = |(n, copy): (usize, &Copy)| {
+        let fields = verdict.treatments().get(copy.treatment).map_or(0, |t| t.fields());
+        let mut counts = vec![0_u32; fields];
+        for judged in run {
+            let Some(copy) = verdict.copies(judged).get(n) else { continue };
+            let present = verdict.present(copy);
+            for (field, count) in counts.iter_mut().enumerate() {
+                let byte = present.get(field / 8).copied().unwrap_or_default();
+                let had = if byte & (1 << (field % 8)) == 0 { 0 } else { judged.count };
+                *count = count.saturating_add(had);
+            }
+        }
+        let present = audit::Present::Counts(counts);
+        audit::Copied { treatment: treatment_of(copy), present }
+    };
+    let copies = || verdict.copies(first).iter().enumerate().map(copied).collect();
+    match &first.fate {
+        Fate::Refuse(refused) => audit::Fate::Refuse(
+            refused.code.as_str().to_owned(),
+            refused.rule.as_deref().unwrap_or_default().to_owned(),
+        ),
+        Fate::Deliver => audit::Fate::Deliver(copies()),
+        Fate::Aggregate => audit::Fate::Aggregate(copies()),
+    }
 }
 
 /// One entry for each treatment that crosses a border: how many records, and the categories that
 /// were really there.
 fn transfers(head: &Head, verdict: &Verdict) -> Vec<Entry> {
     let mut crossed: BTreeMap<usize, (u32, Vec<u8>)> = BTreeMap::new();
-    for copy in verdict.records().iter().flat_map(|judged| verdict.copies(judged)) {
+    let copies = verdict
+        .records()
+        .iter()
+        .flat_map(|judged| verdict.copies(judged).iter().map(|copy| (judged.count, copy)));
+    for (count, copy) in copies {
         if verdict.treatments().get(copy.treatment).is_none_or(|t| !t.crosses()) {
             continue;
         }
         let (records, present) = crossed.entry(copy.treatment).or_default();
-        *records += 1;
+        *records = records.saturating_add(count);
         let here = verdict.present(copy);
         present.resize(present.len().max(here.len()), 0);
         present.iter_mut().zip(here).for_each(|(all, here)| *all |= here);

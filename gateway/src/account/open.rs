@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ambient::Clock,
-    deliver::Regions,
+    deliver::{Regions, Since},
     files::{self, Disk},
     record::{DeliverError, Placed},
     telemetry::{CAUSE_BYTES_MAX, cut},
@@ -136,21 +136,28 @@ impl Account {
         regions: &Regions,
         absent: Absent,
     ) -> Result<(), String> {
-        let mut wanted: BTreeMap<(&str, &str), BTreeSet<Position>> = BTreeMap::new();
-        let mut since_us = i64::MAX;
+        type Wanted = (Since, BTreeSet<Position>);
+        let mut wanted: BTreeMap<(&str, &str, Option<u32>), Wanted> = BTreeMap::new();
         for intent in open {
-            since_us = since_us.min(intent.t_us);
             for leaf in &intent.leaves {
                 for copy in &leaf.to {
                     let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
-                    wanted.entry((&copy.region, topic)).or_default().insert(leaf.position);
+                    let since = since(intent, copy);
+                    let partition = match since {
+                        Since::Time(_) => None,
+                        Since::Offset(partition, _) => Some(partition),
+                    };
+                    let all = wanted.entry((&copy.region, topic, partition));
+                    let (first, positions) = all.or_insert((since, BTreeSet::new()));
+                    *first = since.min(*first);
+                    positions.insert(leaf.position);
                 }
             }
         }
         let mut found: BTreeMap<(&str, &str, Position), Placed> = BTreeMap::new();
-        for ((region, topic), positions) in &wanted {
+        for ((region, topic, _), (since, positions)) in &wanted {
             let Some(pipeline) = regions.get(region) else { continue };
-            let some = pipeline.find(topic, positions, since_us.div_euclid(1_000)).await;
+            let some = pipeline.find(topic, positions, *since).await;
             let some = match some {
                 Err(DeliverError::UnknownTopic) => BTreeMap::new(),
                 other => other.map_err(|e| format!("region `{region}`: {}", e.cause()))?,
@@ -163,16 +170,18 @@ impl Account {
         };
         for intent in open {
             let results =
-                intent.leaves.iter().flat_map(|audit::OpenLeaf { position, to, .. }| {
+                intent.leaves.iter().flat_map(|audit::OpenLeaf { position, to, records }| {
                     to.iter().map(|copy| {
                         let topic = copy.topic.as_deref().unwrap_or(&intent.intent.topic);
                         let placed = found.get(&(&*copy.region, topic, *position)).copied();
                         let result = placed.ok_or(&never);
-                        DeliveryResult { leaf: position.leaf, region: &copy.region, topic, result }
+                        // The first record of a run has its position; the others are behind it.
+                        let (leaf, count, region) = (position.leaf, *records, &*copy.region);
+                        DeliveryResult { leaf, count, region, topic, result }
                     })
                 });
             let mut outcome = outcome(intent.first, results);
-            if matches!(absent, Absent::Unknown) {
+            if matches!(absent, Absent::Unknown) || passed_untouched(intent) {
                 outcome.missing.iter_mut().for_each(|m| m.state = audit::MissingState::Unknown);
                 outcome.complete = true;
             }
@@ -180,6 +189,20 @@ impl Account {
         }
         Ok(())
     }
+}
+
+/// Before a copy of an intent. What a client sent as a batch has the client's times, and is in its partition.
+fn since(intent: &audit::OpenIntent, copy: &audit::Destination) -> Since {
+    let batch = intent.intent.batch.iter().find(|_| copy.topic.is_none());
+    batch.map_or(Since::Time(intent.t_us.div_euclid(1_000)), |batch| {
+        Since::Offset(batch.partition, batch.log_end)
+    })
+}
+
+/// A client's batch that went on as it came: nothing in the topic names its intent.
+fn passed_untouched(intent: &audit::OpenIntent) -> bool {
+    let mut to = intent.leaves.iter().flat_map(|leaf| &leaf.to);
+    !intent.intent.batch.is_empty() && to.any(|copy| copy.untouched)
 }
 
 /// One line when the ledger cannot be written any more, and one when it can again; and the same for

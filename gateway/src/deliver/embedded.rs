@@ -27,7 +27,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{Answer, Member, Pipeline, Tail, partition};
+use super::{Answer, Member, Pipeline, Since, Tail, partition};
 use crate::{
     ambient::Clock,
     files::{self, Disk},
@@ -214,7 +214,7 @@ impl Pipeline for Embedded {
         &'a self,
         topic: &'a str,
         wanted: &'a BTreeSet<Position>,
-        _since_ms: i64,
+        _since: Since,
     ) -> Answer<'a, Result<BTreeMap<Position, Placed>, DeliverError>> {
         Box::pin(async move {
             let wanted: Vec<&Position> = wanted.iter().collect();

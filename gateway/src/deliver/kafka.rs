@@ -37,7 +37,7 @@ use self::{
     errors::Call,
     topics::Topics,
 };
-use super::{Answer, Member, POSITION_HEADER, Pipeline, Tail};
+use super::{Answer, Member, POSITION_HEADER, Pipeline, Since, Tail};
 use crate::{
     config::KafkaCluster,
     record::{DeliverError, Header, Outbound, Page, Placed, Sending, Stored},
@@ -64,23 +64,33 @@ impl Kafka {
     }
 }
 
-/// Every record of a topic from a time on, handed to `each` until its end as it was when the
+/// Every record of a topic from there on, handed to `each` until its end as it was when the
 /// search began.
 async fn scan(
     session: &Session,
     topic: &str,
-    since_ms: i64,
+    since: Since,
     mut each: impl FnMut(&ConsumerRecord),
 ) -> krafka::Result<()> {
     let consumer = session.consumer().await?;
     let mut ends = HashMap::new();
-    for (partition, start) in consumer.offsets_for_times_for_topic(topic, since_ms).await? {
-        let start = start?;
-        let (_, end) = consumer.fetch_watermarks(topic, partition).await?;
-        if start >= 0 && start < end {
+    match since {
+        Since::Time(ms) => {
+            let ms = ms.saturating_sub(CLOCK_SLACK_MS);
+            for (partition, start) in consumer.offsets_for_times_for_topic(topic, ms).await? {
+                let (_, end) = consumer.fetch_watermarks(topic, partition).await?;
+                ends.insert(partition, (start?, end));
+            }
+        }
+        Since::Offset(partition, start) => {
+            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+            let (first, end) = consumer.fetch_watermarks(topic, partition).await?;
+            // Behind its end there is another topic of that name.
+            let start = if (first..=end).contains(&start) { start } else { first };
             ends.insert(partition, (start, end));
         }
     }
+    ends.retain(|_, (start, end)| *start >= 0 && start < end);
     let mut each = |record: &ConsumerRecord| {
         each(record);
         ControlFlow::Continue(())
@@ -219,13 +229,12 @@ impl Pipeline for Kafka {
         &'a self,
         topic: &'a str,
         wanted: &'a BTreeSet<Position>,
-        since_ms: i64,
+        since: Since,
     ) -> Answer<'a, Result<BTreeMap<Position, Placed>, DeliverError>> {
         Box::pin(async move {
             let session = self.client.session().await?;
             let mut found = BTreeMap::new();
-            let since_ms = since_ms.saturating_sub(CLOCK_SLACK_MS);
-            let scanned = scan(&session, topic, since_ms, |record| {
+            let scanned = scan(&session, topic, since, |record| {
                 if let Some(position) = position(record)
                     && wanted.contains(&position)
                 {

@@ -58,6 +58,15 @@ pub trait Tail: Send + Sync {
     fn close(self: Box<Self>) -> Answer<'static, ()>;
 }
 
+/// Where a search begins: before all that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Since {
+    /// In each partition at this time, ms. For records whose times are ours.
+    Time(i64),
+    /// In this partition alone, at an offset that its end has reached; if that is not there, at its first.
+    Offset(u32, i64),
+}
+
 /// One region's pipeline.
 pub trait Pipeline: Send + Sync {
     /// Appends copies to their topic in order and answers for each, in order, when it is durable.
@@ -76,12 +85,11 @@ pub trait Pipeline: Send + Sync {
     ) -> Answer<'a, Result<Page, DeliverError>>;
 
     /// Which of these positions the topic holds: the truth behind an intent without outcome.
-    /// `since_ms` is a time before the intents, to bound the search.
     fn find<'a>(
         &'a self,
         topic: &'a str,
         wanted: &'a BTreeSet<Position>,
-        since_ms: i64,
+        since: Since,
     ) -> Answer<'a, Result<BTreeMap<Position, Placed>, DeliverError>>;
 
     /// Makes a topic if it is not there, and says how many partitions it has. Of a new topic

@@ -120,31 +120,33 @@ impl Answer {
         let (mut regions, mut transfers) = (Tally::default(), Tally::default());
         let (mut shadow, mut uncounted) = (Tally::default(), Tally::default());
         for (report, judged) in self.reports().zip(verdict.records()) {
-            fates.add(match report.outcome {
+            let count = u64::from(judged.count);
+            let fate = match report.outcome {
                 Outcome::Delivered => (FateLabel::Delivered, ""),
                 Outcome::Aggregated => (FateLabel::Aggregated, ""),
                 Outcome::Refused(refused) => (FateLabel::Refused, refused.code.as_str()),
                 Outcome::Failed { error, .. } => (FateLabel::Failed, error.code()),
-            });
+            };
+            fates.add(fate, count);
             let copies = verdict.copies(judged);
             let treatment = |copy: &Copy| verdict.treatments().get(copy.treatment);
             let region = |copy: &Copy| verdict.lots().get(copy.lot).map(|lot| &lot.region);
             // The rules of a route stand in each of its treatments.
             let rules = copies.first().and_then(treatment);
-            rules.iter().flat_map(|first| first.shadow()).for_each(|rule| shadow.add(rule));
+            rules.iter().flat_map(|first| first.shadow()).for_each(|rule| shadow.add(rule, count));
             let mut crossed: Option<&Arc<str>> = None;
             for copy in copies {
-                self.placed(copy).into_iter().for_each(|(region, _)| regions.add(region));
+                self.placed(copy).into_iter().for_each(|(region, _)| regions.add(region, count));
                 // A contribution crosses together with its record.
                 let to = region(copy).filter(|_| treatment(copy).is_some_and(|t| t.crosses()));
                 if let Some(to) = to.filter(|to| crossed != Some(*to)) {
-                    transfers.add(to);
+                    transfers.add(to, count);
                     crossed = Some(to);
                 }
             }
         }
         let records = 0..verdict.records().len();
-        records.flat_map(|n| verdict.not_counted(n)).for_each(|why| uncounted.add(why));
+        records.flat_map(|n| verdict.not_counted(n)).for_each(|why| uncounted.add(why, 1));
         let dataset = permitted.dataset();
         for ((fate, code), records) in fates.0 {
             metrics.count_record(&dataset, fate, code, records);
@@ -175,7 +177,7 @@ impl<K> Default for Tally<K> {
 }
 
 impl<K: Ord> Tally<K> {
-    fn add(&mut self, key: K) {
-        *self.0.entry(key).or_default() += 1;
+    fn add(&mut self, key: K, count: u64) {
+        *self.0.entry(key).or_default() += count;
     }
 }

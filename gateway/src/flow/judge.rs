@@ -7,7 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use sluicegate_policies::{Grant, Records, RefusalCode, Route};
+use bytes::Bytes;
+use sluicegate_policies::{Evidence, Grant, RefusalCode, Route};
 use sluicegate_protect::{Found, Protected};
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     contribute::{ContributeError, Contributor, Moment},
     decide::Snapshot,
     digests::Digests,
-    record::{Fate, Parts, Record, Refused, RequestId, Uncounted, Verdict, VerdictDraft},
+    record::{Fate, Parts, Record, Records, Refused, RequestId, Uncounted, Verdict, VerdictDraft},
     request::Permitted,
 };
 
@@ -27,17 +28,20 @@ pub(crate) struct Arrived {
     /// The number of the first record.
     pub first: u32,
     pub ms: i64,
+    /// As one batch, of which the dataset says what is recorded.
+    pub as_one: bool,
 }
 
 /// Judges the records of a batch under one policy.
 pub(super) fn judge(
     permitted: &Permitted,
     (digests, blocked): (&Digests, &Blocked),
-    records: &[Record],
+    records: &Records,
     arrived: Arrived,
 ) -> Result<Verdict, Refused> {
     let (snapshot, grant) = (permitted.snapshot(), permitted.grant()?);
     let topic = Arc::from(permitted.target().topic.as_str());
+    let in_runs = arrived.as_one && grant.dataset().evidence == Evidence::Batch;
     let mut judge = Judge {
         gate: Gate::new(&grant, snapshot)?,
         contributors: snapshot.contributors(&grant.dataset().name),
@@ -45,12 +49,15 @@ pub(super) fn judge(
         arrived,
         digests,
         blocked,
-        draft: VerdictDraft::default(),
+        draft: VerdictDraft::new(in_runs),
         planned: BTreeMap::new(),
         source: Vec::new(),
         tokens: Vec::new(),
     };
-    records.iter().for_each(|record| judge.record(record));
+    match records {
+        Records::Single(records) => records.iter().for_each(|record| judge.record(record)),
+        Records::Whole(count, batch) => judge.whole(*count, batch),
+    }
     Ok(judge.draft.finish())
 }
 
@@ -139,10 +146,29 @@ impl<'a> Judge<'a> {
         self.draft.end(fate, &self.source, &self.tokens);
     }
 
+    /// A batch of which nothing is read: its records have one fate, that of a record with nothing in it.
+    fn whole(&mut self, count: u32, batch: &Bytes) {
+        let Self { gate, draft, planned, contributors, topic, .. } = self;
+        let (snapshot, untouched) = (gate.snapshot, gate.grant.dataset().untouched);
+        let nothing = Record { key: None, headers: Vec::new(), value: None };
+        let accepted = gate.accept(&nothing, |accepted, n, out| {
+            let planned = plan(planned, draft, snapshot, accepted, contributors, topic);
+            if let (true, Some((lot, treatment))) = (untouched, planned.deliveries.get(n)) {
+                draft.whole(*lot, *treatment, &out.present, batch.clone());
+            }
+        });
+        let fate = match accepted {
+            Ok(_) if untouched => Fate::Deliver,
+            Ok(_) => Fate::Refuse(Box::new(lost_plan())),
+            Err(refused) => Fate::Refuse(Box::new(refused)),
+        };
+        draft.end_all(count, fate, &[], &[]);
+    }
+
     fn fate(&mut self, record: &Record) -> Result<Fate, Refused> {
         // The copies of a dataset that is kept for releases only are made to know that they can
         // be made.
-        let delivers = self.gate.grant.dataset().records == Records::Deliver;
+        let delivers = self.gate.grant.dataset().records == sluicegate_policies::Records::Deliver;
         let Self { gate, draft, planned, contributors, topic, digests, tokens, .. } = self;
         let snapshot = gate.snapshot;
         let accepted = gate.accept(record, |accepted, n, out| {
@@ -169,7 +195,7 @@ impl<'a> Judge<'a> {
 
     /// What the record brings to releases, and why it brings nothing to others.
     fn contribute(&mut self, record: &Record, accepted: &Accepted<'a>) -> Result<(), Refused> {
-        let Arrived { request, first, ms: arrival_ms } = self.arrived;
+        let Arrived { request, first, ms: arrival_ms, .. } = self.arrived;
         let seq = first.saturating_add(u32::try_from(self.draft.next()).unwrap_or(u32::MAX));
         let event_ms = accepted.classified.event_ms.unwrap_or(arrival_ms);
         let moment = Moment { event_ms, arrival_ms, request, seq };

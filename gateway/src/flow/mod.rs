@@ -38,7 +38,7 @@ use crate::{
     decide::{Policy, Snapshot},
     deliver::{self, DeliveryResults, Regions},
     identify::Principal,
-    record::{Batch, Record, RequestId, Verdict},
+    record::{Batch, Records, RequestId, Verdict},
     request::{Stopped, Target},
     telemetry::Metrics,
 };
@@ -73,7 +73,8 @@ impl Flow {
     ) -> Result<(Head, Verdict), Stopped> {
         let (head, records) = Head::of(batch);
         let request = repeats.unwrap_or(head.request);
-        let arrived = Arrived { request, first: head.first, ms: self.policy.clock_ms() };
+        let (first, ms) = (head.first, self.policy.clock_ms());
+        let arrived = Arrived { request, first, ms, as_one: head.is_one() };
         let verdict = self.verdict(permitted, records, arrived)?;
         Ok((head, verdict))
     }
@@ -117,13 +118,17 @@ impl Flow {
     fn verdict(
         &self,
         permitted: &Permitted,
-        records: Vec<Record>,
+        records: Records,
         arrived: Arrived,
     ) -> Result<Verdict, Stopped> {
         let digests = self.account.digests().load_full();
         let blocked = self.account.blocked();
         let judge = || judge::judge(permitted, (&digests, &blocked), &records, arrived);
-        Ok(heavy(records.len(), judge)?)
+        let count = match &records {
+            Records::Single(records) => records.len(),
+            Records::Whole(..) => 1,
+        };
+        Ok(heavy(count, judge)?)
     }
 
     /// The keyed digest of a caller's address, as the ledger holds it.

@@ -7,7 +7,7 @@ use sluicegate_audit::{Position, Recorded};
 use super::{Answer, Arrived, Flow, Permitted};
 use crate::{
     account::{ClaimFound, Claimed, Head, Keyed},
-    deliver::{self, DeliveryResults},
+    deliver::{self, DeliveryResults, Since},
     record::{Batch, DeliverError, RequestId, Verdict, lot, positions},
     request::Stopped,
 };
@@ -43,7 +43,7 @@ impl Flow {
             Some(claimed) => claimed.at_us.div_euclid(1_000),
             None => self.policy.clock_ms(),
         };
-        let arrived = Arrived { request: keyed.repeats(), first: head.first, ms };
+        let arrived = Arrived { request: keyed.repeats(), first: head.first, ms, as_one: false };
         let verdict = self.verdict(permitted, records, arrived)?;
         let (request, recorded, results) = match earlier {
             None => {
@@ -90,7 +90,7 @@ impl Flow {
             let (region, topic) = (&lot.get().region, &lot.get().topic);
             let Some(pipeline) = self.regions.get(region) else { continue };
             let wanted: BTreeSet<Position> = positions(&lot).collect();
-            let found = match pipeline.find(topic, &wanted, since_ms).await {
+            let found = match pipeline.find(topic, &wanted, Since::Time(since_ms)).await {
                 Err(DeliverError::UnknownTopic) => BTreeMap::new(),
                 found => {
                     found.map_err(|error| Stopped::Pipeline { region: region.clone(), error })?

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     ambient::crash_point,
-    deliver,
+    deliver::{self, Since},
     record::{DeliverError, Placed, Sending, positions},
 };
 
@@ -113,7 +113,8 @@ impl Runner {
     /// Publishes a release of which the topic may have something.
     pub(super) async fn republish(&self, durable: Durable) -> Result<(), RunError> {
         let wanted = positions(&durable.lot).collect();
-        let found = self.pipeline()?.find(&self.plan().topic, &wanted, durable.since_ms).await;
+        let found =
+            self.pipeline()?.find(&self.plan().topic, &wanted, Since::Time(durable.since_ms)).await;
         let placed = match found {
             Err(DeliverError::UnknownTopic) => BTreeMap::new(),
             placed => placed?,

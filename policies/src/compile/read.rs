@@ -49,7 +49,10 @@ pub(crate) fn view(
         })
         .collect();
     fields.sort_by_key(|f| f.transform != Transform::Keep);
-    let unlisted = if facts.unlisted == Unlisted::Keep { Unlisted::Keep } else { Unlisted::Drop };
+    let unlisted = match facts.unlisted {
+        Unlisted::Drop | Unlisted::Refuse => Unlisted::Drop,
+        kept @ (Unlisted::Keep | Unlisted::Untouched) => kept,
+    };
     let mut rules: Vec<RuleName> = fields.iter().flat_map(|f| f.rules.iter().cloned()).collect();
     rules.sort();
     rules.dedup();

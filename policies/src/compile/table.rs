@@ -17,7 +17,7 @@ use crate::{
     model::{Access, DatasetFacts, Head, Id, JurisdictionFacts, Model, Names},
     plan::{
         BundleDigest, Dataset, JurisdictionId, JurisdictionSource, Operation, Refusal, RefusalCode,
-        Route, RuleName, Transform, UnixMillis,
+        Route, RuleName, Transform, UnixMillis, Unlisted,
     },
     release::ReleasePlan,
     table::{Only, Outcome, PrincipalRow, RegionRow, Routes, RuleRow, Table, op_index},
@@ -395,6 +395,8 @@ fn datasets(model: &Model) -> Vec<Dataset> {
         lineage: f.lineage.clone().into(),
         event_time: f.event_time.clone(),
         records: f.records,
+        untouched: f.unlisted == Unlisted::Untouched,
+        evidence: f.evidence,
         released: f.released.is_some(),
     };
     model.datasets.iter().zip(&model.dataset_facts).map(row).collect()

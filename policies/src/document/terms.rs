@@ -251,9 +251,33 @@ pub(crate) struct DatasetSpec {
     /// Whether records are delivered, or only counted by releases.
     #[serde(default)]
     pub(crate) records: RecordsWord,
+    /// `nothing`: records pass as they are, and nothing of them is read. Only for data that holds
+    /// nothing personal; needs a `because`.
+    pub(crate) protect: Option<Located<ProtectWord>>,
+    /// What the ledger holds of a batch of a Kafka client's. Without it: `record`, or `batch` with
+    /// `protect: nothing`.
+    pub(crate) evidence: Option<Located<EvidenceWord>>,
     /// What all releases of this dataset may cost one subject in one period together. Needed when
     /// there is more than one.
     pub(crate) privacy_budget: Option<Located<DatasetBudget>>,
+}
+
+/// How much of a dataset is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ProtectWord {
+    /// Records pass as they are.
+    Nothing,
+}
+
+/// What the ledger holds of a batch of a Kafka client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum EvidenceWord {
+    /// A leaf for each record, with its tokens and its declared source, by which it can be found.
+    Record,
+    /// One leaf for records of one fate that follow each other: how many, and at which offsets.
+    Batch,
 }
 
 /// A key of `fields` with its place.

@@ -9,7 +9,9 @@ use crate::{
 
 pub(super) fn names(model: &Model, f: &mut Findings<'_>) {
     for dataset in &model.dataset_facts {
-        if dataset.unlisted == Unlisted::Keep || !dataset.names.is_empty() {
+        if matches!(dataset.unlisted, Unlisted::Keep | Unlisted::Untouched)
+            || !dataset.names.is_empty()
+        {
             continue;
         }
         let Some((field, name)) = dataset.fields.iter().find_map(|x| undeclared(dataset, x)) else {
@@ -19,7 +21,9 @@ pub(super) fn names(model: &Model, f: &mut Findings<'_>) {
             &field.path.written,
             match dataset.unlisted {
                 Unlisted::Refuse => "refuses the record",
-                Unlisted::Drop | Unlisted::Keep => "is dropped with everything below it",
+                Unlisted::Drop | Unlisted::Keep | Unlisted::Untouched => {
+                    "is dropped with everything below it"
+                }
             },
         );
         let how = match field.path.part {

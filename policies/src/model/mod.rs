@@ -21,7 +21,10 @@ pub(crate) use resolve::resolve;
 use crate::{
     document::{IfBlocked, Mode, Scope, TestSpec},
     pattern::Pattern,
-    plan::{EventTime, FieldPath, Normalizer, OnInvalid, Records, RuleName, Transform, Unlisted},
+    plan::{
+        EventTime, Evidence, FieldPath, Normalizer, OnInvalid, Records, RuleName, Transform,
+        Unlisted,
+    },
     source::{Located, Span},
 };
 
@@ -115,6 +118,7 @@ pub(crate) struct DatasetFacts {
     pub(crate) on_invalid: OnInvalid,
     pub(crate) event_time: Option<EventTime>,
     pub(crate) records: Records,
+    pub(crate) evidence: Evidence,
     /// What all releases of the dataset may cost a unit in a period together.
     pub(crate) privacy_budget: Option<(Budget, Span)>,
     /// For the dataset of a release: the categories that it shows something of.

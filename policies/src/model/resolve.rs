@@ -13,13 +13,13 @@ use crate::{
     date,
     diagnostic::{Findings, nearest},
     document::{
-        Category, DatasetSpec, Document, Group, JurisdictionFrom, MemberForm, NormalizerWord,
-        OnInvalidWord, Principal, Purpose, RecordsWord, Region, Spec, TokenDomain, UnlistedWord,
-        Vocabulary,
+        Category, DatasetSpec, Document, EvidenceWord, Group, JurisdictionFrom, MemberForm,
+        NormalizerWord, OnInvalidWord, Principal, Purpose, RecordsWord, Region, Spec, TokenDomain,
+        UnlistedWord, Vocabulary,
     },
     path,
     pattern::Pattern,
-    plan::{FieldPath, Normalizer, OnInvalid, Part, Records, Unlisted},
+    plan::{Evidence, FieldPath, Normalizer, OnInvalid, Part, Records, Unlisted},
     source::{Located, Text},
 };
 
@@ -337,6 +337,7 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
             )
             .help("add `because:`, or set `unlisted: drop`");
     }
+    untouched(d, s, findings);
     if s.fields.len() > FIELDS_MAX {
         findings
             .error(
@@ -385,10 +386,11 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
         topics,
         subjects,
         fields,
-        unlisted: match s.unlisted {
-            UnlistedWord::Drop => Unlisted::Drop,
-            UnlistedWord::Refuse => Unlisted::Refuse,
-            UnlistedWord::Keep => Unlisted::Keep,
+        unlisted: match (&s.protect, s.unlisted) {
+            (Some(_), _) => Unlisted::Untouched,
+            (None, UnlistedWord::Drop) => Unlisted::Drop,
+            (None, UnlistedWord::Refuse) => Unlisted::Refuse,
+            (None, UnlistedWord::Keep) => Unlisted::Keep,
         },
         names: names.into(),
         // Without one there is an error already, and the model is not used.
@@ -405,9 +407,60 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
             RecordsWord::Deliver => Records::Deliver,
             RecordsWord::ReleasesOnly => Records::ReleasesOnly,
         },
+        evidence: match (&s.protect, s.evidence.as_ref().map(|word| word.value)) {
+            (Some(_), _) | (None, Some(EvidenceWord::Batch)) => Evidence::Batch,
+            (None, Some(EvidenceWord::Record) | None) => Evidence::Record,
+        },
         privacy_budget,
         released: None,
     });
+}
+
+/// What a dataset of which nothing is read, or no record has a leaf of its own, cannot have.
+fn untouched(d: &Document, s: &DatasetSpec, findings: &mut Findings<'_>) {
+    let name = &d.envelope.metadata.name;
+    if let Some(evidence) = s.evidence.as_ref().filter(|e| e.value == EvidenceWord::Batch)
+        && !s.lineage.is_empty()
+    {
+        findings
+            .error(
+                evidence.span,
+                "`evidence: batch` records no sources, so `lineage` finds nothing",
+            )
+            .help("leave out `lineage`, or set `evidence: record`");
+    }
+    let Some(protect) = &s.protect else { return };
+    if d.envelope.because.is_none() {
+        findings
+            .error(
+                protect.span,
+                format!("the dataset `{}` protects nothing without saying why", name.value),
+            )
+            .help("add `because:`");
+    }
+    let from = &s.jurisdiction.value;
+    let given = [
+        ("fields", !s.fields.is_empty()),
+        ("names", !s.names.is_empty()),
+        ("subjects", !s.subjects.is_empty()),
+        ("unlisted", s.unlisted != UnlistedWord::Drop),
+        ("on-invalid", s.on_invalid != OnInvalidWord::Drop),
+        ("lineage", !s.lineage.is_empty()),
+        ("event-time", s.event_time.is_some()),
+        ("records: releases-only", s.records == RecordsWord::ReleasesOnly),
+        ("privacy-budget", s.privacy_budget.is_some()),
+        ("evidence: record", s.evidence.as_ref().is_some_and(|e| e.value == EvidenceWord::Record)),
+        ("jurisdiction: { field }", from.field.is_some()),
+        ("jurisdiction: { header }", from.header.is_some()),
+    ];
+    for (what, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+        findings
+            .error(
+                protect.span,
+                format!("with `protect: nothing` no record is read, so `{what}` has no meaning"),
+            )
+            .help("leave one of the two out; `jurisdiction` is `fixed` or `principal` here");
+    }
 }
 
 pub(super) fn topics(

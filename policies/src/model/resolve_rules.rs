@@ -11,6 +11,7 @@ use crate::{
         AccessRule, Document, Mechanism, MechanismWord, OperationWord, Protect, ProtectionRule,
         Spec, TransferRule,
     },
+    plan::Unlisted,
     source::{Located, Span, Text},
 };
 
@@ -120,7 +121,15 @@ fn datasets(model: &Model, r: &AccessRule, allows: bool, findings: &mut Findings
                 &categories,
             );
         }
-        let fields = model.dataset_facts.get(id).map(|d| d.fields.as_slice()).unwrap_or_default();
+        let facts = model.dataset_facts.get(id);
+        if allows
+            && categories.is_some()
+            && facts.is_some_and(|d| d.unlisted == Unlisted::Untouched)
+        {
+            // It has no categories, and so not all of them are named.
+            return false;
+        }
+        let fields = facts.map(|d| d.fields.as_slice()).unwrap_or_default();
         let mut inside =
             fields.iter().map(|f| categories.as_ref().is_none_or(|c| c.contains(f.category)));
         let by_category = match (&categories, allows) {

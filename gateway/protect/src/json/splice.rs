@@ -417,7 +417,7 @@ impl<'p> Splice<'p, '_, '_> {
     fn unlisted(&self) -> Result<Fate, Fault> {
         match self.unlisted {
             Unlisted::Drop => Ok(Fate::Dropped),
-            Unlisted::Keep => Ok(Fate::Kept),
+            Unlisted::Keep | Unlisted::Untouched => Ok(Fate::Kept),
             Unlisted::Refuse => Err(Fault::new(RefusalCode::UnknownField, None)),
         }
     }

@@ -93,7 +93,7 @@ impl Naive<'_> {
         });
         let unlisted = || match self.plan.unlisted {
             Unlisted::Drop => Ok(None),
-            Unlisted::Keep => Ok(Some(doc.clone())),
+            Unlisted::Keep | Unlisted::Untouched => Ok(Some(doc.clone())),
             Unlisted::Refuse => Err(()),
         };
         match (doc, winner) {
@@ -156,7 +156,7 @@ impl Naive<'_> {
         let Some(field) = self.last(&Part::Name, &place) else {
             return match self.plan.unlisted {
                 Unlisted::Drop => Ok(None),
-                Unlisted::Keep => Ok(Some(spelt.to_owned())),
+                Unlisted::Keep | Unlisted::Untouched => Ok(Some(spelt.to_owned())),
                 Unlisted::Refuse => Err(()),
             };
         };

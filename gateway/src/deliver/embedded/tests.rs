@@ -67,7 +67,7 @@ async fn positions_are_found_and_cannot_be_written_twice() {
     let log = open(&dir.path().join("eu.db")).await;
     let placed = log.append_all((0..1_200).map(|n| entry(n, None)).collect()).await;
     let wanted = [position(7), position(1_199), position(5_000)].into();
-    let found = log.find("orders", &wanted, 0).await.unwrap();
+    let found = log.find("orders", &wanted, Since::Time(0)).await.unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!(Ok(found[&position(7)]), placed[7]);
     let again = log.append_all(vec![entry(7, None)]).await;

@@ -31,7 +31,7 @@ use crate::{
         body::{self, Format, Parsed, Unparsed},
         problem::Problem,
     },
-    record::{Batch, Record, RequestId},
+    record::{Batch, Record, Records, RequestId},
     request::Target,
 };
 
@@ -254,6 +254,7 @@ impl Publish {
     }
 
     pub(super) fn received(&self, first: u32, records: Vec<Record>) -> Batch {
+        let records = Records::Single(records);
         Batch { request: self.id, origin: self.origin, first, records, identity: None }
     }
 }

@@ -188,13 +188,18 @@ fn value(node: Node<'_>) -> Result<Value<'_>, Malformed> {
 /// Records where a batch ended, and delivers what else came of it. Some other error for the client, if that failed.
 async fn settle(session: &Session, part: &mut Part, said: &[(Name, Value<'_>)]) -> Option<i16> {
     let PartFate::Ready(ready) = &mut part.fate else { return None };
-    let (lot, count) = (ready.lot, ready.count);
+    let (lot, copies) = (ready.lot, ready.copies);
     let (permitted, head, recorded) = ready.take()?;
     let flow = &session.face.desk.flow;
     let (code, offset) = (number(said, Name::ErrorCode), number(said, Name::BaseOffset));
     let error = deliver_error(code, offset);
+    let records: u32 = recorded.get().records().iter().map(|judged| judged.count).sum();
     let first = recorded.first();
     let topic = part.topic.name().cloned().unwrap_or_default();
+    if error.is_none() {
+        let end = offset.saturating_add(records.into());
+        session.face.ends.reached(topic.clone(), part.partition.unsigned_abs(), end);
+    }
     let of = part.producer.map(|producer| ((topic, part.partition, producer.id), producer));
     if let (None, Some((of, producer))) = (&error, &of)
         && let Some(earlier) = session.face.recent.find(of, *producer, offset)
@@ -203,7 +208,7 @@ async fn settle(session: &Session, part: &mut Part, said: &[(Name, Value<'_>)]) 
         return None;
     }
     let mut results = DeliveryResults::nothing(recorded.get());
-    for n in 0..count {
+    for n in 0..copies {
         let behind = i64::try_from(n).unwrap_or(i64::MAX);
         let partition = part.partition.unsigned_abs();
         let placed = Placed { partition, offset: offset.saturating_add(behind) };

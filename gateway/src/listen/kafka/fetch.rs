@@ -308,7 +308,14 @@ fn view(permitted: &Permitted, records: &[u8]) -> Result<(Vec<u8>, Option<Range>
             Err(Unreadable::Magic(_)) => return Err(codes::UNSUPPORTED_FOR_MESSAGE_FORMAT),
             Err(_) => return Err(codes::CORRUPT_MESSAGE),
         };
+        let last = batch.head.base_offset.saturating_add(batch.head.last_offset_delta.into());
         if batch.head.attributes.control() {
+            out.extend(batch.bytes());
+            continue;
+        }
+        let (from, to) = range.unwrap_or((batch.head.base_offset, last));
+        range = Some((from.min(batch.head.base_offset), to.max(last.saturating_add(1))));
+        if program.is_untouched() {
             out.extend(batch.bytes());
             continue;
         }
@@ -342,10 +349,7 @@ fn view(permitted: &Permitted, records: &[u8]) -> Result<(Vec<u8>, Option<Range>
                 ..record
             });
         }
-        let last = batch.head.base_offset.saturating_add(batch.head.last_offset_delta.into());
         writer.finish().map_err(|_| broken)?;
-        let (from, to) = range.unwrap_or((batch.head.base_offset, last));
-        range = Some((from.min(batch.head.base_offset), to.max(last.saturating_add(1))));
     }
     Ok((out, range))
 }

@@ -4,6 +4,7 @@
 mod acknowledge;
 mod answers;
 mod authorize;
+mod ends;
 mod fetch;
 mod login;
 mod metadata;
@@ -25,7 +26,7 @@ use sluicegate_wire::{Malformed, Name, View};
 use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::server::TlsStream;
 
-use self::{acknowledge::Recent, authorize::Place, session::Wires};
+use self::{acknowledge::Recent, authorize::Place, ends::Ends, session::Wires};
 use super::{
     Desk,
     accept::{Peer, Protocol, Served, stopped},
@@ -45,6 +46,7 @@ pub struct Face {
     /// The principals that may make and remove topics.
     pub managers: Vec<Arc<str>>,
     recent: Recent,
+    ends: Ends,
     /// Whether it was told that a broker has no place.
     placeless: AtomicBool,
 }
@@ -58,8 +60,16 @@ impl Face {
         managers: &[String],
     ) -> Self {
         let managers = managers.iter().map(|name| Arc::from(name.as_str())).collect();
-        let (region, recent) = (Arc::from(region), Recent::default());
-        Self { region, config, cluster, desk, managers, recent, placeless: AtomicBool::default() }
+        Self {
+            region: Arc::from(region),
+            config,
+            cluster,
+            desk,
+            managers,
+            recent: Recent::default(),
+            ends: Ends::default(),
+            placeless: AtomicBool::default(),
+        }
     }
 
     /// The place of a broker that an answer names, as clients reach it; nothing for no broker, and for one that has

@@ -28,7 +28,7 @@ use crate::{
     },
     flow::{Head, Permitted},
     listen::Desk,
-    record::{Batch, DeliverError, Fate, Refused, RequestId, Verdict},
+    record::{Batch, DeliverError, Fate, Records, Refused, RequestId, Verdict},
     request::{Stopped, Target},
 };
 
@@ -102,8 +102,9 @@ pub(super) struct Ready {
     forwarded: bool,
     /// Of the verdict, what goes into the batch.
     pub lot: usize,
-    pub count: usize,
-    records: Vec<u8>,
+    /// Its copies, each of one record; or one, of all records of a batch that is not read.
+    pub copies: usize,
+    records: Bytes,
 }
 
 impl Ready {
@@ -336,41 +337,38 @@ async fn accept(
     let (desk, flow) = (&face.desk, &face.desk.flow);
     head.check_produced(batch.count)
         .map_err(|why| Refusal::saying(codes::INVALID_RECORD, why.to_string()))?;
-    let codec = batch.codec().map_err(|why| records::unreadable(&why))?;
     let Ok(number) = u32::try_from(partition) else {
         return Err(Refusal::of(codes::UNKNOWN_TOPIC_OR_PARTITION));
     };
-    let (decoded, kept) = records::decode(&desk.limits, bytes, batch)?;
-    for (n, record) in (0..).zip(&decoded) {
-        if record.bytes() > desk.limits.record_bytes {
-            let message = "the record is larger than `limits.record-bytes`".to_owned();
-            let records = vec![(n, message.clone())];
-            return Err(Refusal {
-                code: codes::MESSAGE_TOO_LARGE,
-                message: Some(message),
-                records,
-            });
+    let count = batch.count.unsigned_abs();
+    let (came, kept) = match permitted.grant().is_ok_and(|grant| grant.dataset().untouched) {
+        true => (Records::Whole(count, bytes.clone()), None),
+        false => {
+            let codec = batch.codec().map_err(|why| records::unreadable(&why))?;
+            let (decoded, kept) = records::decode(&desk.limits, bytes, batch)?;
+            (Records::Single(decoded), Some((codec, kept)))
         }
-    }
+    };
     if head.attributes.transactional() && !contributes_to_nothing(&permitted) {
         let message = "releases are computed from this dataset, and a transaction may be aborted: publish without one";
         return Err(Refusal::saying(codes::INVALID_RECORD, message.to_owned()));
     }
-    let identity = (head.producer_id >= 0).then(|| BatchIdentity {
+    let topic = permitted.target().topic.clone();
+    let ends = face.ends.before(&flow.regions, &face.region, (&topic, number));
+    let identity = BatchIdentity {
         cluster: face.region.to_string(),
         partition: number,
         producer_id: head.producer_id,
         producer_epoch: head.producer_epoch,
         first_sequence: head.base_sequence,
-        count: batch.count.unsigned_abs(),
-        log_end: -1,
-    });
+        count,
+        log_end: ends.await,
+    };
     let request = desk.ambient.id().map_err(|_| Refusal::of(codes::UNKNOWN_SERVER_ERROR))?;
-    let topic = permitted.target().topic.clone();
     // The same batch again brings to releases what it brought the first time.
-    let repeats = identity.as_ref().map(|identity| repeated(&session.who.name, &topic, identity));
-    let (request, count) = (RequestId(request), decoded.len());
-    let received = Batch { request, origin: session.origin, first: 0, records: decoded, identity };
+    let repeats = (head.producer_id >= 0).then(|| repeated(&session.who.name, &topic, &identity));
+    let (request, identity) = (RequestId(request), Some(identity));
+    let received = Batch { request, origin: session.origin, first: 0, records: came, identity };
     let judged = flow.judge_again(&permitted, received, repeats);
     let (batch_head, verdict) = judged.map_err(|stopped| Refusal::of(stop(&stopped)))?;
     let is_here =
@@ -391,10 +389,17 @@ async fn accept(
         return Err(refusal);
     }
     let lot = here.unwrap_or_default();
-    let encoded = heavy(count, || records::encode(&recorded, lot, head, codec, &kept));
+    let copies = recorded.get().lots().get(lot).map_or(0, |lot| lot.len());
+    let encoded = match &kept {
+        Some((codec, kept)) => {
+            heavy(copies, || records::encode(&recorded, lot, head, *codec, kept)).map(Bytes::from)
+        }
+        None => records::whole(&recorded, lot),
+    };
     let recorded = Some((permitted, batch_head, recorded));
     let desk = desk.clone();
-    let mut ready = Ready { desk, recorded, forwarded: false, lot, count, records: Vec::new() };
+    let records = Bytes::new();
+    let mut ready = Ready { desk, recorded, forwarded: false, lot, copies, records };
     ready.records = encoded?;
     Ok(ready)
 }
@@ -515,7 +520,7 @@ impl Prepared {
         let frame = session.onward(api, &header, body.as_deref().unwrap_or(header.body))?;
         for part in self.topics.iter_mut().flatten() {
             if let PartFate::Ready(ready) = &mut part.fate {
-                ready.records = Vec::new();
+                ready.records = Bytes::new();
             }
         }
         let wait = Duration::from_millis(timeout);
@@ -544,7 +549,7 @@ impl Prepared {
             }
             Ok(match current.next().map(|part| &part.fate) {
                 Some(PartFate::Ready(ready)) => {
-                    let records = Value::Bytes(ready.records.clone().into());
+                    let records = Value::Bytes((&*ready.records).into());
                     Change::Set(vec![(Name::Records, records)])
                 }
                 _ => Change::Remove,

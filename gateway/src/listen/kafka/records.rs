@@ -52,11 +52,12 @@ pub(super) fn decode(
     };
     let read = batch.records_in(bounds, &source).map_err(|why| unreadable(&why))?;
     let (mut records, mut kept) = (Vec::new(), Vec::new());
-    each(read, &source, &mut records, &mut kept)?;
+    each(limits.record_bytes, read, &source, &mut records, &mut kept)?;
     Ok((records, kept))
 }
 
 fn each(
+    record_bytes: usize,
     read: batch::Records<'_>,
     source: &Bytes,
     records: &mut Vec<Record>,
@@ -85,9 +86,22 @@ fn each(
         }
         kept.push(Kept { attributes: record.attributes, timestamp_delta: record.timestamp_delta });
         let part = |part: Option<&[u8]>| part.map(|part| source.slice_ref(part));
-        records.push(Record { key: part(record.key), headers, value: part(record.value) });
+        let record = Record { key: part(record.key), headers, value: part(record.value) };
+        if record.bytes() > record_bytes {
+            let message = "the record is larger than `limits.record-bytes`".to_owned();
+            let (code, records) = (codes::MESSAGE_TOO_LARGE, vec![(n, message.clone())]);
+            return Err(Refusal { code, message: Some(message), records });
+        }
+        records.push(record);
     }
     Ok(())
+}
+
+/// The batch as it goes on: as it came.
+pub(super) fn whole(recorded: &Recorded<Verdict>, number: usize) -> Result<Bytes, Refusal> {
+    let sending = lot(recorded, number).map(Sending::new);
+    let batch = sending.as_ref().and_then(Sending::whole).cloned();
+    batch.ok_or(Refusal::of(codes::UNKNOWN_SERVER_ERROR))
 }
 
 /// The batch as it goes on: other records in the same places.
@@ -105,12 +119,17 @@ pub(super) fn encode(
     }
     let (mut out, mut space, mut headers) = (Vec::new(), Vec::new(), HeaderList::default());
     let mut writer = Writer::new(head, codec, &mut out, &mut space);
+    let mut named = None;
     for (n, (outbound, kept)) in (0..).zip(sending.copies().zip(kept)) {
         headers.clear();
         for (name, value) in outbound.headers {
             headers.push(name.as_bytes(), value.as_deref());
         }
-        headers.push(POSITION_HEADER.as_bytes(), Some(&outbound.position.to_bytes()));
+        // The first record of a run names it for all.
+        let position = outbound.position.to_bytes();
+        if named.replace(outbound.position) != Some(outbound.position) {
+            headers.push(POSITION_HEADER.as_bytes(), Some(&position));
+        }
         writer.push(&batch::Record {
             attributes: kept.attributes,
             timestamp_delta: kept.timestamp_delta,

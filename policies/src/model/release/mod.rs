@@ -27,7 +27,7 @@ use crate::{
         MissingWord, Mode, ReleaseSpec, Spec, SubjectSpec, UnitForm, UnlistedWord,
     },
     path,
-    plan::{EventTime, EventUnit, FieldPath, OnInvalid, Records, Unlisted},
+    plan::{EventTime, EventUnit, Evidence, FieldPath, OnInvalid, Records, Unlisted},
     release::{
         Accounting, Declared, Derived, Expected, KeyKind, Keys, MissingSubject, Output, Promise,
         ReleasePlan, Share, Smoothing, SubjectUnit, Unaffordable, Unit, derive,
@@ -145,6 +145,7 @@ pub(super) fn declare(
         on_invalid: OnInvalid::Drop,
         event_time: None,
         records: Records::Deliver,
+        evidence: Evidence::Record,
         privacy_budget: None,
         released: Some(shows),
     });
@@ -207,6 +208,18 @@ fn source(model: &Model, name: &Text, findings: &mut Findings<'_>) -> Option<Id>
         findings.error(name.span, format!("`{}` is itself a release", name.value)).help(
             "what was released may be counted by anyone who reads it; a release counts records",
         );
+        return None;
+    }
+    if model.dataset_facts.get(id).is_some_and(|f| f.evidence == Evidence::Batch) {
+        findings
+            .error(
+                name.span,
+                format!(
+                    "records of `{}` are not recorded singly, and a release counts them so",
+                    name.value
+                ),
+            )
+            .help("leave out `evidence: batch` and `protect: nothing` there");
         return None;
     }
     Some(id)

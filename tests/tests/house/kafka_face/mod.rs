@@ -1,6 +1,7 @@
 //! The Kafka listener: what clients of frames made by hand are told, and what comes of it in the broker's log.
 
 mod clients;
+mod evidence;
 
 use std::time::Duration;
 
@@ -35,9 +36,13 @@ struct House {
 impl House {
     /// Brokers are told apart by names.
     async fn start(clusters: &Kafka) -> Self {
+        Self::start_changed(clusters, |_| {}).await
+    }
+
+    async fn start_changed(clusters: &Kafka, change: impl FnOnce(&mut Setup)) -> Self {
         let port = free_port();
         let brokers = format!("names: \"b{{node}}.{HOST}\"");
-        Self::start_with(clusters, port, HOST, &brokers, |_| {}).await
+        Self::start_with(clusters, port, HOST, &brokers, change).await
     }
 
     /// Brokers are told apart by ports, of a host that clients of this machine find.

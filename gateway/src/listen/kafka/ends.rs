@@ -1,0 +1,45 @@
+//! How far partitions had come before a batch: where a search for it begins after a crash. Its records' own times do
+//! not say that, clients set them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::deliver::Regions;
+
+/// Partitions that are remembered.
+const PARTITIONS_MAX: usize = 100_000;
+
+/// Offsets that the ends of a cluster's partitions have reached.
+#[derive(Default)]
+pub(super) struct Ends(Mutex<HashMap<(Arc<str>, u32), i64>>);
+
+impl Ends {
+    /// An offset that the partition's end has reached; -1 if the cluster does not say.
+    pub(super) async fn before(
+        &self,
+        regions: &Regions,
+        region: &str,
+        (topic, partition): (&str, u32),
+    ) -> i64 {
+        let of = (Arc::from(topic), partition);
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&of).copied();
+        if let Some(known) = known {
+            return known;
+        }
+        let Some(pipeline) = regions.get(region) else { return -1 };
+        let Ok(page) = pipeline.read(topic, partition, i64::MAX, 0, 0).await else { return -1 };
+        self.reached(of.0, partition, page.end);
+        page.end
+    }
+
+    /// A batch ended there. It may have come before others: any end that was reached will do.
+    pub(super) fn reached(&self, topic: Arc<str>, partition: u32, end: i64) {
+        let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ends.len() >= PARTITIONS_MAX {
+            ends.clear();
+        }
+        ends.insert((topic, partition), end);
+    }
+}
