@@ -461,10 +461,12 @@ fn treatment_text(f: &mut fmt::Formatter<'_>, applied: &Applied) -> fmt::Result 
     if let Some(topic) = &t.topic {
         writeln!(f, "    to topic {topic}")?;
     }
-    if t.is_untouched() {
-        writeln!(f, "    as it came, unread")?;
+    match (t.is_untouched(), t.is_stub()) {
+        (true, _) => writeln!(f, "    as it came, unread")?,
+        (_, true) => writeln!(f, "    as a stub, with nothing of it")?,
+        _ => {}
     }
-    for (field, times) in applied.fields().filter(|_| !t.is_untouched()) {
+    for (field, times) in applied.fields().filter(|_| !t.is_untouched() && !t.is_stub()) {
         let by = field.rules.join(", ");
         write!(f, "    {:<24} {} [{}] by {by}", field.field, field.transform, field.category)?;
         match &applied.present {

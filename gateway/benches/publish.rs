@@ -70,6 +70,7 @@ async fn plain(State(plain): State<Arc<Plain>>, body: Body) -> impl IntoResponse
         key: record.key,
         headers: pack(&record.headers),
         value: record.value,
+        came_in: None,
     });
     let placed = plain.pipeline.write(Arc::from("events"), entries.collect()).await;
     let lines: String = placed

@@ -124,6 +124,11 @@ impl Digests {
         short(&self.newest.key, b"name", &[name.as_bytes()])
     }
 
+    /// What stands for a key that must not be seen.
+    pub fn stub(&self, key: &[u8]) -> [u8; 16] {
+        short(&self.newest.key, b"stub", &[key])
+    }
+
     pub fn question(&self, words: &str) -> [u8; 16] {
         short(&self.newest.key, b"question", &[words.as_bytes()])
     }

@@ -236,6 +236,15 @@ struct Outgoing {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Vec<Header>,
+    came_in: Option<CameIn>,
+}
+
+/// The partition in which a client put a record, and how many its topic has there. A topic that has as many elsewhere
+/// has the record in the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CameIn {
+    pub partition: u32,
+    pub of: u32,
 }
 
 /// A copy as an engine sends it.
@@ -245,6 +254,7 @@ pub struct Outbound<'l> {
     pub headers: &'l [Header],
     /// `None` is a tombstone.
     pub value: Option<Bytes>,
+    pub came_in: Option<CameIn>,
 }
 
 impl Lot {
@@ -310,7 +320,7 @@ impl LotDraft {
         };
         let (key, value) = (put(key), put(value));
         let leaf = u32::try_from(number).unwrap_or(u32::MAX);
-        self.records.push(Outgoing { leaf, key, value, headers });
+        self.records.push(Outgoing { leaf, key, value, headers, came_in: None });
         self.records.len() - 1
     }
 
@@ -376,6 +386,14 @@ impl VerdictDraft {
         verdict.present.extend_from_slice(parts.present);
         let present = start..verdict.present.len();
         verdict.copies.push(Copy { lot, number, treatment, present });
+    }
+
+    /// What was put there last came in this partition of another topic of its name.
+    pub(crate) fn came_in(&mut self, lot: usize, came_in: CameIn) {
+        let lot = self.lots.get_mut(lot).and_then(|lot| lot.records.last_mut());
+        if let Some(outgoing) = lot {
+            outgoing.came_in = Some(came_in);
+        }
     }
 
     /// All records of a batch that is not read, as one copy.
@@ -513,6 +531,7 @@ impl Sending {
             key: part(&outgoing.key),
             headers: &outgoing.headers,
             value: part(&outgoing.value),
+            came_in: outgoing.came_in,
         })
     }
 }

@@ -71,6 +71,8 @@ impl Treatment {
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Via {
     Delivery(usize),
+    /// A stub in this region.
+    Stub(Arc<str>),
     Release(Arc<str>),
 }
 
@@ -104,6 +106,20 @@ impl Treatments {
         (n, delivery): (usize, &Delivery),
     ) -> Arc<Treatment> {
         self.get(route, Via::Delivery(n), || treatment(route, delivery, jurisdiction))
+    }
+
+    /// That of the stubs that records of a route leave in a region.
+    pub fn stub(&self, jurisdiction: &str, route: &Route, region: &Arc<str>) -> Arc<Treatment> {
+        self.get(route, Via::Stub(region.clone()), || audit::Treatment {
+            region: region.to_string(),
+            jurisdiction: jurisdiction.to_owned(),
+            rules: vec![],
+            transforms: vec![audit::FieldTransform::stub()],
+            keys: vec![],
+            transfer: vec![],
+            withheld: vec![],
+            topic: None,
+        })
     }
 
     /// That of contributions to a release. `held` is the delivery of the route that allows the

@@ -60,6 +60,8 @@ pub struct Dataset {
     pub untouched: bool,
     /// What is recorded of a batch that comes as one.
     pub evidence: Evidence,
+    /// A record of such a batch that belongs to another region goes there, and leaves a stub.
+    pub stubs: bool,
     /// The topic holds a release: the gateway alone publishes to it.
     pub released: bool,
 }

@@ -145,6 +145,28 @@ fn a_dataset_that_protects_nothing_says_why_and_reads_nothing() {
 }
 
 #[test]
+fn a_dataset_that_leaves_stubs_says_why_and_reads_its_records() {
+    let dataset = |body: &str| {
+        format!(
+            "apiVersion: sluicegate/v1\nkind: Dataset\nmetadata: {{ name: prices }}\n{body}\ntopics: [prices]\njurisdiction: {{ fixed: DE }}\ndeliver-to: [home]\n"
+        )
+    };
+    errors(&dataset("because: they stay at home\nif-elsewhere: stub"), &[]);
+    errors(&dataset("if-elsewhere: refuse"), &[]);
+    let why = "4: stub: the dataset `prices` leaves stubs without saying why / add `because:`; a stub says that there was a record, when, and under which protected key";
+    errors(&dataset("if-elsewhere: stub"), &[why]);
+    let not_with = |what: &str| {
+        format!(
+            "5: stub: `if-elsewhere: stub` does not go with `{what}` / records that leave are read, and recorded singly: leave one of the two out"
+        )
+    };
+    let batch = dataset("because: they stay at home\nif-elsewhere: stub\nevidence: batch");
+    errors(&batch, &[&not_with("evidence: batch")]);
+    let nothing = dataset("because: they stay at home\nif-elsewhere: stub\nprotect: nothing");
+    errors(&nothing, &[&not_with("protect: nothing")]);
+}
+
+#[test]
 fn the_traps_of_yaml_are_caught() {
     let vocabulary = "apiVersion: sluicegate/v1\nkind: Vocabulary\nmetadata: { name: more }\n";
     errors(

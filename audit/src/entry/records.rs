@@ -271,12 +271,24 @@ pub struct FieldTransform {
 
 /// What is done to records that are not read.
 const UNTOUCHED: &str = "untouched";
+/// What is left of records that went elsewhere.
+const STUB: &str = "stub";
 
 impl FieldTransform {
     /// All of a record, as it came.
     #[must_use]
     pub fn untouched() -> Self {
-        let (field, transform) = ("**".to_owned(), UNTOUCHED.to_owned());
+        Self::whole(UNTOUCHED)
+    }
+
+    /// Nothing of a record but that it was there.
+    #[must_use]
+    pub fn stub() -> Self {
+        Self::whole(STUB)
+    }
+
+    fn whole(transform: &str) -> Self {
+        let (field, transform) = ("**".to_owned(), transform.to_owned());
         Self { field, category: String::new(), transform, rules: vec![] }
     }
 }
@@ -286,6 +298,12 @@ impl Treatment {
     #[must_use]
     pub fn is_untouched(&self) -> bool {
         self.transforms.iter().any(|field| field.transform == UNTOUCHED)
+    }
+
+    /// Whether a stub stands there for records that went elsewhere.
+    #[must_use]
+    pub fn is_stub(&self) -> bool {
+        self.transforms.iter().any(|field| field.transform == STUB)
     }
 }
 

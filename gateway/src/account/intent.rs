@@ -31,11 +31,6 @@ pub struct Head {
 }
 
 impl Head {
-    /// Whether it came as one of Kafka's batches.
-    pub fn is_one(&self) -> bool {
-        self.identity.is_some()
-    }
-
     pub fn of(batch: Batch) -> (Self, Records) {
         let Batch { request, origin, first, records, identity } = batch;
         (Self { request, first, origin, identity }, records)

@@ -27,11 +27,11 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{Answer, Member, Pipeline, Since, Tail, partition};
+use super::{Answer, Member, Pipeline, Shape, Since, Tail, partition};
 use crate::{
     ambient::Clock,
     files::{self, Disk},
-    record::{DeliverError, Header, Page, Placed, Sending, Stored},
+    record::{CameIn, DeliverError, Header, Page, Placed, Sending, Stored},
 };
 
 /// Batches that may wait for the writer; a fuller queue makes publishers wait.
@@ -103,6 +103,7 @@ pub struct Entry {
     /// As [`pack`] makes them.
     pub headers: Vec<u8>,
     pub value: Option<Bytes>,
+    pub came_in: Option<CameIn>,
 }
 
 impl Entry {
@@ -195,6 +196,7 @@ impl Pipeline for Embedded {
             key: copy.key,
             headers: pack(copy.headers),
             value: copy.value,
+            came_in: copy.came_in,
         });
         Box::pin(self.write(sending.topic().clone(), entries.collect()))
     }
@@ -223,6 +225,13 @@ impl Pipeline for Embedded {
                 self.reader.find_some(topic, some, &mut found).await.map_err(unavailable)?;
             }
             Ok(found)
+        })
+    }
+
+    fn shape<'a>(&'a self, topic: &'a str) -> Answer<'a, Result<Shape, DeliverError>> {
+        Box::pin(async move {
+            let partitions = self.ensure(topic, None).await?;
+            Ok(Shape { partitions, batch_bytes: usize::MAX })
         })
     }
 
@@ -615,7 +624,9 @@ impl Writer {
     /// The topic's number, and where in it the record goes.
     fn place(&mut self, name: &Arc<str>, entry: &Entry) -> Option<(i64, Placed)> {
         let topic = self.topics.get_mut(name)?;
+        let same = entry.came_in.filter(|came_in| came_in.of == u32::from(topic.partitions));
         let partition = match &entry.key {
+            _ if let Some(same) = same => same.partition,
             Some(key) => partition::of_key(key, topic.partitions),
             None => {
                 self.round_robin = self.round_robin.wrapping_add(1);

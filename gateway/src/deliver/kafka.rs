@@ -37,7 +37,7 @@ use self::{
     errors::Call,
     topics::Topics,
 };
-use super::{Answer, Member, POSITION_HEADER, Pipeline, Since, Tail};
+use super::{Answer, Member, POSITION_HEADER, Pipeline, Shape, Since, Tail};
 use crate::{
     config::KafkaCluster,
     record::{DeliverError, Header, Outbound, Page, Placed, Sending, Stored},
@@ -248,6 +248,16 @@ impl Pipeline for Kafka {
         })
     }
 
+    fn shape<'a>(&'a self, topic: &'a str) -> Answer<'a, Result<Shape, DeliverError>> {
+        Box::pin(async move {
+            let session = self.client.session().await?;
+            let partitions = session.judged(Call::Ask, partitions(&session, topic).await)?;
+            let partitions = partitions.ok_or(DeliverError::UnknownTopic)?;
+            let batch_bytes = topics::largest_batch(&session, topic).await?.unwrap_or(usize::MAX);
+            Ok(Shape { partitions, batch_bytes })
+        })
+    }
+
     fn ensure<'a>(
         &'a self,
         topic: &'a str,
@@ -326,13 +336,15 @@ impl Pipeline for Kafka {
     }
 }
 
-fn record(topic: &str, outbound: Outbound<'_>) -> Record {
+fn record(topic: &str, outbound: Outbound<'_>, partitions: u32) -> Record {
     let bytes = bytes::Bytes::copy_from_slice;
     let mut record = match outbound.value {
         Some(value) => Record::new(topic, value),
         None => Record::new(topic, bytes::Bytes::new()).without_value(),
     };
     record.key = outbound.key;
+    let same = outbound.came_in.filter(|came_in| came_in.of == partitions);
+    record.partition = same.and_then(|came_in| i32::try_from(came_in.partition).ok());
     let headers = outbound.headers.iter();
     let header = |(name, value): &Header| (name.clone(), value.as_deref().map(bytes));
     record.headers = headers.map(header).collect();

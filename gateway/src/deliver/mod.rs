@@ -28,6 +28,8 @@ use crate::record::{Copy, DeliverError, Page, Placed, Sending, Stored, Verdict, 
 
 /// The header that ties a delivered record to its ledger entry: a [`Position`] in 28 bytes.
 pub const POSITION_HEADER: &str = "sluicegate-position";
+/// The header of a stub: its record went to the regions that it belongs to.
+pub const STUB_HEADER: &str = "sluicegate-stub";
 /// Headers that begin so belong to the gateway; a publisher's own are refused.
 pub const RESERVED_HEADER_PREFIX: &str = "sluicegate-";
 
@@ -56,6 +58,14 @@ pub trait Tail: Send + Sync {
     fn commit(&mut self, partition: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>>;
 
     fn close(self: Box<Self>) -> Answer<'static, ()>;
+}
+
+/// What a topic is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub partitions: u32,
+    /// Bytes of the largest batch that it takes.
+    pub batch_bytes: usize,
 }
 
 /// Where a search begins: before all that is wanted.
@@ -91,6 +101,9 @@ pub trait Pipeline: Send + Sync {
         wanted: &'a BTreeSet<Position>,
         since: Since,
     ) -> Answer<'a, Result<BTreeMap<Position, Placed>, DeliverError>>;
+
+    /// What a topic is like.
+    fn shape<'a>(&'a self, topic: &'a str) -> Answer<'a, Result<Shape, DeliverError>>;
 
     /// Makes a topic if it is not there, and says how many partitions it has. Of a new topic
     /// records are kept for `keep_ms`, if that is given.
@@ -218,6 +231,11 @@ impl DeliveryResults {
         }
     }
 
+    /// The first error of any copy.
+    pub fn error(&self) -> Option<&DeliverError> {
+        self.0.iter().flatten().flatten().find_map(|result| result.as_ref().err())
+    }
+
     pub fn of(&self, copy: &Copy) -> Option<&Result<Placed, DeliverError>> {
         self.0.get(copy.lot)?.get(copy.number)?.as_ref()
     }
@@ -238,10 +256,21 @@ impl DeliveryResults {
 /// for all of them.
 pub async fn deliver(
     recorded: &Recorded<Verdict>,
-    mut results: DeliveryResults,
+    results: DeliveryResults,
     regions: &Regions,
 ) -> DeliveryResults {
-    let to_send = results.0.iter().enumerate().filter_map(|(n, before)| {
+    deliver_some(recorded, results, regions, |_| true).await
+}
+
+/// The same for some of the lots.
+pub async fn deliver_some(
+    recorded: &Recorded<Verdict>,
+    mut results: DeliveryResults,
+    regions: &Regions,
+    wanted: impl Fn(usize) -> bool,
+) -> DeliveryResults {
+    let to_send = results.0.iter().enumerate().filter(|(n, _)| wanted(*n));
+    let to_send = to_send.filter_map(|(n, before)| {
         let lot = lot(recorded, n)?;
         let sending = match before.iter().all(Option::is_none) {
             true => Sending::new(lot),

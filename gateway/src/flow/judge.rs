@@ -16,20 +16,31 @@ use crate::{
     classify::{Classified, Classifier},
     contribute::{ContributeError, Contributor, Moment},
     decide::Snapshot,
+    deliver::STUB_HEADER,
     digests::Digests,
-    record::{Fate, Parts, Record, Records, Refused, RequestId, Uncounted, Verdict, VerdictDraft},
+    record::{
+        CameIn, Fate, Parts, Record, Records, Refused, RequestId, Uncounted, Verdict, VerdictDraft,
+    },
     request::Permitted,
 };
 
 /// When records arrived, and what they are known by to those who must know them again.
 #[derive(Clone, Copy)]
-pub(crate) struct Arrived {
+pub(crate) struct Arrived<'a> {
     pub request: RequestId,
     /// The number of the first record.
     pub first: u32,
     pub ms: i64,
-    /// As one batch, of which the dataset says what is recorded.
-    pub as_one: bool,
+    /// As one of Kafka's batches.
+    pub batch: Option<InBatch<'a>>,
+}
+
+/// A batch of a Kafka client's, which can go as a whole to one region only.
+#[derive(Clone, Copy)]
+pub struct InBatch<'a> {
+    pub region: &'a Arc<str>,
+    /// Where records that go elsewhere come from, if the dataset has them leave stubs.
+    pub came_in: Option<CameIn>,
 }
 
 /// Judges the records of a batch under one policy.
@@ -37,11 +48,11 @@ pub(super) fn judge(
     permitted: &Permitted,
     (digests, blocked): (&Digests, &Blocked),
     records: &Records,
-    arrived: Arrived,
+    arrived: Arrived<'_>,
 ) -> Result<Verdict, Refused> {
     let (snapshot, grant) = (permitted.snapshot(), permitted.grant()?);
     let topic = Arc::from(permitted.target().topic.as_str());
-    let in_runs = arrived.as_one && grant.dataset().evidence == Evidence::Batch;
+    let in_runs = arrived.batch.is_some() && grant.dataset().evidence == Evidence::Batch;
     let mut judge = Judge {
         gate: Gate::new(&grant, snapshot)?,
         contributors: snapshot.contributors(&grant.dataset().name),
@@ -118,7 +129,7 @@ struct Judge<'a> {
     gate: Gate<'a>,
     contributors: &'a [Arc<Contributor>],
     topic: Arc<str>,
-    arrived: Arrived,
+    arrived: Arrived<'a>,
     digests: &'a Digests,
     blocked: &'a Blocked,
     draft: VerdictDraft,
@@ -169,10 +180,15 @@ impl<'a> Judge<'a> {
         // The copies of a dataset that is kept for releases only are made to know that they can
         // be made.
         let delivers = self.gate.grant.dataset().records == sluicegate_policies::Records::Deliver;
+        let stays = self.arrived.batch.filter(|_| self.gate.grant.dataset().stubs);
+        let mut stub_key = None;
         let Self { gate, draft, planned, contributors, topic, digests, tokens, .. } = self;
         let snapshot = gate.snapshot;
         let accepted = gate.accept(record, |accepted, n, out| {
             let planned = plan(planned, draft, snapshot, accepted, contributors, topic);
+            if stays.is_some() && n == 0 {
+                stub_key = key_of_stub(out, digests);
+            }
             if let (true, Some((lot, treatment))) = (delivers, planned.deliveries.get(n)) {
                 let parts = Parts {
                     headers: std::mem::take(&mut out.headers),
@@ -181,6 +197,9 @@ impl<'a> Judge<'a> {
                     present: &out.present,
                 };
                 draft.copy(*lot, *treatment, parts);
+                if let Some(came_in) = stays.and_then(|batch| batch.came_in) {
+                    draft.came_in(*lot, came_in);
+                }
                 for token in &out.tokens {
                     let digest = digests.token(token.as_str());
                     if !tokens.contains(&digest) {
@@ -189,8 +208,22 @@ impl<'a> Judge<'a> {
                 }
             }
         })?;
+        if let Some(batch) = stays.filter(|batch| !accepted.may_be_held_in(batch.region)) {
+            self.leave_stub(&accepted, batch.region, stub_key.as_deref());
+        }
         self.contribute(record, &accepted)?;
         Ok(if delivers { Fate::Deliver } else { Fate::Aggregate })
+    }
+
+    /// In place of a record that goes elsewhere: nothing of it but its protected key.
+    fn leave_stub(&mut self, accepted: &Accepted<'a>, region: &Arc<str>, key: Option<&[u8]>) {
+        let snapshot = self.gate.snapshot;
+        let code = snapshot.table.jurisdiction_code(accepted.classified.jurisdiction);
+        let treatment = snapshot.treatments.stub(code, accepted.route, region);
+        let treatment = self.draft.treatment(treatment);
+        let lot = self.draft.lot(region, &self.topic);
+        let headers = vec![(STUB_HEADER.to_owned(), None)];
+        self.draft.copy(lot, treatment, Parts { key, headers, value: Some(b"{}"), present: &[1] });
     }
 
     /// What the record brings to releases, and why it brings nothing to others.
@@ -226,6 +259,16 @@ impl<'a> Judge<'a> {
         }
         Ok(())
     }
+}
+
+/// The token that stands for the key at home; else a digest of what does, since that may be the key itself.
+fn key_of_stub(out: &Protected, digests: &Digests) -> Option<Vec<u8>> {
+    let key = out.key()?;
+    let is_token = out.tokens.iter().any(|token| token.as_bytes() == key);
+    Some(match is_token {
+        true => key.to_vec(),
+        false => format!("stub_{}", RequestId(digests.stub(key))).into_bytes(),
+    })
 }
 
 /// Where the copies of an accepted record go; found once for each jurisdiction of a batch.

@@ -32,6 +32,7 @@ pub use crate::{
 pub(crate) use judge::Gate;
 
 use self::judge::Arrived;
+pub use self::judge::InBatch;
 use crate::{
     account::Account,
     ambient::heavy,
@@ -61,20 +62,24 @@ impl Flow {
 
     /// Its first step: every record has its fate.
     pub fn judge(&self, permitted: &Permitted, batch: Batch) -> Result<(Head, Verdict), Stopped> {
-        self.judge_again(permitted, batch, None)
+        let (head, records) = Head::of(batch);
+        let (request, first, ms) = (head.request, head.first, self.policy.clock_ms());
+        let arrived = Arrived { request, first, ms, batch: None };
+        let verdict = self.verdict(permitted, records, arrived)?;
+        Ok((head, verdict))
     }
 
-    /// [`Flow::judge`] for a batch that may come again: releases know it by `repeats`.
-    pub fn judge_again(
+    /// [`Flow::judge`] for a batch of Kafka's, which may come again: releases know it by `repeats`.
+    pub fn judge_batch(
         &self,
         permitted: &Permitted,
         batch: Batch,
         repeats: Option<RequestId>,
+        within: InBatch<'_>,
     ) -> Result<(Head, Verdict), Stopped> {
         let (head, records) = Head::of(batch);
-        let request = repeats.unwrap_or(head.request);
-        let (first, ms) = (head.first, self.policy.clock_ms());
-        let arrived = Arrived { request, first, ms, as_one: head.is_one() };
+        let (request, ms) = (repeats.unwrap_or(head.request), self.policy.clock_ms());
+        let arrived = Arrived { request, first: head.first, ms, batch: Some(within) };
         let verdict = self.verdict(permitted, records, arrived)?;
         Ok((head, verdict))
     }
@@ -86,8 +91,19 @@ impl Flow {
         head: &Head,
         verdict: Verdict,
     ) -> Result<Recorded<Verdict>, Stopped> {
+        self.record_as(permitted, head, verdict, None).await
+    }
+
+    /// The same, so that its repetition is known by a key.
+    pub async fn record_as(
+        &self,
+        permitted: &Permitted,
+        head: &Head,
+        verdict: Verdict,
+        keyed: Option<(&Keyed, i64)>,
+    ) -> Result<Recorded<Verdict>, Stopped> {
         let grant = permitted.grant()?;
-        Ok(self.account.record(permitted, &grant, head, verdict, None).await?)
+        Ok(self.account.record(permitted, &grant, head, verdict, keyed).await?)
     }
 
     /// Its last, which follows the second in any case: delivered and settled.
@@ -110,8 +126,9 @@ impl Flow {
         head: &Head,
         recorded: Recorded<Verdict>,
         results: DeliveryResults,
+        answered: Option<(&Keyed, Vec<u8>)>,
     ) {
-        self.account.settle(&recorded, &results, None);
+        self.account.settle(&recorded, &results, answered);
         Answer::new(permitted, head, recorded, results, &self.metrics);
     }
 
@@ -119,7 +136,7 @@ impl Flow {
         &self,
         permitted: &Permitted,
         records: Records,
-        arrived: Arrived,
+        arrived: Arrived<'_>,
     ) -> Result<Verdict, Stopped> {
         let digests = self.account.digests().load_full();
         let blocked = self.account.blocked();

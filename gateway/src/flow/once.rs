@@ -43,7 +43,7 @@ impl Flow {
             Some(claimed) => claimed.at_us.div_euclid(1_000),
             None => self.policy.clock_ms(),
         };
-        let arrived = Arrived { request: keyed.repeats(), first: head.first, ms, as_one: false };
+        let arrived = Arrived { request: keyed.repeats(), first: head.first, ms, batch: None };
         let verdict = self.verdict(permitted, records, arrived)?;
         let (request, recorded, results) = match earlier {
             None => {
@@ -74,7 +74,7 @@ impl Flow {
     /// A request that was interrupted between its intent and its answer: what is in the pipelines
     /// stays there, the rest goes out under the positions it had. What its intent does not say
     /// must not leave under it: when the policy has changed since, the rest has failed.
-    async fn resume(
+    pub async fn resume(
         &self,
         permitted: &Permitted,
         head: &Head,

@@ -397,6 +397,7 @@ fn datasets(model: &Model) -> Vec<Dataset> {
         records: f.records,
         untouched: f.unlisted == Unlisted::Untouched,
         evidence: f.evidence,
+        stubs: f.stubs,
         released: f.released.is_some(),
     };
     model.datasets.iter().zip(&model.dataset_facts).map(row).collect()

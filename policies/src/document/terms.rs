@@ -240,6 +240,9 @@ pub(crate) struct DatasetSpec {
     /// What happens when a rule forbids one of the places.
     #[serde(default)]
     pub(crate) if_blocked: IfBlocked,
+    /// What happens when a record in a batch of a Kafka client's does not go to the listener's region,
+    /// or not to it alone. Without it: `refuse`. `stub` needs a `because`.
+    pub(crate) if_elsewhere: Option<Located<IfElsewhere>>,
     /// Source metadata to search by later: a name and its path.
     #[serde(default)]
     pub(crate) lineage: BTreeMap<String, Text>,
@@ -327,6 +330,17 @@ pub(crate) enum IfBlocked {
     Refuse,
     /// The forbidden place is left out and the record goes to its home.
     StayHome,
+}
+
+/// What happens to a batch with a record of another region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum IfElsewhere {
+    /// The whole batch is refused, and the answer names the record.
+    Refuse,
+    /// The record goes whole to the regions that it belongs to, first. In its place stays a stub:
+    /// `{}`, under the record's protected key.
+    Stub,
 }
 
 /// What happens to a value that does not fit its transform.

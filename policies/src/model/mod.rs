@@ -119,6 +119,7 @@ pub(crate) struct DatasetFacts {
     pub(crate) event_time: Option<EventTime>,
     pub(crate) records: Records,
     pub(crate) evidence: Evidence,
+    pub(crate) stubs: bool,
     /// What all releases of the dataset may cost a unit in a period together.
     pub(crate) privacy_budget: Option<(Budget, Span)>,
     /// For the dataset of a release: the categories that it shows something of.

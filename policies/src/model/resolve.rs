@@ -13,9 +13,9 @@ use crate::{
     date,
     diagnostic::{Findings, nearest},
     document::{
-        Category, DatasetSpec, Document, EvidenceWord, Group, JurisdictionFrom, MemberForm,
-        NormalizerWord, OnInvalidWord, Principal, Purpose, RecordsWord, Region, Spec, TokenDomain,
-        UnlistedWord, Vocabulary,
+        Category, DatasetSpec, Document, EvidenceWord, Group, IfElsewhere, JurisdictionFrom,
+        MemberForm, NormalizerWord, OnInvalidWord, Principal, Purpose, RecordsWord, Region, Spec,
+        TokenDomain, UnlistedWord, Vocabulary,
     },
     path,
     pattern::Pattern,
@@ -407,6 +407,7 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
             RecordsWord::Deliver => Records::Deliver,
             RecordsWord::ReleasesOnly => Records::ReleasesOnly,
         },
+        stubs: s.if_elsewhere.as_ref().is_some_and(|word| word.value == IfElsewhere::Stub),
         evidence: match (&s.protect, s.evidence.as_ref().map(|word| word.value)) {
             (Some(_), _) | (None, Some(EvidenceWord::Batch)) => Evidence::Batch,
             (None, Some(EvidenceWord::Record) | None) => Evidence::Record,
@@ -428,6 +429,27 @@ fn untouched(d: &Document, s: &DatasetSpec, findings: &mut Findings<'_>) {
                 "`evidence: batch` records no sources, so `lineage` finds nothing",
             )
             .help("leave out `lineage`, or set `evidence: record`");
+    }
+    if let Some(stub) = s.if_elsewhere.as_ref().filter(|word| word.value == IfElsewhere::Stub) {
+        let batch = s.evidence.as_ref().is_some_and(|e| e.value == EvidenceWord::Batch);
+        let given = [
+            ("evidence: batch", batch),
+            ("protect: nothing", s.protect.is_some()),
+            ("records: releases-only", s.records == RecordsWord::ReleasesOnly),
+        ];
+        for (what, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+            findings
+                .error(stub.span, format!("`if-elsewhere: stub` does not go with `{what}`"))
+                .help("records that leave are read, and recorded singly: leave one of the two out");
+        }
+        if d.envelope.because.is_none() {
+            findings
+                .error(
+                    stub.span,
+                    format!("the dataset `{}` leaves stubs without saying why", name.value),
+                )
+                .help("add `because:`; a stub says that there was a record, when, and under which protected key");
+        }
     }
     let Some(protect) = &s.protect else { return };
     if d.envelope.because.is_none() {

@@ -17,6 +17,7 @@ fn entry(leaf: u32, key: Option<&str>) -> Entry {
         key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())),
         headers: pack(&headers()),
         value: (leaf % 5 != 4).then(|| Bytes::from(format!("{{\"n\":{leaf}}}"))),
+        came_in: None,
     }
 }
 
@@ -125,6 +126,7 @@ async fn what_is_empty_is_not_null() {
         key: key.clone(),
         headers: Vec::new(),
         value: value.clone(),
+        came_in: None,
     };
     let all: Vec<_> = parts.iter().flat_map(|k| parts.iter().map(move |v| (k, v))).collect();
     let placed = log.append_all((0..).zip(all.clone()).map(made).collect()).await;

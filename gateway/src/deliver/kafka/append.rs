@@ -78,6 +78,15 @@ async fn round(
         Ok(producer) => producer,
         Err(error) => return vec![Err(error); numbers.len()],
     };
+    let came_in = numbers.iter().any(|n| sending.get(*n).is_some_and(|o| o.came_in.is_some()));
+    let known = match came_in {
+        true => producer.partitions_for(sending.topic()).await.map(|known| known.len()),
+        false => Ok(0),
+    };
+    let partitions = match session.judged(Call::Ask, known) {
+        Ok(partitions) => u32::try_from(partitions).unwrap_or(u32::MAX),
+        Err(error) => return vec![Err(error); numbers.len()],
+    };
     let mut pending = Vec::with_capacity(numbers.len());
     {
         let _order = topic.order.lock().await;
@@ -88,7 +97,7 @@ async fn round(
                 pending.push(Err(error.clone()));
                 continue;
             }
-            let queued = producer.enqueue(record(sending.topic(), outbound)).await;
+            let queued = producer.enqueue(record(sending.topic(), outbound, partitions)).await;
             let queued = session.judged(Call::Enqueue, queued);
             blocked = queued.as_ref().err().filter(|error| error.is_retriable()).cloned();
             pending.push(queued);

@@ -79,14 +79,8 @@ impl Topic {
     /// Batches that the topic takes keep their order, so its limit is asked for before the first
     /// one. A client that may not ask finds out by refusals.
     async fn limit(&self, session: &Session) -> Result<(), DeliverError> {
-        let topic = [ConfigResource::topic(&*self.name)];
-        let options = DescribeConfigsOptions::default();
-        let described = session.kafka().admin().describe_configs(topic, options).await;
-        let described = session.judged(Call::Ask, described)?;
-        let entries = described.into_values().flatten().flatten();
-        let limit = entries.filter(|entry| entry.name == "max.message.bytes").find_map(|entry| {
-            entry.value?.parse::<usize>().ok()?.checked_sub(BATCH_OVERHEAD)?.checked_ilog2()
-        });
+        let limit = largest_batch(session, &self.name).await?;
+        let limit = limit.and_then(|bytes| bytes.checked_sub(BATCH_OVERHEAD)?.checked_ilog2());
         if let Some(power) = limit {
             // In powers of two, for few producers.
             self.takes_at_most(1 << power);
@@ -108,6 +102,20 @@ impl Topic {
         };
         known
     }
+}
+
+/// What the topic takes as one batch, if the cluster says.
+pub(super) async fn largest_batch(
+    session: &Session,
+    topic: &str,
+) -> Result<Option<usize>, DeliverError> {
+    let options = DescribeConfigsOptions::default();
+    let topic = [ConfigResource::topic(topic)];
+    let described = session.kafka().admin().describe_configs(topic, options).await;
+    let described = session.judged(Call::Ask, described)?;
+    let mut entries = described.into_values().flatten().flatten();
+    let limit = entries.find(|entry| entry.name == "max.message.bytes");
+    Ok(limit.and_then(|entry| entry.value?.parse().ok()))
 }
 
 /// The topics of one cluster.

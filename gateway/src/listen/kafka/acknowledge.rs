@@ -102,6 +102,11 @@ pub(super) async fn answered(
     let mut failed = false;
     for part in sent.topics.iter_mut().flatten() {
         let Some(said) = given.parts.get_mut(&(part.topic.key(), part.partition)) else { continue };
+        let code = number(said, Name::ErrorCode);
+        if let (Some(topic), Some(producer)) = (part.topic.name(), part.producer) {
+            let is_there = [codes::NONE, codes::DUPLICATE_SEQUENCE_NUMBER].map(i64::from);
+            session.before.said(topic, part.partition, producer, !is_there.contains(&code));
+        }
         let instead = settle(session, part, said).await;
         failed |= instead.is_some() || number(said, Name::ErrorCode) != i64::from(codes::NONE);
         if let Some(code) = instead {
@@ -189,7 +194,10 @@ fn value(node: Node<'_>) -> Result<Value<'_>, Malformed> {
 async fn settle(session: &Session, part: &mut Part, said: &[(Name, Value<'_>)]) -> Option<i16> {
     let PartFate::Ready(ready) = &mut part.fate else { return None };
     let (lot, copies) = (ready.lot, ready.copies);
-    let (permitted, head, recorded) = ready.take()?;
+    let (permitted, head, recorded) = ready.recorded.take()?;
+    let (elsewhere, claim) = (!ready.elsewhere.is_empty(), ready.claim.take());
+    let nothing = || DeliveryResults::nothing(recorded.get());
+    let mut results = ready.results.take().unwrap_or_else(nothing);
     let flow = &session.face.desk.flow;
     let (code, offset) = (number(said, Name::ErrorCode), number(said, Name::BaseOffset));
     let error = deliver_error(code, offset);
@@ -201,13 +209,12 @@ async fn settle(session: &Session, part: &mut Part, said: &[(Name, Value<'_>)]) 
         session.face.ends.reached(topic.clone(), part.partition.unsigned_abs(), end);
     }
     let of = part.producer.map(|producer| ((topic, part.partition, producer.id), producer));
-    if let (None, Some((of, producer))) = (&error, &of)
+    if let (None, Some((of, producer)), false) = (&error, &of, elsewhere)
         && let Some(earlier) = session.face.recent.find(of, *producer, offset)
     {
         flow.account.settle_repeat(&recorded, earlier);
         return None;
     }
-    let mut results = DeliveryResults::nothing(recorded.get());
     for n in 0..copies {
         let behind = i64::try_from(n).unwrap_or(i64::MAX);
         let partition = part.partition.unsigned_abs();
@@ -220,7 +227,9 @@ async fn settle(session: &Session, part: &mut Part, said: &[(Name, Value<'_>)]) 
         results = deliver::deliver(&recorded, results, &flow.regions).await;
     }
     let incomplete = error.is_none() && results.retriable(recorded.get()).is_some();
-    flow.settled(&permitted, &head, recorded, results);
+    let done = claim.as_ref().filter(|_| error.is_none() && !incomplete);
+    let done = done.map(|claim| (&claim.keyed, offset.to_be_bytes().to_vec()));
+    flow.settled(&permitted, &head, recorded, results, done);
     match of {
         Some((of, producer)) if error.is_none() && !incomplete => {
             session.face.recent.remember(of, producer, offset, first);
@@ -275,6 +284,12 @@ pub(super) fn answer(
                 PartFate::Refused(refusal) => refused(part.partition, version, refusal),
                 // The broker has not said what became of it.
                 PartFate::Ready(_) => error(part.partition, codes::REQUEST_TIMED_OUT),
+                PartFate::Done(offset) => {
+                    let mut done = error(part.partition, codes::NONE);
+                    done.retain(|(name, _)| *name != Name::BaseOffset);
+                    done.push((Name::BaseOffset, Value::Int(*offset)));
+                    done
+                }
             }))
         });
         let said = (Name::PartitionResponses, Value::List(said.collect()));

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     ambient::heavy,
     decide::Snapshot,
-    deliver::{POSITION_HEADER, kafka::frames::layout},
+    deliver::{POSITION_HEADER, STUB_HEADER, kafka::frames::layout},
     flow::Permitted,
     record::Header as RecordHeader,
     request::{Shown, Target},
@@ -341,6 +341,10 @@ fn view(permitted: &Permitted, records: &[u8]) -> Result<(Vec<u8>, Option<Range>
             list.clear();
             for (name, value) in &scratch.headers {
                 list.push(name.as_bytes(), value.as_deref());
+            }
+            let is_stub = record.headers.iter().any(|(name, _)| name == STUB_HEADER.as_bytes());
+            if is_stub {
+                list.push(STUB_HEADER.as_bytes(), None);
             }
             writer.push(&batch::Record {
                 key: scratch.key(),

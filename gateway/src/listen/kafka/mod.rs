@@ -6,6 +6,7 @@ mod answers;
 mod authorize;
 mod ends;
 mod fetch;
+mod homeward;
 mod login;
 mod metadata;
 mod produce;
@@ -26,7 +27,7 @@ use sluicegate_wire::{Malformed, Name, View};
 use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::server::TlsStream;
 
-use self::{acknowledge::Recent, authorize::Place, ends::Ends, session::Wires};
+use self::{acknowledge::Recent, authorize::Place, ends::Ends, homeward::Shapes, session::Wires};
 use super::{
     Desk,
     accept::{Peer, Protocol, Served, stopped},
@@ -47,6 +48,7 @@ pub struct Face {
     pub managers: Vec<Arc<str>>,
     recent: Recent,
     ends: Ends,
+    shapes: Shapes,
     /// Whether it was told that a broker has no place.
     placeless: AtomicBool,
 }
@@ -68,6 +70,7 @@ impl Face {
             managers,
             recent: Recent::default(),
             ends: Ends::default(),
+            shapes: Shapes::default(),
             placeless: AtomicBool::default(),
         }
     }

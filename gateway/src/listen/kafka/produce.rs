@@ -19,16 +19,22 @@ use sluicegate_wire::{
 };
 use tokio::time::Instant;
 
-use super::{acknowledge, answers, records, session::Session, versions::Ask};
+use super::{
+    acknowledge, answers,
+    homeward::{self, Claim, Found},
+    records,
+    session::Session,
+    versions::Ask,
+};
 use crate::{
     ambient::heavy,
     deliver::{
         DeliveryResults,
         kafka::frames::{layout, malformed},
     },
-    flow::{Head, Permitted},
+    flow::{Head, InBatch, Permitted},
     listen::Desk,
-    record::{Batch, DeliverError, Fate, Records, Refused, RequestId, Verdict},
+    record::{Batch, CameIn, DeliverError, Fate, Lot, Records, Refused, RequestId, Verdict},
     request::{Stopped, Target},
 };
 
@@ -75,6 +81,8 @@ pub(super) struct Producer {
 pub(super) enum PartFate {
     Refused(Refusal),
     Ready(Box<Ready>),
+    /// It was there already, at this offset, and nothing is left to do.
+    Done(i64),
 }
 
 /// What the client is told of a batch that did not go on.
@@ -98,32 +106,30 @@ impl Refusal {
 /// it was forwarded, as not confirmed.
 pub(super) struct Ready {
     desk: Arc<Desk>,
-    recorded: Option<(Arc<Permitted>, Head, Recorded<Verdict>)>,
+    pub recorded: Option<(Arc<Permitted>, Head, Recorded<Verdict>)>,
+    /// What is known of its copies; none while some are on their way.
+    pub results: Option<DeliveryResults>,
+    pub claim: Option<Claim>,
     forwarded: bool,
-    /// Of the verdict, what goes into the batch.
+    /// Of the verdict, what goes into the batch, and what goes to other regions before it.
     pub lot: usize,
+    pub elsewhere: Vec<usize>,
     /// Its copies, each of one record; or one, of all records of a batch that is not read.
     pub copies: usize,
     records: Bytes,
 }
 
-impl Ready {
-    /// For who settles it.
-    pub(super) fn take(&mut self) -> Option<(Arc<Permitted>, Head, Recorded<Verdict>)> {
-        self.recorded.take()
-    }
-}
-
 impl Drop for Ready {
     fn drop(&mut self) {
         let Some((permitted, head, recorded)) = self.recorded.take() else { return };
-        let why = match self.forwarded {
-            true => DeliverError::Unknown("the broker did not answer".to_owned()),
+        let why = match self.forwarded || self.results.is_none() {
+            true => DeliverError::Unknown("the pipeline did not answer".to_owned()),
             false => DeliverError::Unavailable("the batch was not forwarded".to_owned()),
         };
-        let mut results = DeliveryResults::nothing(recorded.get());
+        let nothing = || DeliveryResults::nothing(recorded.get());
+        let mut results = self.results.take().unwrap_or_else(nothing);
         results.fail_rest(&why);
-        self.desk.flow.settled(&permitted, &head, recorded, results);
+        self.desk.flow.settled(&permitted, &head, recorded, results, None);
     }
 }
 
@@ -263,7 +269,7 @@ async fn permit(session: &Session, topic: &str, purpose: Option<&str>) -> Result
 }
 
 /// What a client is told when all of a batch stops.
-fn stop(stopped: &Stopped) -> i16 {
+pub(super) fn stop(stopped: &Stopped) -> i16 {
     match stopped {
         Stopped::Refused(refused) if refused.code != RefusalCode::PolicyNotInForce => {
             codes::TOPIC_AUTHORIZATION_FAILED
@@ -318,7 +324,7 @@ async fn part(session: &Session, permitted: Result<Arc<Permitted>, i16>, given: 
         Err(code) => PartFate::Refused(Refusal::of(code)),
         Ok((permitted, batch)) => {
             match accept(session, permitted, partition, &records, &batch).await {
-                Ok(ready) => PartFate::Ready(Box::new(ready)),
+                Ok(fate) => fate,
                 Err(refusal) => PartFate::Refused(refusal),
             }
         }
@@ -332,7 +338,7 @@ async fn accept(
     partition: i32,
     bytes: &Bytes,
     batch: &batch::Batch<'_>,
-) -> Result<Ready, Refusal> {
+) -> Result<PartFate, Refusal> {
     let (face, head) = (&session.face, batch.head);
     let (desk, flow) = (&face.desk, &face.desk.flow);
     head.check_produced(batch.count)
@@ -341,7 +347,11 @@ async fn accept(
         return Err(Refusal::of(codes::UNKNOWN_TOPIC_OR_PARTITION));
     };
     let count = batch.count.unsigned_abs();
-    let (came, kept) = match permitted.grant().is_ok_and(|grant| grant.dataset().untouched) {
+    let (untouched, stubs) = permitted.grant().map_or((false, false), |grant| {
+        let dataset = grant.dataset();
+        (dataset.untouched, dataset.stubs)
+    });
+    let (came, kept) = match untouched {
         true => (Records::Whole(count, bytes.clone()), None),
         false => {
             let codec = batch.codec().map_err(|why| records::unreadable(&why))?;
@@ -366,28 +376,50 @@ async fn accept(
     };
     let request = desk.ambient.id().map_err(|_| Refusal::of(codes::UNKNOWN_SERVER_ERROR))?;
     // The same batch again brings to releases what it brought the first time.
-    let repeats = (head.producer_id >= 0).then(|| repeated(&session.who.name, &topic, &identity));
-    let (request, identity) = (RequestId(request), Some(identity));
-    let received = Batch { request, origin: session.origin, first: 0, records: came, identity };
-    let judged = flow.judge_again(&permitted, received, repeats);
-    let (batch_head, verdict) = judged.map_err(|stopped| Refusal::of(stop(&stopped)))?;
-    let is_here =
-        |lot: &Arc<crate::record::Lot>| *lot.region == *face.region && *lot.topic == *topic;
-    let here = verdict.lots().iter().position(is_here);
-    let refused = refused(&verdict, &face.region, &topic, here);
-    let refusal = (!refused.is_empty()).then(|| told(&refused));
-    let verdict = match &refusal {
-        // Recorded as refused: nothing of it leaves.
-        Some(_) => verdict.refuse_all(refused, &batch_refused()),
-        None => verdict,
+    let shape = match stubs {
+        true => Some(face.shapes.of(&flow.regions, &face.region, &topic).await?),
+        false => None,
     };
-    let recorded = flow.record(&permitted, &batch_head, verdict).await;
-    let recorded = recorded.map_err(|stopped| Refusal::of(stop(&stopped)))?;
-    if let Some(refusal) = refusal {
+    let came_in = shape.map(|shape| CameIn { partition: number, of: shape.partitions });
+    let repeats = (head.producer_id >= 0).then(|| repeated(&session.who.name, &topic, &identity));
+    let received = Batch {
+        request: RequestId(request),
+        origin: session.origin,
+        first: 0,
+        records: came,
+        identity: Some(identity.clone()),
+    };
+    let within = InBatch { region: &face.region, came_in };
+    let judged = flow.judge_batch(&permitted, received, repeats, within);
+    let (batch_head, verdict) = judged.map_err(|stopped| Refusal::of(stop(&stopped)))?;
+    let of_topic = |lot: &&(usize, &Arc<Lot>)| *lot.1.topic == *topic;
+    let lots: Vec<(usize, &Arc<Lot>)> = verdict.lots().iter().enumerate().collect();
+    let here = lots.iter().filter(of_topic).find(|(_, lot)| *lot.region == *face.region);
+    let here = here.map(|(n, _)| *n);
+    let elsewhere = lots.iter().filter(of_topic).map(|(n, _)| *n).filter(|n| Some(*n) != here);
+    let elsewhere: Vec<usize> = elsewhere.collect();
+    let alone = !stubs || head.attributes.transactional();
+    let refused = refused(&verdict, &face.region, &topic, here, alone);
+    if !refused.is_empty() {
+        // Recorded as refused: nothing of it leaves.
+        let (refusal, verdict) = (told(&refused), verdict.refuse_all(refused, &batch_refused()));
+        let recorded = flow.record(&permitted, &batch_head, verdict).await;
+        let recorded = recorded.map_err(|stopped| Refusal::of(stop(&stopped)))?;
         let nothing = DeliveryResults::nothing(recorded.get());
-        flow.settled(&permitted, &batch_head, recorded, nothing);
+        flow.settled(&permitted, &batch_head, recorded, nothing, None);
         return Err(refusal);
     }
+    let (recorded, results, claim) = if elsewhere.is_empty() {
+        let recorded = flow.record(&permitted, &batch_head, verdict).await;
+        let recorded = recorded.map_err(|stopped| Refusal::of(stop(&stopped)))?;
+        let nothing = DeliveryResults::nothing(recorded.get());
+        (recorded, nothing, None)
+    } else {
+        match homeward::record(session, &permitted, &batch_head, verdict, &identity).await? {
+            Found::Recorded(found) => *found,
+            Found::Done(offset) => return Ok(PartFate::Done(offset)),
+        }
+    };
     let lot = here.unwrap_or_default();
     let copies = recorded.get().lots().get(lot).map_or(0, |lot| lot.len());
     let encoded = match &kept {
@@ -396,12 +428,24 @@ async fn accept(
         }
         None => records::whole(&recorded, lot),
     };
-    let recorded = Some((permitted, batch_head, recorded));
-    let desk = desk.clone();
-    let records = Bytes::new();
-    let mut ready = Ready { desk, recorded, forwarded: false, lot, copies, records };
+    let mut ready = Ready {
+        desk: desk.clone(),
+        recorded: Some((permitted, batch_head, recorded)),
+        results: Some(results),
+        claim,
+        forwarded: false,
+        lot,
+        elsewhere,
+        copies,
+        records: Bytes::new(),
+    };
     ready.records = encoded?;
-    Ok(ready)
+    let largest = shape.filter(|_| !ready.elsewhere.is_empty()).map(|shape| shape.batch_bytes);
+    if largest.is_some_and(|largest| ready.records.len() > largest) {
+        // The broker would refuse it when others of its records are at home already.
+        return Err(Refusal::of(codes::MESSAGE_TOO_LARGE));
+    }
+    Ok(PartFate::Ready(Box::new(ready)))
 }
 
 fn contributes_to_nothing(permitted: &Permitted) -> bool {
@@ -414,6 +458,7 @@ fn refused(
     region: &str,
     topic: &str,
     here: Option<usize>,
+    alone: bool,
 ) -> Vec<(usize, Refused)> {
     let elsewhere = |detail: String, help: &str| Refused {
         code: RefusalCode::WrongRegion,
@@ -433,8 +478,11 @@ fn refused(
                 |lot: usize| verdict.lots().get(lot).is_some_and(|lot| *lot.topic == *topic);
             let copies = verdict.copies(judged).iter().map(|copy| copy.lot);
             let copies: Vec<usize> = copies.filter(|lot| of_topic(*lot)).collect();
-            let alone_here = here.is_some_and(|here| copies == [here]);
-            (!alone_here).then(|| {
+            let fits = here.is_some_and(|here| match alone {
+                true => copies == [here],
+                false => copies.contains(&here),
+            });
+            (!fits).then(|| {
                 elsewhere(
                     format!("the record does not go to `{region}` alone"),
                     "publish it at the listener of its region, or over HTTPS",
@@ -496,13 +544,19 @@ fn is_ready(part: &Part) -> bool {
 
 impl Prepared {
     /// What goes on, behind what this connection has sent before.
-    pub(super) fn onward(mut self, session: &Session, held: &mut Held) -> io::Result<Onward> {
-        for part in self.topics.iter_mut().flatten() {
-            held.pass(part)?;
+    pub(super) async fn onward(mut self, session: &Session, held: &mut Held) -> io::Result<Onward> {
+        for part in self.topics.iter_mut().flatten().filter(|part| held.is_before(part)) {
+            let refusal = Refusal::of(codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
+            part.fate = PartFate::Refused(refusal);
+        }
+        homeward::deliver(session, self.topics.iter_mut().flatten()).await;
+        for part in self.topics.iter().flatten() {
+            held.note(part)?;
         }
         let (api, header) = (self.api, request_header(&self.frame).map_err(io::Error::other)?);
         let (version, correlation) = (header.version, header.correlation);
-        let any_refused = !self.topics.iter().flatten().all(is_ready);
+        let is_refused = |part: &Part| matches!(part.fate, PartFate::Refused(_));
+        let any_refused = self.topics.iter().flatten().any(is_refused);
         if self.acks == 0 && any_refused {
             // The client waits for no answer; a broker would close the connection, too.
             return Err(malformed("a batch without acknowledgement was refused"));
@@ -560,24 +614,31 @@ impl Prepared {
 }
 
 impl Held {
-    fn pass(&mut self, part: &mut Part) -> io::Result<()> {
-        let (Some(producer), Some(topic)) = (part.producer, part.topic.name()) else {
-            return Ok(());
-        };
-        let key = (topic.to_string(), part.partition, producer.id);
-        let behind = self.0.get(&key).is_some_and(|(epoch, sequence)| {
+    fn key(part: &Part) -> Option<((String, i32, i64), Producer)> {
+        let (producer, topic) = (part.producer?, part.topic.name()?);
+        Some(((topic.to_string(), part.partition, producer.id), producer))
+    }
+
+    /// Whether something before a batch was not forwarded.
+    pub(super) fn is_before(&self, part: &Part) -> bool {
+        let Some((key, producer)) = Self::key(part) else { return false };
+        self.0.get(&key).is_some_and(|(epoch, sequence)| {
             *epoch == producer.epoch && after(producer.sequence, *sequence)
-        });
-        if behind {
-            let refusal = Refusal::of(codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
-            part.fate = PartFate::Refused(refusal);
-        } else if matches!(part.fate, PartFate::Refused(_)) {
-            if self.0.len() >= HELD_MAX {
-                return Err(malformed("too many producers with refused batches"));
+        })
+    }
+
+    /// What becomes of a batch counts for those behind it.
+    fn note(&mut self, part: &Part) -> io::Result<()> {
+        let Some((key, producer)) = Self::key(part) else { return Ok(()) };
+        match &part.fate {
+            PartFate::Refused(_) if self.is_before(part) => {}
+            PartFate::Refused(_) => {
+                if self.0.len() >= HELD_MAX {
+                    return Err(malformed("too many producers with refused batches"));
+                }
+                self.0.insert(key, (producer.epoch, producer.sequence));
             }
-            self.0.insert(key, (producer.epoch, producer.sequence));
-        } else {
-            self.0.remove(&key);
+            PartFate::Ready(_) | PartFate::Done(_) => drop(self.0.remove(&key)),
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ use super::{
     Face, acknowledge, answers,
     authorize::{Asker, Decided},
     fetch,
+    homeward::Before,
     login::{Conversation, LoggedIn, Next},
     metadata,
     produce::{self, Prepared},
@@ -116,6 +117,7 @@ pub(super) struct Session {
     pub origin: [u8; 16],
     pub manages: bool,
     noted: Arc<Mutex<HashSet<(i16, String)>>>,
+    pub before: Arc<Before>,
 }
 
 /// A request while it is under way: its place, its memory, and what a graceful stop waits for.
@@ -175,7 +177,7 @@ impl Session {
     pub(super) fn new(face: Arc<Face>, who: Principal, peer: &Peer) -> Self {
         let origin = face.desk.flow.origin(peer.address.ip());
         let manages = face.managers.iter().any(|name| **name == *who.name);
-        Self { face, who, origin, manages, noted: Arc::default() }
+        Self { face, who, origin, manages, noted: Arc::default(), before: Arc::default() }
     }
 
     pub(super) fn asker<'s>(
@@ -521,6 +523,7 @@ impl Session {
             Then::Produce(sent) => {
                 let answer =
                     acknowledge::answered(self, api, version, correlation, sent, body).await?;
+                self.before.answered();
                 return Ok((answer, under_way));
             }
             Then::Fetch { snapshot, asked } => {
@@ -571,11 +574,12 @@ async fn send(
             }
             Slot::Batch(preparing, under_way) => {
                 let prepared = preparing.await.map_err(io::Error::other)??;
-                match prepared.onward(session, &mut held)? {
+                match prepared.onward(session, &mut held).await? {
                     produce::Onward::Answer(answer) => Reply::Ours(answer, under_way),
                     produce::Onward::Send { frame, api, version, correlation: theirs, sent } => {
                         let wait = sent.wait;
                         forward(upstream, frame, &mut correlation).await?;
+                        session.before.sent();
                         let then = Then::Produce(sent.forwarded());
                         let correlation = theirs;
                         let owed = Owed { api, version, correlation, then, wait, under_way };

@@ -146,6 +146,7 @@ pub(super) fn declare(
         event_time: None,
         records: Records::Deliver,
         evidence: Evidence::Record,
+        stubs: false,
         privacy_budget: None,
         released: Some(shows),
     });

@@ -2,6 +2,7 @@
 
 mod clients;
 mod evidence;
+mod homeward;
 
 use std::time::Duration;
 
