@@ -160,10 +160,10 @@ async fn is_operator(state: &AdminState, request: Request) -> bool {
     let principal = if request.headers().contains_key(header::AUTHORIZATION) {
         http::identify(&state.http, request).await.ok().map(|(principal, _)| principal)
     } else {
-        let peer = request.extensions().get::<Peer>();
-        let certificate = peer.and_then(|peer| peer.certificate.as_deref());
-        let given = Credentials { certificate, authorization: None };
-        state.http.identifier.identify(&given).await.ok()
+        let Some(peer) = request.extensions().get::<Peer>() else { return false };
+        let given = Credentials { certificate: peer.certificate.as_deref(), authorization: None };
+        let known = state.http.identifier.identify(&given).await;
+        known.and_then(|who| state.http.flow.welcome(who, peer.address.ip())).ok()
     };
     let holders = &state.roles.operator;
     principal.is_some_and(|principal| holders.iter().any(|holder| **holder == *principal.name))

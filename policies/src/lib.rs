@@ -15,6 +15,7 @@ mod intern;
 mod lint;
 mod load;
 mod model;
+mod network;
 pub mod number;
 mod packs;
 mod path;

@@ -1,10 +1,11 @@
 //! The compiled policy of one span of time. A decision is a few lookups and no more: everything
 //! in here was decided when the bundle was compiled.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::{
     intern::Index,
+    network::Network,
     pattern::Pattern,
     plan::{
         BundleDigest, Dataset, JurisdictionId, Operation, Plan, Refusal, RefusalCode, Route,
@@ -56,6 +57,8 @@ pub(crate) struct PrincipalRow {
     pub(crate) teams: Vec<Arc<str>>,
     pub(crate) groups: Vec<Pattern>,
     pub(crate) transactional_ids: Vec<Pattern>,
+    /// None: from anywhere.
+    pub(crate) networks: Option<Vec<Network>>,
 }
 
 #[derive(Clone, Debug)]
@@ -238,6 +241,12 @@ impl Table {
     /// Whether a principal may use a transactional id.
     pub fn may_use_transactional_id(&self, principal: &str, id: &str) -> bool {
         self.facts(principal).is_some_and(|facts| any_fits(&facts.transactional_ids, id))
+    }
+
+    /// Whether a principal may connect from an address. One that the policy does not know may: it may do nothing.
+    pub fn may_come_from(&self, principal: &str, address: IpAddr) -> bool {
+        let networks = self.facts(principal).and_then(|facts| facts.networks.as_ref());
+        networks.is_none_or(|networks| networks.iter().any(|network| network.contains(address)))
     }
 
     fn facts(&self, principal: &str) -> Option<&PrincipalRow> {

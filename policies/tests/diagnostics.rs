@@ -167,6 +167,16 @@ fn a_dataset_that_leaves_stubs_says_why_and_reads_its_records() {
 }
 
 #[test]
+fn a_network_is_an_address_or_its_beginning() {
+    let vocabulary = "apiVersion: sluicegate/v1\nkind: Vocabulary\nmetadata: { name: more }\n";
+    let help = "write an address, or its beginning with the number of bits that count, and zeros behind: `10.0.0.0/8`, `2001:db8::/32`";
+    errors(
+        &format!("{vocabulary}principals: [{{ id: desk, networks: [10.0.0.1/8, 10.0.0.0/8] }}]\n"),
+        &[&format!("4: 10.0.0.1/8: `10.0.0.1/8` is not a network / {help}")],
+    );
+}
+
+#[test]
 fn the_traps_of_yaml_are_caught() {
     let vocabulary = "apiVersion: sluicegate/v1\nkind: Vocabulary\nmetadata: { name: more }\n";
     errors(

@@ -58,6 +58,16 @@ impl Flow {
         }
     }
 
+    /// Whether the policy lets a principal come from an address. Without a policy it may, and is refused all else.
+    pub fn welcome(&self, who: Principal, address: IpAddr) -> Result<Principal, Failure> {
+        match self.policy.now() {
+            Ok(snapshot) if !snapshot.table.may_come_from(&who.name, address) => {
+                Err(Failure::NetworkNotAllowed)
+            }
+            _ => Ok(who),
+        }
+    }
+
     /// A failed login is in the ledger; if the ledger is unavailable, the login has failed all the same.
     pub async fn login_failed(&self, failure: Failure, address: Option<IpAddr>) {
         let code = failure.code().to_owned();

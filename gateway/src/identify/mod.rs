@@ -99,10 +99,12 @@ pub enum Failure {
     PasswordWrong,
     #[error("the passwords were never read, or the system gave no random bytes")]
     LoginUnavailable,
+    #[error("the policy does not let the principal come from this address")]
+    NetworkNotAllowed,
 }
 
 impl Failure {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoCredential,
         Self::CertificateInvalid,
         Self::CertificateUnmapped,
@@ -124,6 +126,7 @@ impl Failure {
         Self::SaslMalformed,
         Self::PasswordWrong,
         Self::LoginUnavailable,
+        Self::NetworkNotAllowed,
     ];
 
     /// A stable word for ledger and metrics.
@@ -150,6 +153,7 @@ impl Failure {
             Self::SaslMalformed => "sasl-malformed",
             Self::PasswordWrong => "password-wrong",
             Self::LoginUnavailable => "login-unavailable",
+            Self::NetworkNotAllowed => "network-not-allowed",
         }
     }
 }

@@ -370,6 +370,7 @@ fn principals(model: &Model) -> Vec<PrincipalRow> {
         teams: names(&model.recipients, &f.member_of),
         groups: f.groups.clone(),
         transactional_ids: f.transactional_ids.clone(),
+        networks: f.networks.clone(),
     };
     model.principal_facts.iter().map(row).collect()
 }

@@ -95,6 +95,8 @@ pub(crate) struct Principal {
     /// The same of Kafka's transactional ids.
     #[serde(default)]
     pub(crate) transactional_ids: Vec<Text>,
+    /// The networks that it connects from: `10.0.0.0/8`. Without any: from anywhere.
+    pub(crate) networks: Option<Vec<Text>>,
 }
 
 /// A country, by its ISO 3166 alpha-2 code.

@@ -20,6 +20,7 @@ pub(crate) use resolve::resolve;
 
 use crate::{
     document::{IfBlocked, Mode, Scope, TestSpec},
+    network::Network,
     pattern::Pattern,
     plan::{
         EventTime, Evidence, FieldPath, Normalizer, OnInvalid, Records, RuleName, Transform,
@@ -66,6 +67,8 @@ pub(crate) struct PrincipalFacts {
     pub(crate) jurisdiction: Option<Id>,
     pub(crate) groups: Vec<Pattern>,
     pub(crate) transactional_ids: Vec<Pattern>,
+    /// None: from anywhere.
+    pub(crate) networks: Option<Vec<Network>>,
 }
 
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ use crate::{
         MemberForm, NormalizerWord, OnInvalidWord, Principal, Purpose, RecordsWord, Region, Spec,
         TokenDomain, UnlistedWord, Vocabulary,
     },
+    network::Network,
     path,
     pattern::Pattern,
     plan::{Evidence, FieldPath, Normalizer, OnInvalid, Part, Records, Unlisted},
@@ -243,8 +244,14 @@ fn principal(model: &mut Model, p: &Principal, findings: &mut Findings<'_>) {
     if model.principals.declare(&p.id, "principal", findings).is_some() {
         let groups = patterns(&p.groups, findings);
         let transactional_ids = patterns(&p.transactional_ids, findings);
-        let facts = PrincipalFacts { member_of, jurisdiction, groups, transactional_ids };
-        model.principal_facts.push(facts);
+        let networks = p.networks.as_ref().map(|networks| self::networks(networks, findings));
+        model.principal_facts.push(PrincipalFacts {
+            member_of,
+            jurisdiction,
+            groups,
+            transactional_ids,
+            networks,
+        });
     }
 }
 
@@ -257,6 +264,19 @@ fn patterns(names: &[Text], findings: &mut Findings<'_>) -> Vec<Pattern> {
                 .help("write a whole name, such as `billing`, or a beginning, such as `billing-*`");
         }
         pattern
+    });
+    parsed.collect()
+}
+
+fn networks(texts: &[Text], findings: &mut Findings<'_>) -> Vec<Network> {
+    let parsed = texts.iter().filter_map(|text| {
+        let network = Network::parse(&text.value);
+        if network.is_none() {
+            findings.error(text.span, format!("`{}` is not a network", text.value)).help(
+                "write an address, or its beginning with the number of bits that count, and zeros behind: `10.0.0.0/8`, `2001:db8::/32`",
+            );
+        }
+        network
     });
     parsed.collect()
 }

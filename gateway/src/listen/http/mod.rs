@@ -182,12 +182,17 @@ pub(crate) async fn identify(
         }
         Err(failure) => Err(failure),
     };
+    let address = peer.as_ref().map(|peer| peer.address.ip());
+    let identified = identified.and_then(|who| match address {
+        Some(address) => state.flow.welcome(who, address),
+        None => Err(Failure::NetworkNotAllowed),
+    });
     match identified {
         Ok(principal) => Ok((principal, request)),
         Err(failure) => {
             // A stranger's headers and body are not kept while it waits for its answer.
             drop(request);
-            state.flow.login_failed(failure, peer.map(|p| p.address.ip())).await;
+            state.flow.login_failed(failure, address).await;
             tokio::time::sleep_until(started + LOGIN_FAILURE_FLOOR).await;
             Err(Problem::unauthenticated())
         }

@@ -1,6 +1,6 @@
 //! Who is there: until that is known, a connection says nothing but what it speaks and who it is.
 
-use std::{io, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use sluicegate_wire::{Api, Direction, Header, Key, Name, Value, codes, request_header};
 use tokio::time::Instant;
@@ -27,8 +27,8 @@ pub(super) struct LoggedIn {
 }
 
 /// One conversation about who is there, at the beginning or again later.
-#[derive(Default)]
 pub(super) struct Conversation {
+    address: IpAddr,
     login: Option<Login>,
 }
 
@@ -48,6 +48,10 @@ pub(super) enum Next {
 }
 
 impl Conversation {
+    pub(super) fn new(address: IpAddr) -> Self {
+        Self { address, login: None }
+    }
+
     /// Takes a request of a login.
     pub(super) async fn take(
         &mut self,
@@ -83,7 +87,16 @@ impl Conversation {
             let answer = authenticated(version, correlation, codes::ILLEGAL_SASL_STATE, b"", 0)?;
             return Ok(Next::Failed { answer, failure: Failure::SaslMalformed });
         };
-        Ok(match login.step(message).await {
+        let step = match login.step(message).await {
+            Step::Done { principal, answer, until_ms } => {
+                match face.desk.flow.welcome(principal, self.address) {
+                    Ok(principal) => Step::Done { principal, answer, until_ms },
+                    Err(failure) => Step::Failed(failure),
+                }
+            }
+            step => step,
+        };
+        Ok(match step {
             Step::Challenge(challenge) => {
                 self.login = Some(login);
                 Next::Answer(authenticated(version, correlation, codes::NONE, &challenge, 0)?)
@@ -127,13 +140,15 @@ pub(super) async fn log_in(
 ) -> io::Result<Option<LoggedIn>> {
     let given = Credentials { certificate: peer.certificate.as_deref(), authorization: None };
     // Who is known without saying more may begin with records.
+    let address = peer.address.ip();
     let known = face.desk.identifier.identify(&given).await;
+    let known = known.and_then(|who| face.desk.flow.welcome(who, address));
     let body_bytes = face.desk.limits.body_bytes;
     let most = |key| match known.is_ok() && key == Key::Produce as i16 {
         true => body_bytes,
         false => STRANGER_BYTES_MAX,
     };
-    let mut conversation = Conversation::default();
+    let mut conversation = Conversation::new(address);
     for _ in 0..REQUESTS_MAX {
         let Some(frame) = wires.read(most).await? else { return Ok(None) };
         let started = Instant::now();
@@ -163,7 +178,7 @@ pub(super) async fn log_in(
                 Err(failure) => (failure, None),
             },
         };
-        face.desk.flow.login_failed(failure, Some(peer.address.ip())).await;
+        face.desk.flow.login_failed(failure, Some(address)).await;
         tokio::time::sleep_until(started + LOGIN_FAILURE_FLOOR).await;
         if let Some(answer) = answer {
             wires.write(&answer).await?;

@@ -8,6 +8,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -114,6 +115,7 @@ async fn bounded<T>(bound: Duration, work: impl Future<Output = io::Result<T>>) 
 pub(super) struct Session {
     pub face: Arc<Face>,
     pub who: Principal,
+    address: IpAddr,
     pub origin: [u8; 16],
     pub manages: bool,
     noted: Arc<Mutex<HashSet<(i16, String)>>>,
@@ -175,9 +177,10 @@ enum Then {
 
 impl Session {
     pub(super) fn new(face: Arc<Face>, who: Principal, peer: &Peer) -> Self {
-        let origin = face.desk.flow.origin(peer.address.ip());
+        let address = peer.address.ip();
+        let origin = face.desk.flow.origin(address);
         let manages = face.managers.iter().any(|name| **name == *who.name);
-        Self { face, who, origin, manages, noted: Arc::default(), before: Arc::default() }
+        Self { face, who, address, origin, manages, noted: Arc::default(), before: Arc::default() }
     }
 
     pub(super) fn asker<'s>(
@@ -245,7 +248,7 @@ impl Session {
         let LoggedIn { mut until_ms, mut first, .. } = login;
         let body_bytes = self.face.desk.limits.body_bytes;
         let most = |key| if key == Key::Produce as i16 { body_bytes } else { REQUEST_BYTES_MAX };
-        let mut again = Conversation::default();
+        let mut again = Conversation::new(self.address);
         loop {
             let frame = match first.take() {
                 Some(frame) => frame,
@@ -357,6 +360,10 @@ impl Session {
             |then, under_way| Box::new(Owed { api, version, correlation, then, wait, under_way });
         self.look_up(&asked).await.map_err(io::Error::other)?;
         let snapshot = self.snapshot()?;
+        if !snapshot.table.may_come_from(&self.who.name, self.address) {
+            self.note(header.key, "kafka-network").await;
+            return Err(malformed("the principal may not come from this address any more"));
+        }
         match way {
             Way::Here => Err(malformed("an API that is not offered")),
             Way::Produce => {

@@ -3,6 +3,7 @@
 mod clients;
 mod evidence;
 mod homeward;
+mod networks;
 
 use std::time::Duration;
 
