@@ -5,6 +5,7 @@
 
 mod committer;
 mod leaves;
+mod places;
 mod proof;
 mod releases;
 mod segments;

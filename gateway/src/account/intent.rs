@@ -27,7 +27,7 @@ pub struct Head {
     pub first: u32,
     /// Keyed digest of the caller's address.
     origin: [u8; 16],
-    identity: Option<audit::BatchIdentity>,
+    pub identity: Option<audit::BatchIdentity>,
 }
 
 impl Head {
@@ -110,6 +110,18 @@ impl Account {
         let (placed, missing) = (vec![], vec![]);
         let of = recorded.first();
         self.queue(audit::Outcome { of, placed, missing, repeat_of, complete: true }, None);
+    }
+
+    /// The intent under which a batch of a Kafka producer's came before, if it is at an offset already.
+    pub async fn earlier(
+        &self,
+        batch: &audit::BatchIdentity,
+        topic: &str,
+        offset: i64,
+    ) -> Option<audit::Position> {
+        let ledger = self.ledger().ok()?;
+        let earlier = ledger.earlier(batch, topic, offset).await;
+        earlier.inspect_err(|error| tracing::warn!(event = "ledger-unreadable", %error)).ok()?
     }
 
     /// Queues where copies of a lot that is not of records ended, by their number in it.

@@ -209,11 +209,19 @@ async fn settle(session: &Session, part: &mut Part, said: &[(Name, Value<'_>)]) 
         session.face.ends.reached(topic.clone(), part.partition.unsigned_abs(), end);
     }
     let of = part.producer.map(|producer| ((topic, part.partition, producer.id), producer));
-    if let (None, Some((of, producer)), false) = (&error, &of, elsewhere)
-        && let Some(earlier) = session.face.recent.find(of, *producer, offset)
-    {
-        flow.account.settle_repeat(&recorded, earlier);
-        return None;
+    if let (None, Some((of, producer)), false) = (&error, &of, elsewhere) {
+        let mut earlier = session.face.recent.find(of, *producer, offset);
+        // It was there before it came: another gateway has had it, or this one before it was started again. What it
+        // brings to releases is delivered again, and counts once.
+        let alone = recorded.get().lots().len() == 1;
+        let batch = head.identity.as_ref().filter(|batch| alone && offset < batch.log_end);
+        if let (None, Some(batch)) = (earlier, batch) {
+            earlier = flow.account.earlier(batch, &of.0, offset).await;
+        }
+        if let Some(earlier) = earlier {
+            flow.account.settle_repeat(&recorded, earlier);
+            return None;
+        }
     }
     for n in 0..copies {
         let behind = i64::try_from(n).unwrap_or(i64::MAX);

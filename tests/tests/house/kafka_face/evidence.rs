@@ -66,20 +66,21 @@ fn verify(house: &House) -> String {
     text
 }
 
-/// What outcomes say is missing: of which topic, and in which state.
-async fn missing(house: &House) -> Vec<(String, audit::MissingState)> {
-    let mut missing = Vec::new();
+/// All outcomes of the ledger, which verifies.
+async fn outcomes(house: &House) -> Vec<audit::Outcome> {
+    let mut outcomes = Vec::new();
     let file = house.setup.path().join("data/ledger.db");
     let url = format!("sqlite:{}", file.display()).parse().unwrap();
     let verdict = audit::verify_store(&url, |exported| {
         let audit::Exported::Row { bytes, .. } = exported else { return };
         for entry in audit::Row::decode(&bytes).unwrap().entries {
-            let audit::Entry::Outcome(outcome) = entry else { continue };
-            missing.extend(outcome.missing.into_iter().map(|of| (of.topic, of.state)));
+            if let audit::Entry::Outcome(outcome) = entry {
+                outcomes.push(outcome);
+            }
         }
     });
     assert!(verdict.await.unwrap().is_ok());
-    missing
+    outcomes
 }
 
 fn lineage(house: &House, topic: &str, offset: i64) -> String {
@@ -206,7 +207,31 @@ async fn after_a_crash_a_run_is_found_and_what_was_not_read_is_unknown() {
     let found = lineage(&house, &house.people, 2);
     assert!(found.contains("run of 3 events"), "{found}");
     assert!(!lineage(&house, &house.bids, 2).contains("run of 3 events"));
-    let missing = missing(&house).await;
+    let missing = outcomes(&house).await.into_iter().flat_map(|outcome| outcome.missing);
+    let missing: Vec<_> = missing.map(|of| (of.topic, of.state)).collect();
     assert_eq!(missing, [(house.bids.clone(), audit::MissingState::Unknown)]);
+    house.verified_when_stopped().await;
+}
+
+/// A gateway that never saw a batch finds in the ledger that it was there before.
+#[tokio::test]
+async fn a_batch_that_comes_again_after_a_restart_is_a_repetition() {
+    let clusters = require!(kafka);
+    let mut house = House::start(&clusters).await;
+    let people_topic = house.people.clone();
+    let batch = Batch::of(people(0..3)).from_producer(4_714, 0, 0).bytes();
+    let parts = [(people_topic.as_str(), 0, batch)];
+    for times in 1..=2 {
+        let mut wire = house.wire("svc.accounts").await;
+        let answer = wire.ask(PRODUCE, &produce(-1, &parts)).await.unwrap();
+        assert_eq!(said(&answer), (codes::NONE, 0, vec![]), "{times}");
+        house.gateway.stop().await;
+        let ca = &house.setup.ca;
+        house.gateway = Gateway::start_again(house.setup.path(), ca).await.unwrap();
+    }
+    let outcomes = outcomes(&house).await;
+    let [first, second] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert_eq!((first.placed.len(), &second.placed), (1, &vec![]));
+    assert_eq!(second.repeat_of, [first.of]);
     house.verified_when_stopped().await;
 }
