@@ -28,10 +28,14 @@ impl Ends {
         if let Some(known) = known {
             return known;
         }
-        let Some(pipeline) = regions.get(region) else { return -1 };
-        let Ok(page) = pipeline.read(topic, partition, i64::MAX, 0, 0).await else { return -1 };
-        self.reached(of.0, partition, page.end);
-        page.end
+        let end = match regions.get(region) {
+            Some(pipeline) => pipeline.read(topic, partition, i64::MAX, 0, 0).await,
+            None => return -1,
+        };
+        // A cluster that does not say is not asked again: it says when it has a batch.
+        let end = end.map_or(-1, |page| page.end);
+        self.reached(of.0, partition, end);
+        end
     }
 
     /// A batch ended there. It may have come before others: any end that was reached will do.

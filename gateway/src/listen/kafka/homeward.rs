@@ -17,7 +17,7 @@ use sluicegate_wire::codes;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    produce::{Held, Part, PartFate, Producer, Ready, Refusal, stop},
+    produce::{HELD_MAX, Held, Part, PartFate, Producer, Ready, Refusal, stop},
     session::Session,
 };
 use crate::{
@@ -165,7 +165,12 @@ impl Before {
         let mut all = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (topic.to_owned(), partition, producer.id);
         match failed {
-            true => drop(all.0.entry(key).or_insert((producer.epoch, producer.sequence))),
+            true => {
+                if all.0.len() >= HELD_MAX {
+                    all.0.clear();
+                }
+                all.0.entry(key).or_insert((producer.epoch, producer.sequence));
+            }
             false => drop(all.0.remove(&key)),
         }
     }
@@ -190,25 +195,28 @@ pub(super) async fn deliver(session: &Session, parts: impl Iterator<Item = &mut 
             part.fate = PartFate::Refused(Refusal::of(codes::OUT_OF_ORDER_SEQUENCE_NUMBER));
             continue;
         }
-        let PartFate::Ready(ready) = &mut part.fate else { continue };
-        if let Err(refusal) = deliver_one(session, ready).await {
-            part.fate = PartFate::Refused(refusal);
+        let none = PartFate::Refused(Refusal::of(codes::UNKNOWN_SERVER_ERROR));
+        if let PartFate::Ready(ready) = std::mem::replace(&mut part.fate, none) {
+            // On its own: what has begun ends, and is known, also when the client is gone.
+            let regions = session.face.desk.flow.regions.clone();
+            let delivered = tokio::spawn(deliver_one(regions, ready)).await;
+            part.fate =
+                delivered.unwrap_or(PartFate::Refused(Refusal::of(codes::UNKNOWN_SERVER_ERROR)));
         }
     }
 }
 
-async fn deliver_one(session: &Session, ready: &mut Ready) -> Result<(), Refusal> {
+async fn deliver_one(regions: Regions, mut ready: Box<Ready>) -> PartFate {
     let results = ready.results.take();
     let (Some((_, _, recorded)), Some(results)) = (&ready.recorded, results) else {
-        return Err(Refusal::of(codes::UNKNOWN_SERVER_ERROR));
+        return PartFate::Refused(Refusal::of(codes::UNKNOWN_SERVER_ERROR));
     };
-    let (regions, elsewhere) = (&session.face.desk.flow.regions, &ready.elsewhere);
-    let is_elsewhere = |lot: usize| elsewhere.contains(&lot);
-    let results = deliver::deliver_some(recorded, results, regions, is_elsewhere).await;
+    let is_elsewhere = |lot: usize| ready.elsewhere.contains(&lot);
+    let results = deliver::deliver_some(recorded, results, &regions, is_elsewhere).await;
     crash_point("homeward");
     let failed = results.error().map(refusal);
     ready.results = Some(results);
-    failed.map_or(Ok(()), Err)
+    failed.map_or(PartFate::Ready(ready), PartFate::Refused)
 }
 
 /// What a client is told when a region does not take a record.

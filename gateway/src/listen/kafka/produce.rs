@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// Producers of a connection that wait for a batch that was not forwarded.
-const HELD_MAX: usize = 10_000;
+pub(super) const HELD_MAX: usize = 10_000;
 /// Records of a batch that an answer names, and bytes of what it says of each.
 const NAMED_MAX: usize = 100;
 const SAID_BYTES_MAX: usize = 1_000;
