@@ -34,7 +34,7 @@ const BATCHES_MAX: usize = 5;
 #[derive(Default)]
 pub(super) struct Recent(Mutex<HashMap<Of, VecDeque<Known>>>);
 
-type Of = (Arc<str>, i32, i64);
+pub(super) type Of = (Arc<str>, i32, i64);
 
 struct Known {
     epoch: i16,
@@ -52,6 +52,14 @@ impl Recent {
             (known.epoch, known.sequence, known.offset) == (epoch, sequence, offset)
         };
         recent.get(of)?.iter().find(same).map(|known| known.first)
+    }
+
+    /// Whether a batch of this sequence or a later one has come to the broker, over whatever connection.
+    pub(super) fn has_since(&self, of: &Of, epoch: i16, sequence: i32) -> bool {
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since =
+            |known: &Known| known.epoch == epoch && known.sequence.wrapping_sub(sequence) >= 0;
+        recent.get(of).is_some_and(|batches| batches.iter().any(since))
     }
 
     fn remember(&self, of: Of, producer: Producer, offset: i64, first: Position) {
@@ -105,7 +113,8 @@ pub(super) async fn answered(
         let code = number(said, Name::ErrorCode);
         if let (Some(topic), Some(producer)) = (part.topic.name(), part.producer) {
             let is_there = [codes::NONE, codes::DUPLICATE_SEQUENCE_NUMBER].map(i64::from);
-            session.before.said(topic, part.partition, producer, !is_there.contains(&code));
+            let failed = Some(code).filter(|code| !is_there.contains(code));
+            session.before.said((topic.clone(), part.partition, producer.id), producer, failed);
         }
         let instead = settle(session, part, said).await;
         failed |= instead.is_some() || number(said, Name::ErrorCode) != i64::from(codes::NONE);

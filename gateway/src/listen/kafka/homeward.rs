@@ -17,6 +17,7 @@ use sluicegate_wire::codes;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    acknowledge::{Of, Recent},
     produce::{HELD_MAX, Held, Part, PartFate, Producer, Ready, Refusal, stop},
     session::Session,
 };
@@ -161,22 +162,21 @@ impl Before {
     }
 
     /// The broker has answered with an error, or with none.
-    pub(super) fn said(&self, topic: &str, partition: i32, producer: Producer, failed: bool) {
+    pub(super) fn said(&self, of: Of, producer: Producer, failed: Option<i64>) {
         let mut all = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (topic.to_owned(), partition, producer.id);
-        match failed {
-            true => {
-                if all.0.len() >= HELD_MAX {
-                    all.0.clear();
-                }
-                all.0.entry(key).or_insert((producer.epoch, producer.sequence));
-            }
-            false => drop(all.0.remove(&key)),
+        let Some(code) = failed else {
+            all.0.remove(&of);
+            return;
+        };
+        if all.0.len() >= HELD_MAX {
+            all.0.clear();
         }
+        let code = i16::try_from(code).unwrap_or(codes::UNKNOWN_SERVER_ERROR);
+        all.0.entry(of).or_insert((producer.epoch, producer.sequence, code));
     }
 
-    fn is_behind(&self, part: &Part) -> bool {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_before(part)
+    fn refusal(&self, part: &Part, recent: &Recent) -> Option<Refusal> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).refusal(part, recent)
     }
 }
 
@@ -191,8 +191,8 @@ pub(super) async fn deliver(session: &Session, parts: impl Iterator<Item = &mut 
         if !std::mem::replace(&mut waited, true) {
             session.before.all_answered().await;
         }
-        if session.before.is_behind(part) {
-            part.fate = PartFate::Refused(Refusal::of(codes::OUT_OF_ORDER_SEQUENCE_NUMBER));
+        if let Some(refusal) = session.before.refusal(part, &session.face.recent) {
+            part.fate = PartFate::Refused(refusal);
             continue;
         }
         let none = PartFate::Refused(Refusal::of(codes::UNKNOWN_SERVER_ERROR));

@@ -20,7 +20,8 @@ use sluicegate_wire::{
 use tokio::time::Instant;
 
 use super::{
-    acknowledge, answers,
+    acknowledge::{self, Of, Recent},
+    answers,
     homeward::{self, Claim, Found},
     records,
     session::Session,
@@ -134,8 +135,9 @@ impl Drop for Ready {
 }
 
 /// What a connection's producers have waiting: behind a batch that was not forwarded nothing of its producer and
-/// partition is, until it comes again or its producer has begun a new epoch.
-pub(super) struct Held(pub HashMap<(String, i32, i64), (i16, i32)>);
+/// partition is, until it comes again or its producer has begun a new epoch. With its epoch and sequence, what it was
+/// answered.
+pub(super) struct Held(pub HashMap<Of, (i16, i32, i16)>);
 
 /// What goes on to the broker.
 pub(super) enum Onward {
@@ -545,13 +547,15 @@ fn is_ready(part: &Part) -> bool {
 impl Prepared {
     /// What goes on, behind what this connection has sent before.
     pub(super) async fn onward(mut self, session: &Session, held: &mut Held) -> io::Result<Onward> {
-        for part in self.topics.iter_mut().flatten().filter(|part| held.is_before(part)) {
-            let refusal = Refusal::of(codes::OUT_OF_ORDER_SEQUENCE_NUMBER);
-            part.fate = PartFate::Refused(refusal);
+        let recent = &session.face.recent;
+        for part in self.topics.iter_mut().flatten() {
+            if let Some(refusal) = held.refusal(part, recent) {
+                part.fate = PartFate::Refused(refusal);
+            }
         }
         homeward::deliver(session, self.topics.iter_mut().flatten()).await;
         for part in self.topics.iter().flatten() {
-            held.note(part)?;
+            held.note(part, recent)?;
         }
         let (api, header) = (self.api, request_header(&self.frame).map_err(io::Error::other)?);
         let (version, correlation) = (header.version, header.correlation);
@@ -614,35 +618,53 @@ impl Prepared {
 }
 
 impl Held {
-    fn key(part: &Part) -> Option<((String, i32, i64), Producer)> {
+    fn key(part: &Part) -> Option<(Of, Producer)> {
         let (producer, topic) = (part.producer?, part.topic.name()?);
-        Some(((topic.to_string(), part.partition, producer.id), producer))
+        Some(((topic.clone(), part.partition, producer.id), producer))
     }
 
-    /// Whether something before a batch was not forwarded.
-    pub(super) fn is_before(&self, part: &Part) -> bool {
-        let Some((key, producer)) = Self::key(part) else { return false };
-        self.0.get(&key).is_some_and(|(epoch, sequence)| {
-            *epoch == producer.epoch && after(producer.sequence, *sequence)
+    /// What a batch is answered if something before it was not forwarded, and has not come over another connection.
+    pub(super) fn refusal(&self, part: &Part, recent: &Recent) -> Option<Refusal> {
+        let (key, producer) = Self::key(part)?;
+        let (epoch, sequence, code) = *self.0.get(&key)?;
+        let behind = epoch == producer.epoch && after(producer.sequence, sequence);
+        // The same again, if clients try again after it: at another number they begin a new epoch.
+        (behind && !recent.has_since(&key, epoch, sequence)).then(|| {
+            Refusal::of(match TRIED_AGAIN.contains(&code) {
+                true => codes::NOT_LEADER_OR_FOLLOWER,
+                false => codes::OUT_OF_ORDER_SEQUENCE_NUMBER,
+            })
         })
     }
 
     /// What becomes of a batch counts for those behind it.
-    fn note(&mut self, part: &Part) -> io::Result<()> {
+    fn note(&mut self, part: &Part, recent: &Recent) -> io::Result<()> {
         let Some((key, producer)) = Self::key(part) else { return Ok(()) };
         match &part.fate {
-            PartFate::Refused(_) if self.is_before(part) => {}
-            PartFate::Refused(_) => {
+            PartFate::Refused(_) if self.refusal(part, recent).is_some() => {}
+            PartFate::Refused(refusal) => {
                 if self.0.len() >= HELD_MAX {
                     return Err(malformed("too many producers with refused batches"));
                 }
-                self.0.insert(key, (producer.epoch, producer.sequence));
+                self.0.insert(key, (producer.epoch, producer.sequence, refusal.code));
             }
             PartFate::Ready(_) | PartFate::Done(_) => drop(self.0.remove(&key)),
         }
         Ok(())
     }
 }
+
+/// Errors after which clients send the same batch again.
+const TRIED_AGAIN: [i16; 8] = [
+    codes::UNKNOWN_TOPIC_OR_PARTITION,
+    codes::LEADER_NOT_AVAILABLE,
+    codes::NOT_LEADER_OR_FOLLOWER,
+    codes::REQUEST_TIMED_OUT,
+    codes::NOT_ENOUGH_REPLICAS,
+    codes::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    codes::KAFKA_STORAGE_ERROR,
+    codes::UNKNOWN_TOPIC_ID,
+];
 
 /// Whether a sequence comes after another; they begin again at 0 after the last.
 fn after(sequence: i32, other: i32) -> bool {
