@@ -571,6 +571,8 @@ pub enum Uncounted {
     LongKey,
     /// Its window was over when it arrived.
     Late,
+    /// Its window is older than the first one that is released.
+    BeforeFirst,
     /// Nothing more is released in the period of its window.
     PeriodBlocked,
     /// It counts, but adds nothing to the sum of this name.
@@ -587,6 +589,7 @@ impl Uncounted {
             Self::UnlistedKey => "key-not-listed",
             Self::LongKey => "key-too-long",
             Self::Late => "late",
+            Self::BeforeFirst => "before-first-window",
             Self::PeriodBlocked => "period-blocked",
             Self::NoNumber(_) => "not-a-number",
         }
@@ -602,6 +605,7 @@ impl fmt::Display for Uncounted {
             Self::UnlistedKey => "the record's key is not among the release's public keys",
             Self::LongKey => "the record's key is longer than the release's `max-bytes`",
             Self::Late => "the record's window was over when it arrived",
+            Self::BeforeFirst => "the record's window is older than the release's first one",
             Self::PeriodBlocked => "nothing more is released in the period of the record's window",
             Self::NoNumber(sum) => {
                 return write!(f, "the record adds nothing to `{sum}`: the field holds no number");

@@ -247,8 +247,13 @@ impl<'a> Judge<'a> {
                     continue;
                 }
             };
-            if self.blocked.holds(&contributor.plan, counted.pane_ms) {
-                self.draft.not_counted(release.clone(), Uncounted::PeriodBlocked);
+            let blocked = self.blocked.why(&contributor.plan, counted.pane_ms);
+            let never = blocked == Some(Uncounted::BeforeFirst);
+            if let Some(why) = blocked {
+                self.draft.not_counted(release.clone(), why);
+            }
+            if never {
+                continue;
             }
             for sum in counted.without_number {
                 self.draft.not_counted(release.clone(), Uncounted::NoNumber(sum));

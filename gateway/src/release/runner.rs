@@ -165,6 +165,7 @@ impl<'r> Run<'r> {
     async fn begin(of: &Runner) -> Result<(i64, BTreeSet<PaneId>), RunError> {
         let (plan, panes) = (of.plan(), &of.plan().schedule.pane);
         let agreed = of.books.first_pane(panes.containing(of.now_ms()).start_ms).await?;
+        of.on.account.begins_with(plan, agreed);
         let latest = of.books.latest().await?;
         // A pane may wait for its revisions while younger ones are out.
         let resumed =

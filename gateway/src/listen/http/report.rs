@@ -88,7 +88,7 @@ impl fmt::Display for DecisionId {
 #[derive(Serialize, ToSchema)]
 pub(super) struct NotCountedReport<'a> {
     release: &'a str,
-    /// `late`, `no-subject`, `no-key`, `key-not-listed`, `key-too-long`, `not-in-region`,
+    /// `late`, `before-first-window`, `no-subject`, `no-key`, `key-not-listed`, `key-too-long`, `not-in-region`,
     /// `period-blocked`, or `not-a-number`, with which it counts except in one sum.
     code: &'static str,
     detail: String,

@@ -26,6 +26,7 @@ async fn ads(records: &str) -> (tempfile::TempDir, Ca, Gateway) {
         let policy = fs::read_to_string(examples.join("ad-metrics/policies").join(file)).unwrap();
         let policy = policy
             .replace("records: releases-only", &format!("records: {records}"))
+            .replace("lateness: 30s", "lateness: 10m")
             .replace("unlisted: refuse", "unlisted: refuse\nlineage: { placement: placement }");
         fs::write(dir.join("policies").join(file), policy).unwrap();
     }
@@ -105,11 +106,17 @@ async fn a_publisher_and_an_operator_see_what_counts_in_no_window() {
         click["at"] = json!(click["at"].as_i64().unwrap() / 1_000);
         click["placement"] = json!("late/emea");
     };
+    // In time for its window, which was over before the first one that is released.
+    let early = |click: &mut Value| {
+        click["at"] = json!(click["at"].as_i64().unwrap() - 8 * 60_000);
+        click["placement"] = json!("early/emea");
+    };
     let without = |name: &'static str| {
         move |click: &mut Value| drop(click.as_object_mut().unwrap().remove(name))
     };
     let cases = [
         ("late", click(seconds)),
+        ("before-first-window", click(early)),
         ("no-subject", click(without("user"))),
         ("no-key", click(without("placement"))),
         ("key-too-long", click(|click| click["placement"] = json!("x".repeat(65)))),
@@ -130,8 +137,8 @@ async fn a_publisher_and_an_operator_see_what_counts_in_no_window() {
         assert!(metrics.contains(&line), "{line}\n{metrics}");
     }
     assert_eq!(gateway.stop().await, Some(0));
-    // And lineage does not say that the late one was counted.
-    for (placement, counted) in [("one/emea", true), ("late/emea", false)] {
+    // And lineage does not say that the late and the early one were counted.
+    for (placement, counted) in [("one/emea", true), ("late/emea", false), ("early/emea", false)] {
         let source = format!("placement={placement}");
         let output = run(house.path(), &["lineage", "affected", "--source", &source]);
         let text = String::from_utf8_lossy(&output.stdout);
