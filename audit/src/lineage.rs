@@ -463,7 +463,7 @@ fn treatment_text(f: &mut fmt::Formatter<'_>, applied: &Applied) -> fmt::Result 
     }
     match (t.is_untouched(), t.is_stub()) {
         (true, _) => writeln!(f, "    as it came, unread")?,
-        (_, true) => writeln!(f, "    as a stub, with nothing of it")?,
+        (_, true) => writeln!(f, "    as a stub, with nothing of it but its protected key")?,
         _ => {}
     }
     for (field, times) in applied.fields().filter(|_| !t.is_untouched() && !t.is_stub()) {

@@ -125,8 +125,8 @@ impl Digests {
     }
 
     /// What stands for a key that must not be seen.
-    pub fn stub(&self, key: &[u8]) -> [u8; 16] {
-        short(&self.newest.key, b"stub", &[key])
+    pub fn stub(&self, topic: &str, key: &[u8]) -> [u8; 16] {
+        short(&self.newest.key, b"stub", &[topic.as_bytes(), key])
     }
 
     pub fn question(&self, words: &str) -> [u8; 16] {

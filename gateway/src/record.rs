@@ -247,6 +247,13 @@ pub struct CameIn {
     pub of: u32,
 }
 
+impl CameIn {
+    /// Whether a topic with so many partitions has the same one.
+    pub fn fits(self, partitions: u32) -> bool {
+        self.of == partitions && self.partition < partitions
+    }
+}
+
 /// A copy as an engine sends it.
 pub struct Outbound<'l> {
     pub position: Position,
@@ -277,6 +284,14 @@ impl Lot {
 
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// Bytes of the largest copy.
+    pub fn largest(&self) -> usize {
+        let length = |part: &Option<Range<usize>>| part.as_ref().map_or(0, ExactSizeIterator::len);
+        let sizes = self.records.iter();
+        let sizes = sizes.map(|one| length(&one.key) + length(&one.value) + bytes_of(&one.headers));
+        sizes.max().unwrap_or(0)
     }
 
     /// The leaf of a copy, behind the first of its batch.

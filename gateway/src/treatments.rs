@@ -9,7 +9,8 @@ use std::{
 use sluicegate_audit as audit;
 use sluicegate_audit::Digest32;
 use sluicegate_policies::{
-    Delivery, FieldPath, Plan, Route, RuleName, Spending, Transfer, Transform, Unlisted,
+    Delivery, FieldPath, FieldPlan, Part, Plan, Route, RuleName, Spending, Transfer, Transform,
+    Unlisted,
     release::{Keys, ReleasePlan, Unit, What},
 };
 
@@ -115,7 +116,10 @@ impl Treatments {
             jurisdiction: jurisdiction.to_owned(),
             rules: vec![],
             transforms: vec![audit::FieldTransform::stub()],
-            keys: vec![],
+            // Those of the record's own key, whose token the stub has.
+            keys: route.deliveries.first().map_or_else(Vec::new, |delivery| {
+                keys(delivery.plan.fields.iter().filter(|field| field.path.part == Part::Key))
+            }),
             transfer: vec![],
             withheld: vec![],
             topic: None,
@@ -166,7 +170,7 @@ fn treatment(route: &Route, delivery: &Delivery, jurisdiction: &str) -> audit::T
         jurisdiction: jurisdiction.to_owned(),
         rules: rules.into_iter().collect(),
         transforms: transforms(plan),
-        keys: keys(plan),
+        keys: keys(plan.fields.iter()),
         transfer: delivery.transfer.iter().map(terms).collect(),
         withheld: route.withheld.iter().map(withheld).collect(),
         topic: None,
@@ -245,9 +249,9 @@ fn transforms(plan: &Plan) -> Vec<audit::FieldTransform> {
         .collect()
 }
 
-fn keys(plan: &Plan) -> Vec<audit::KeyUse> {
+fn keys<'p>(fields: impl Iterator<Item = &'p FieldPlan>) -> Vec<audit::KeyUse> {
     let mut keys: Vec<audit::KeyUse> = Vec::new();
-    for field in &plan.fields {
+    for field in fields {
         let used = match &field.transform {
             Transform::Tokenize(token) => audit::KeyUse {
                 key: token.key.to_string(),

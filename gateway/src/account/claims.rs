@@ -10,6 +10,7 @@ use sluicegate_audit::{Appended, Position};
 
 use super::{Account, AccountError, entries::actor};
 use crate::{
+    deliver::Since,
     identify::Principal,
     record::RequestId,
     request::{Permitted, Target},
@@ -72,12 +73,20 @@ pub struct Intended {
     copies: BTreeMap<Position, BTreeSet<(String, String)>>,
     /// The request whose decisions it holds.
     pub request: Option<RequestId>,
+    /// If it came as one of Kafka's batches, and to which topic.
+    batch: Option<(audit::BatchIdentity, String)>,
 }
 
 impl Intended {
     pub fn covers(&self, position: Position, region: &str, topic: &str) -> bool {
         let copy = (region.to_owned(), topic.to_owned());
         self.copies.get(&position).is_some_and(|copies| copies.contains(&copy))
+    }
+
+    /// Where a search for copies begins. Those of a client's batch have the client's times.
+    pub fn since(&self, claimed_ms: i64, region: &str, topic: &str) -> Since {
+        let batch = self.batch.as_ref().filter(|(b, of)| b.cluster == region && of == topic);
+        batch.map_or(Since::Time(claimed_ms), |(b, _)| Since::Offset(b.partition, b.log_end))
     }
 }
 
@@ -198,11 +207,12 @@ impl Account {
         let same = intent.intent.policy == permitted.policy().0;
         let copies = intent.leaves.into_iter().filter(|_| same);
         let topic = intent.intent.topic;
+        let batch = intent.intent.batch.into_iter().next().map(|batch| (batch, topic.clone()));
         let named =
             |copy: audit::Destination| (copy.region, copy.topic.unwrap_or_else(|| topic.clone()));
         let copies =
             copies.map(|leaf| (leaf.position, leaf.to.into_iter().map(named).collect())).collect();
-        Ok((appended, Intended { copies, request }))
+        Ok((appended, Intended { copies, request, batch }))
     }
 }
 

@@ -193,7 +193,8 @@ impl Account {
 
 /// Before a copy of an intent. What a client sent as a batch has the client's times, and is in its partition.
 fn since(intent: &audit::OpenIntent, copy: &audit::Destination) -> Since {
-    let batch = intent.intent.batch.iter().find(|_| copy.topic.is_none());
+    let mut batches = intent.intent.batch.iter();
+    let batch = batches.find(|b| copy.topic.is_none() && b.cluster == copy.region);
     batch.map_or(Since::Time(intent.t_us.div_euclid(1_000)), |batch| {
         Since::Offset(batch.partition, batch.log_end)
     })

@@ -624,7 +624,7 @@ impl Writer {
     /// The topic's number, and where in it the record goes.
     fn place(&mut self, name: &Arc<str>, entry: &Entry) -> Option<(i64, Placed)> {
         let topic = self.topics.get_mut(name)?;
-        let same = entry.came_in.filter(|came_in| came_in.of == u32::from(topic.partitions));
+        let same = entry.came_in.filter(|came_in| came_in.fits(topic.partitions.into()));
         let partition = match &entry.key {
             _ if let Some(same) = same => same.partition,
             Some(key) => partition::of_key(key, topic.partitions),

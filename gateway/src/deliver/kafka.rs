@@ -43,6 +43,8 @@ use crate::{
     record::{DeliverError, Header, Outbound, Page, Placed, Sending, Stored},
 };
 
+/// What a broker takes as one batch if nobody says otherwise, and if it does not say.
+const BATCH_BYTES_DEFAULT: usize = 1_048_588;
 /// How long reconciliation or a read may wait for a partition's records.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(500);
@@ -253,7 +255,8 @@ impl Pipeline for Kafka {
             let session = self.client.session().await?;
             let partitions = session.judged(Call::Ask, partitions(&session, topic).await)?;
             let partitions = partitions.ok_or(DeliverError::UnknownTopic)?;
-            let batch_bytes = topics::largest_batch(&session, topic).await?.unwrap_or(usize::MAX);
+            let batch_bytes =
+                topics::largest_batch(&session, topic).await?.unwrap_or(BATCH_BYTES_DEFAULT);
             Ok(Shape { partitions, batch_bytes })
         })
     }
@@ -343,7 +346,7 @@ fn record(topic: &str, outbound: Outbound<'_>, partitions: u32) -> Record {
         None => Record::new(topic, bytes::Bytes::new()).without_value(),
     };
     record.key = outbound.key;
-    let same = outbound.came_in.filter(|came_in| came_in.of == partitions);
+    let same = outbound.came_in.filter(|came_in| came_in.fits(partitions));
     record.partition = same.and_then(|came_in| i32::try_from(came_in.partition).ok());
     let headers = outbound.headers.iter();
     let header = |(name, value): &Header| (name.clone(), value.as_deref().map(bytes));

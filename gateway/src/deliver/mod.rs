@@ -211,9 +211,15 @@ impl Regions {
 }
 
 /// What became of each copy of a verdict, by lot and number; none of a copy that is not sent yet.
+#[derive(Clone)]
 pub struct DeliveryResults(Vec<Vec<Option<Result<Placed, DeliverError>>>>);
 
 impl DeliveryResults {
+    /// What was kept of another try, if it is of as many copies.
+    pub fn of_before(verdict: &Verdict, kept: Option<Self>) -> Option<Self> {
+        kept.filter(|kept| kept.fits(verdict))
+    }
+
     pub fn nothing(verdict: &Verdict) -> Self {
         Self(verdict.lots().iter().map(|lot| vec![None; lot.len()]).collect())
     }
@@ -224,11 +230,37 @@ impl DeliveryResults {
         }
     }
 
+    /// Whether it is known what became of a copy.
+    pub fn has(&self, lot: usize, number: usize) -> bool {
+        self.0.get(lot).and_then(|lot| lot.get(number)).is_some_and(Option::is_some)
+    }
+
     /// What has no result yet has this one.
     pub fn fail_rest(&mut self, error: &DeliverError) {
         for result in self.0.iter_mut().flatten() {
             result.get_or_insert_with(|| Err(error.clone()));
         }
+    }
+
+    /// What is there; all else is to be sent. None if of a copy in another lot than `own` it is not known.
+    pub fn kept(&self, own: usize) -> Option<Self> {
+        let is_unknown = |result: &_| matches!(result, Some(Err(DeliverError::Unknown(_))));
+        let mut others = self.0.iter().enumerate().filter(|(lot, _)| *lot != own);
+        if others.any(|(_, results)| results.iter().any(is_unknown)) {
+            return None;
+        }
+        let there = |result: &Option<Result<Placed, _>>| result.clone().filter(Result::is_ok);
+        Some(Self(self.0.iter().map(|lot| lot.iter().map(there).collect()).collect()))
+    }
+
+    fn fits(&self, verdict: &Verdict) -> bool {
+        self.0.iter().map(Vec::len).eq(verdict.lots().iter().map(|lot| lot.len()))
+    }
+
+    /// Where all copies of a lot are, if they are.
+    pub fn placed(&self, lot: usize) -> Option<Vec<Placed>> {
+        let copies = self.0.get(lot)?.iter();
+        copies.map(|result| result.as_ref()?.as_ref().ok().copied()).collect()
     }
 
     /// The first error of any copy.

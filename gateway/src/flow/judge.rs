@@ -187,7 +187,7 @@ impl<'a> Judge<'a> {
         let accepted = gate.accept(record, |accepted, n, out| {
             let planned = plan(planned, draft, snapshot, accepted, contributors, topic);
             if stays.is_some() && n == 0 {
-                stub_key = key_of_stub(out, digests);
+                stub_key = key_of_stub(out, topic, digests);
             }
             if let (true, Some((lot, treatment))) = (delivers, planned.deliveries.get(n)) {
                 let parts = Parts {
@@ -267,12 +267,12 @@ impl<'a> Judge<'a> {
 }
 
 /// The token that stands for the key at home; else a digest of what does, since that may be the key itself.
-fn key_of_stub(out: &Protected, digests: &Digests) -> Option<Vec<u8>> {
+fn key_of_stub(out: &Protected, topic: &str, digests: &Digests) -> Option<Vec<u8>> {
     let key = out.key()?;
     let is_token = out.tokens.iter().any(|token| token.as_bytes() == key);
     Some(match is_token {
         true => key.to_vec(),
-        false => format!("stub_{}", RequestId(digests.stub(key))).into_bytes(),
+        false => format!("stub_{}", RequestId(digests.stub(topic, key))).into_bytes(),
     })
 }
 

@@ -6,8 +6,8 @@ use sluicegate_audit::{Position, Recorded};
 
 use super::{Answer, Arrived, Flow, Permitted};
 use crate::{
-    account::{ClaimFound, Claimed, Head, Keyed},
-    deliver::{self, DeliveryResults, Since},
+    account::{ClaimFound, Claimed, Head, Intended, Keyed},
+    deliver::{self, DeliveryResults},
     record::{Batch, DeliverError, RequestId, Verdict, lot, positions},
     request::Stopped,
 };
@@ -55,7 +55,7 @@ impl Flow {
                 let results = DeliveryResults::nothing(recorded.get());
                 (head.request, recorded, results)
             }
-            Some(claimed) => self.resume(permitted, &head, claimed, verdict).await?,
+            Some(claimed) => self.resume(permitted, &head, claimed, verdict, None).await?,
         };
         let results = deliver::deliver(&recorded, results, &self.regions).await;
         if let Some((region, error)) = results.retriable(recorded.get()) {
@@ -74,36 +74,67 @@ impl Flow {
     /// A request that was interrupted between its intent and its answer: what is in the pipelines
     /// stays there, the rest goes out under the positions it had. What its intent does not say
     /// must not leave under it: when the policy has changed since, the rest has failed.
+    /// What this process knows of it, it need not look up.
     pub async fn resume(
         &self,
         permitted: &Permitted,
         head: &Head,
         claimed: Claimed,
         verdict: Verdict,
+        known: Option<DeliveryResults>,
     ) -> Result<(RequestId, Recorded<Verdict>, DeliveryResults), Stopped> {
         let (appended, intended) = self.account.intended(permitted, &claimed).await?;
         let recorded = appended.cover(verdict);
-        let mut results = DeliveryResults::nothing(recorded.get());
         let since_ms = claimed.at_us.div_euclid(1_000);
+        let known = DeliveryResults::of_before(recorded.get(), known);
+        let found = match known {
+            Some(known) => Ok(known),
+            None => self.find(&recorded, &intended, since_ms).await,
+        };
+        let mut results = found.inspect_err(|_| {
+            // It was opened again, and has an end again.
+            let mut unknown = DeliveryResults::nothing(recorded.get());
+            unknown.fail_rest(&DeliverError::Unknown("it could not be looked up".to_owned()));
+            self.account.settle(&recorded, &unknown, None);
+        })?;
         for n in 0..recorded.get().lots().len() {
             let Some(lot) = lot(&recorded, n) else { continue };
             let (region, topic) = (&lot.get().region, &lot.get().topic);
+            for (number, position) in positions(&lot).enumerate() {
+                if !results.has(n, number) && !intended.covers(position, region, topic) {
+                    results.put(n, number, Err(DeliverError::PolicyChanged));
+                }
+            }
+        }
+        Ok((intended.request.unwrap_or(head.request), recorded, results))
+    }
+
+    /// What of it the pipelines have.
+    async fn find(
+        &self,
+        recorded: &Recorded<Verdict>,
+        intended: &Intended,
+        since_ms: i64,
+    ) -> Result<DeliveryResults, Stopped> {
+        let mut results = DeliveryResults::nothing(recorded.get());
+        for n in 0..recorded.get().lots().len() {
+            let Some(lot) = lot(recorded, n) else { continue };
+            let (region, topic) = (&lot.get().region, &lot.get().topic);
             let Some(pipeline) = self.regions.get(region) else { continue };
             let wanted: BTreeSet<Position> = positions(&lot).collect();
-            let found = match pipeline.find(topic, &wanted, Since::Time(since_ms)).await {
+            let since = intended.since(since_ms, region, topic);
+            let found = match pipeline.find(topic, &wanted, since).await {
                 Err(DeliverError::UnknownTopic) => BTreeMap::new(),
                 found => {
                     found.map_err(|error| Stopped::Pipeline { region: region.clone(), error })?
                 }
             };
             for (number, position) in positions(&lot).enumerate() {
-                match found.get(&position) {
-                    Some(placed) => results.put(n, number, Ok(*placed)),
-                    None if intended.covers(position, region, topic) => {}
-                    None => results.put(n, number, Err(DeliverError::PolicyChanged)),
+                if let Some(placed) = found.get(&position) {
+                    results.put(n, number, Ok(*placed));
                 }
             }
         }
-        Ok((intended.request.unwrap_or(head.request), recorded, results))
+        Ok(results)
     }
 }

@@ -7,7 +7,8 @@ use sluicegate_protect::{Protected, RecordRef};
 
 use super::{Flow, Permitted, judge::lost_plan};
 use crate::{
-    record::{DeliverError, Stored},
+    deliver::STUB_HEADER,
+    record::{DeliverError, Header, Stored},
     request::{Shown, Stopped, Wanted},
 };
 
@@ -48,6 +49,8 @@ impl Flow {
                 value: stored.value.as_deref().unwrap_or_default(),
             };
             if program.apply(record, &mut scratch).is_ok() {
+                let is_stub = |(name, _): &&Header| name == STUB_HEADER;
+                scratch.headers.extend(stored.headers.iter().find(is_stub).cloned());
                 render(&mut lines, stored, &scratch);
             }
         }

@@ -12,7 +12,7 @@ use sluicegate_wire::{Api, Direction, Malformed, Name, Node, Value, View, codes}
 
 use super::{
     answers,
-    produce::{Part, PartFate, Producer, Refusal, Sent},
+    produce::{Part, PartFate, Producer, Refusal, Sent, after},
     session::Session,
 };
 use crate::{
@@ -57,8 +57,7 @@ impl Recent {
     /// Whether a batch of this sequence or a later one has come to the broker, over whatever connection.
     pub(super) fn has_since(&self, of: &Of, epoch: i16, sequence: i32) -> bool {
         let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since =
-            |known: &Known| known.epoch == epoch && known.sequence.wrapping_sub(sequence) >= 0;
+        let since = |known: &Known| known.epoch == epoch && !after(sequence, known.sequence);
         recent.get(of).is_some_and(|batches| batches.iter().any(since))
     }
 
@@ -111,7 +110,8 @@ pub(super) async fn answered(
     for part in sent.topics.iter_mut().flatten() {
         let Some(said) = given.parts.get_mut(&(part.topic.key(), part.partition)) else { continue };
         let code = number(said, Name::ErrorCode);
-        if let (Some(topic), Some(producer)) = (part.topic.name(), part.producer) {
+        let guarded = matches!(&part.fate, PartFate::Ready(ready) if ready.stubs);
+        if let (Some(topic), Some(producer), true) = (part.topic.name(), part.producer, guarded) {
             let is_there = [codes::NONE, codes::DUPLICATE_SEQUENCE_NUMBER].map(i64::from);
             let failed = Some(code).filter(|code| !is_there.contains(code));
             session.before.said((topic.clone(), part.partition, producer.id), producer, failed);
@@ -244,6 +244,9 @@ async fn settle(session: &Session, part: &mut Part, said: &[(Name, Value<'_>)]) 
         results = deliver::deliver(&recorded, results, &flow.regions).await;
     }
     let incomplete = error.is_none() && results.retriable(recorded.get()).is_some();
+    if let Some(claim) = &claim {
+        claim.keep(&results, lot);
+    }
     let done = claim.as_ref().filter(|_| error.is_none() && !incomplete);
     let done = done.map(|claim| (&claim.keyed, offset.to_be_bytes().to_vec()));
     flow.settled(&permitted, &head, recorded, results, done);

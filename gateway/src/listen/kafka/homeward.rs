@@ -12,13 +12,15 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use sluicegate_audit::{BatchIdentity, Recorded};
 use sluicegate_wire::codes;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    Face,
     acknowledge::{Of, Recent},
-    produce::{HELD_MAX, Held, Part, PartFate, Producer, Ready, Refusal, stop},
+    produce::{HELD_MAX, Held, Part, PartFate, Producer, Ready, Refusal, after, stop},
     session::Session,
 };
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
     ambient::crash_point,
     deliver::{self, DeliveryResults, Regions, Shape},
     flow::{Head, Permitted},
-    record::{DeliverError, Verdict},
+    record::{DeliverError, Record, RequestId, Verdict},
 };
 
 /// What a topic is like is asked for again after this.
@@ -34,9 +36,16 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Topics that are remembered.
 const TOPICS_MAX: usize = 10_000;
 
-/// What topics of a cluster are like.
+/// Batches that were interrupted here, and of which it is known what is where.
+const KEPT_MAX: usize = 10_000;
+/// A client is answered after this; what has begun goes on.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What topics of regions are like.
 #[derive(Default)]
-pub(super) struct Shapes(Mutex<HashMap<Arc<str>, (Instant, Shape)>>);
+pub(super) struct Shapes(Mutex<HashMap<RegionTopic, (Instant, Shape)>>);
+
+type RegionTopic = (Arc<str>, Arc<str>);
 
 impl Shapes {
     pub(super) async fn of(
@@ -46,7 +55,8 @@ impl Shapes {
         topic: &str,
     ) -> Result<Shape, Refusal> {
         let all = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, shape)) = all().get(topic)
+        let of = (Arc::from(region), Arc::from(topic));
+        if let Some((at, shape)) = all().get(&of)
             && at.elapsed() < ASK_AGAIN
         {
             return Ok(*shape);
@@ -57,8 +67,14 @@ impl Shapes {
         if all.len() >= TOPICS_MAX {
             all.clear();
         }
-        all.insert(Arc::from(topic), (Instant::now(), shape));
+        all.insert(of, (Instant::now(), shape));
         Ok(shape)
+    }
+
+    /// It is not what it was.
+    pub(super) fn forget(&self, region: &str, topic: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&(Arc::from(region), Arc::from(topic)));
     }
 }
 
@@ -72,7 +88,47 @@ pub(super) enum Found {
 /// How a batch is known when it comes again; nobody else works on it meanwhile.
 pub(super) struct Claim {
     pub keyed: Keyed,
+    face: Arc<Face>,
     _running: Running,
+}
+
+impl Claim {
+    /// What is where, for the next try; `own` is what the broker knows itself.
+    pub(super) fn keep(&self, results: &DeliveryResults, own: usize) {
+        let mut all = self.face.kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match results.kept(own) {
+            Some(kept) => {
+                if all.len() >= KEPT_MAX {
+                    all.clear();
+                }
+                all.insert(self.keyed.repeats(), kept);
+            }
+            None => drop(all.remove(&self.keyed.repeats())),
+        }
+    }
+}
+
+/// What is where, of batches that were interrupted.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<HashMap<RequestId, DeliveryResults>>);
+
+/// A digest of all that came: a client may use a sequence again for something else, once a batch has failed for good.
+pub(super) fn content(records: &[Record]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut put = |part: Option<&[u8]>| {
+        hasher.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
+        hasher.update(part.unwrap_or_default());
+    };
+    for record in records {
+        put(record.key.as_deref());
+        put(record.value.as_deref());
+        put(Some(&(record.headers.len() as u64).to_be_bytes()));
+        for (name, value) in &record.headers {
+            put(Some(name.as_bytes()));
+            put(value.as_deref());
+        }
+    }
+    *hasher.finalize().as_bytes()
 }
 
 /// Records a batch, or takes it up again.
@@ -82,6 +138,7 @@ pub(super) async fn record(
     head: &Head,
     verdict: Verdict,
     identity: &BatchIdentity,
+    content: &[u8; 32],
 ) -> Result<Found, Refusal> {
     let flow = &session.face.desk.flow;
     if identity.producer_id < 0 {
@@ -99,10 +156,11 @@ pub(super) async fn record(
         count,
         ..
     } = identity;
-    let key =
-        format!("kafka {cluster} {partition} {producer_id} {producer_epoch} {first_sequence}");
-    let count = count.to_be_bytes();
-    let keyed = flow.keyed(&session.who, permitted.target(), &key, &[count.as_slice()]);
+    let content = u128::from_be_bytes(*content.first_chunk().unwrap_or(&[0; 16]));
+    let key = format!(
+        "kafka {cluster} {partition} {producer_id} {producer_epoch} {first_sequence} {count} {content:x}"
+    );
+    let keyed = flow.keyed(&session.who, permitted.target(), &key, &[]);
     let again = || Refusal::of(codes::NOT_LEADER_OR_FOLLOWER);
     let running = flow.account.running(&keyed).ok_or_else(again)?;
     let claimed = flow.account.claim(&keyed).await.map_err(|_| again())?;
@@ -115,7 +173,11 @@ pub(super) async fn record(
             (recorded, results)
         }
         ClaimFound::Interrupted(claimed) => {
-            let resumed = flow.resume(permitted, head, claimed, verdict).await;
+            let known = {
+                let mut kept = session.face.kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.remove(&keyed.repeats())
+            };
+            let resumed = flow.resume(permitted, head, claimed, verdict, known).await;
             let (_, recorded, results) = resumed.map_err(stopped)?;
             (recorded, results)
         }
@@ -123,13 +185,10 @@ pub(super) async fn record(
             let offset = answer.first_chunk().map(|bytes| i64::from_be_bytes(*bytes));
             return offset.map(Found::Done).ok_or_else(again);
         }
-        ClaimFound::ElsewhereRunning => return Err(again()),
-        ClaimFound::Reused => {
-            let message = "the producer has used this sequence for another batch".to_owned();
-            return Err(Refusal::saying(codes::INVALID_RECORD, message));
-        }
+        // All that it is known by is in the key, so that it is not used for anything else.
+        ClaimFound::ElsewhereRunning | ClaimFound::Reused => return Err(again()),
     };
-    let claim = Claim { keyed, _running: running };
+    let claim = Claim { keyed, face: session.face.clone(), _running: running };
     Ok(Found::Recorded(Box::new((recorded, results, Some(claim)))))
 }
 
@@ -172,7 +231,11 @@ impl Before {
             all.0.clear();
         }
         let code = i16::try_from(code).unwrap_or(codes::UNKNOWN_SERVER_ERROR);
-        all.0.entry(of).or_insert((producer.epoch, producer.sequence, code));
+        let new = (producer.epoch, producer.sequence, code);
+        let known = all.0.entry(of).or_insert(new);
+        if known.0 != new.0 || !after(new.1, known.1) {
+            *known = new;
+        }
     }
 
     fn refusal(&self, part: &Part, recent: &Recent) -> Option<Refusal> {
@@ -180,31 +243,50 @@ impl Before {
     }
 }
 
-/// Takes records of a request's batches home, in order; a batch that cannot is refused.
+/// Takes records of a request's batches home, side by side: they are of different partitions. A batch that cannot is
+/// refused.
 pub(super) async fn deliver(session: &Session, parts: impl Iterator<Item = &mut Part>) {
-    let mut waited = false;
-    for part in parts {
-        let PartFate::Ready(ready) = &part.fate else { continue };
-        if ready.elsewhere.is_empty() {
-            continue;
-        }
-        if !std::mem::replace(&mut waited, true) {
-            session.before.all_answered().await;
-        }
+    let goes = |part: &&mut Part| matches!(&part.fate, PartFate::Ready(ready) if !ready.elsewhere.is_empty());
+    let parts: Vec<&mut Part> = parts.filter(goes).collect();
+    if parts.is_empty() {
+        return;
+    }
+    session.before.all_answered().await;
+    let delivered = parts.into_iter().map(async |part| {
         if let Some(refusal) = session.before.refusal(part, &session.face.recent) {
             part.fate = PartFate::Refused(refusal);
-            continue;
+            return;
         }
-        let none = PartFate::Refused(Refusal::of(codes::UNKNOWN_SERVER_ERROR));
-        if let PartFate::Ready(ready) = std::mem::replace(&mut part.fate, none) {
-            // On its own: what has begun ends, and is known, also when the client is gone.
+        let again = || PartFate::Refused(Refusal::of(codes::NOT_LEADER_OR_FOLLOWER));
+        if let PartFate::Ready(ready) = std::mem::replace(&mut part.fate, again()) {
+            // On its own: what has begun ends, and is known, also when the client does not wait for it.
             let regions = session.face.desk.flow.regions.clone();
-            let delivered = tokio::spawn(deliver_one(regions, ready)).await;
-            part.fate =
-                delivered.unwrap_or(PartFate::Refused(Refusal::of(codes::UNKNOWN_SERVER_ERROR)));
+            let delivery = tokio::spawn(deliver_one(regions, ready));
+            let delivered = tokio::time::timeout(PATIENCE, delivery).await;
+            part.fate = delivered.ok().and_then(Result::ok).unwrap_or_else(again);
+        }
+    });
+    join_all(delivered).await;
+}
+
+/// Whether each copy for another region fits into a batch there.
+pub(super) async fn fit(
+    session: &Session,
+    verdict: &Verdict,
+    elsewhere: &[usize],
+) -> Result<bool, Refusal> {
+    let regions = &session.face.desk.flow.regions;
+    for lot in elsewhere.iter().filter_map(|n| verdict.lots().get(*n)) {
+        let shape = session.face.shapes.of(regions, &lot.region, &lot.topic).await?;
+        if lot.largest().saturating_add(RECORD_OVERHEAD) > shape.batch_bytes {
+            return Ok(false);
         }
     }
+    Ok(true)
 }
+
+/// What a record is more than its parts, with the batch around it and our header in it.
+const RECORD_OVERHEAD: usize = 256;
 
 async fn deliver_one(regions: Regions, mut ready: Box<Ready>) -> PartFate {
     let results = ready.results.take();

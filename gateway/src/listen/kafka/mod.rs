@@ -27,7 +27,13 @@ use sluicegate_wire::{Malformed, Name, View};
 use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::server::TlsStream;
 
-use self::{acknowledge::Recent, authorize::Place, ends::Ends, homeward::Shapes, session::Wires};
+use self::{
+    acknowledge::Recent,
+    authorize::Place,
+    ends::Ends,
+    homeward::{Kept, Shapes},
+    session::Wires,
+};
 use super::{
     Desk,
     accept::{Peer, Protocol, Served, stopped},
@@ -49,6 +55,7 @@ pub struct Face {
     recent: Recent,
     ends: Ends,
     shapes: Shapes,
+    kept: Kept,
     /// Whether it was told that a broker has no place.
     placeless: AtomicBool,
 }
@@ -71,6 +78,7 @@ impl Face {
             recent: Recent::default(),
             ends: Ends::default(),
             shapes: Shapes::default(),
+            kept: Kept::default(),
             placeless: AtomicBool::default(),
         }
     }

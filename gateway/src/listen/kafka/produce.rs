@@ -30,7 +30,7 @@ use super::{
 use crate::{
     ambient::heavy,
     deliver::{
-        DeliveryResults,
+        self, DeliveryResults,
         kafka::frames::{layout, malformed},
     },
     flow::{Head, InBatch, Permitted},
@@ -115,6 +115,8 @@ pub(super) struct Ready {
     /// Of the verdict, what goes into the batch, and what goes to other regions before it.
     pub lot: usize,
     pub elsewhere: Vec<usize>,
+    /// Of a dataset that leaves stubs.
+    pub stubs: bool,
     /// Its copies, each of one record; or one, of all records of a batch that is not read.
     pub copies: usize,
     records: Bytes,
@@ -130,6 +132,9 @@ impl Drop for Ready {
         let nothing = || DeliveryResults::nothing(recorded.get());
         let mut results = self.results.take().unwrap_or_else(nothing);
         results.fail_rest(&why);
+        if let Some(claim) = &self.claim {
+            claim.keep(&results, self.lot);
+        }
         self.desk.flow.settled(&permitted, &head, recorded, results, None);
     }
 }
@@ -141,6 +146,8 @@ pub(super) struct Held(pub HashMap<Of, (i16, i32, i16)>);
 
 /// What goes on to the broker.
 pub(super) enum Onward {
+    /// Nothing, and nobody waits for an answer.
+    Nothing,
     /// Nothing.
     Answer(Vec<u8>),
     Send {
@@ -382,7 +389,15 @@ async fn accept(
         true => Some(face.shapes.of(&flow.regions, &face.region, &topic).await?),
         false => None,
     };
+    if shape.is_some_and(|shape| number >= shape.partitions) {
+        face.shapes.forget(&face.region, &topic);
+        return Err(Refusal::of(codes::UNKNOWN_TOPIC_OR_PARTITION));
+    }
     let came_in = shape.map(|shape| CameIn { partition: number, of: shape.partitions });
+    let content = match (&came, stubs) {
+        (Records::Single(records), true) => homeward::content(records),
+        _ => [0; 32],
+    };
     let repeats = (head.producer_id >= 0).then(|| repeated(&session.who.name, &topic, &identity));
     let received = Batch {
         request: RequestId(request),
@@ -411,18 +426,41 @@ async fn accept(
         flow.settled(&permitted, &batch_head, recorded, nothing, None);
         return Err(refusal);
     }
-    let (recorded, results, claim) = if elsewhere.is_empty() {
+    let fits = elsewhere.is_empty() || homeward::fit(session, &verdict, &elsewhere).await?;
+    let (recorded, mut results, claim) = if elsewhere.is_empty() || !fits {
         let recorded = flow.record(&permitted, &batch_head, verdict).await;
         let recorded = recorded.map_err(|stopped| Refusal::of(stop(&stopped)))?;
         let nothing = DeliveryResults::nothing(recorded.get());
         (recorded, nothing, None)
     } else {
-        match homeward::record(session, &permitted, &batch_head, verdict, &identity).await? {
+        let head = &batch_head;
+        match homeward::record(session, &permitted, head, verdict, &identity, &content).await? {
             Found::Recorded(found) => *found,
             Found::Done(offset) => return Ok(PartFate::Done(offset)),
         }
     };
     let lot = here.unwrap_or_default();
+    if !fits {
+        let nothing = DeliveryResults::nothing(recorded.get());
+        let mut results = nothing;
+        results.fail_rest(&DeliverError::TooLarge);
+        flow.settled(&permitted, &batch_head, recorded, results, None);
+        let message = "a record is too large for the topic in its region".to_owned();
+        return Err(Refusal::saying(codes::INVALID_RECORD, message));
+    }
+    if let Some(placed) = results.placed(lot).filter(|placed| !placed.is_empty()) {
+        // Interrupted behind the broker's answer: what else came of it follows.
+        results = deliver::deliver(&recorded, results, &flow.regions).await;
+        let done = results.error().is_none();
+        let offset = placed.first().map_or(-1, |first| first.offset);
+        let answered = claim.as_ref().filter(|_| done);
+        let answered = answered.map(|claim| (&claim.keyed, offset.to_be_bytes().to_vec()));
+        flow.settled(&permitted, &batch_head, recorded, results, answered);
+        return match done {
+            true => Ok(PartFate::Done(offset)),
+            false => Err(Refusal::of(codes::NOT_LEADER_OR_FOLLOWER)),
+        };
+    }
     let copies = recorded.get().lots().get(lot).map_or(0, |lot| lot.len());
     let encoded = match &kept {
         Some((codec, kept)) => {
@@ -438,6 +476,7 @@ async fn accept(
         forwarded: false,
         lot,
         elsewhere,
+        stubs,
         copies,
         records: Bytes::new(),
     };
@@ -553,17 +592,23 @@ impl Prepared {
                 part.fate = PartFate::Refused(refusal);
             }
         }
-        homeward::deliver(session, self.topics.iter_mut().flatten()).await;
+        let is_refused = |part: &Part| matches!(part.fate, PartFate::Refused(_));
+        let unheard = self.acks == 0;
+        if !unheard || !self.topics.iter().flatten().any(is_refused) {
+            homeward::deliver(session, self.topics.iter_mut().flatten()).await;
+        }
         for part in self.topics.iter().flatten() {
             held.note(part, recent)?;
         }
         let (api, header) = (self.api, request_header(&self.frame).map_err(io::Error::other)?);
         let (version, correlation) = (header.version, header.correlation);
-        let is_refused = |part: &Part| matches!(part.fate, PartFate::Refused(_));
         let any_refused = self.topics.iter().flatten().any(is_refused);
         if self.acks == 0 && any_refused {
             // The client waits for no answer; a broker would close the connection, too.
             return Err(malformed("a batch without acknowledgement was refused"));
+        }
+        if !self.topics.iter().flatten().any(is_ready) && unheard {
+            return Ok(Onward::Nothing);
         }
         if !self.topics.iter().flatten().any(is_ready) {
             let given = acknowledge::Given::throttled(self.throttled);
@@ -667,6 +712,7 @@ const TRIED_AGAIN: [i16; 8] = [
 ];
 
 /// Whether a sequence comes after another; they begin again at 0 after the last.
-fn after(sequence: i32, other: i32) -> bool {
-    sequence.wrapping_sub(other) > 0
+pub(super) fn after(sequence: i32, other: i32) -> bool {
+    let distance = sequence.wrapping_sub(other) & i32::MAX;
+    distance != 0 && distance < 1 << 30
 }

@@ -582,6 +582,7 @@ async fn send(
             Slot::Batch(preparing, under_way) => {
                 let prepared = preparing.await.map_err(io::Error::other)??;
                 match prepared.onward(session, &mut held).await? {
+                    produce::Onward::Nothing => continue,
                     produce::Onward::Answer(answer) => Reply::Ours(answer, under_way),
                     produce::Onward::Send { frame, api, version, correlation: theirs, sent } => {
                         let wait = sent.wait;

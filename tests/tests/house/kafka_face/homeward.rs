@@ -130,13 +130,22 @@ async fn a_transaction_and_a_batch_that_is_too_large_take_nothing_home() {
     let (code, _, errors) = ask(&mut wire, &people, &transaction).await;
     assert_eq!((code, errors.len()), (codes::INVALID_RECORD, 2));
     assert!(errors[0].1.starts_with("wrong-region: "), "{errors:?}");
-    // Protected, 20,000 members take more than the topic's mebibyte.
+    // Protected, they take more than the topic's mebibyte.
     let many = (0..9_000).map(|n| person(n, if n == 0 { "US" } else { "DE" })).collect();
     let many = Batch::of(many).from_producer(4_812, 0, 0);
     let (code, ..) = ask(&mut wire, &people, &many).await;
     assert_eq!(code, codes::MESSAGE_TOO_LARGE);
     let [europe, states] = houses.both().await;
     assert_eq!((europe.len(), states.len()), (0, 0));
+    // Java's client splits it, and the first piece has its sequence.
+    let few = Batch::of(vec![person(0, "US"), person(1, "DE")]).from_producer(4_812, 0, 0);
+    assert_eq!(ask(&mut wire, &people, &few).await, (codes::NONE, 0, vec![]));
+    let [europe, states] = houses.both().await;
+    assert_eq!((europe.len(), states.len()), (2, 1));
+    // A partition that the topic does not have.
+    let parts = [(people.as_str(), 9, of(0).bytes())];
+    let answer = wire.ask(PRODUCE, &produce(-1, &parts)).await.unwrap();
+    assert_eq!(said(&answer).0, codes::UNKNOWN_TOPIC_OR_PARTITION);
     houses.house.verified_when_stopped().await;
 }
 
@@ -193,5 +202,12 @@ async fn nothing_goes_home_before_the_batch_in_front_is_there() {
         (5, 2 + 2),
         "of the gap, but not of what is behind it"
     );
+    // A client may use the sequence again for something else: that is another batch.
+    let between = Batch::of(vec![person(5, "DE"), person(6, "DE")]).from_producer(4_811, 0, 5);
+    assert_eq!(ask(&mut wire, &people, &between).await, (codes::NONE, 5, vec![]));
+    let other = Batch::of(mixed(100)).from_producer(4_811, 0, 7);
+    assert_eq!(ask(&mut wire, &people, &other).await, (codes::NONE, 7, vec![]));
+    let [europe, states] = houses.both().await;
+    assert_eq!((europe.len(), states.len()), (12, 6));
     houses.house.verified_when_stopped().await;
 }
