@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -41,10 +41,13 @@ const SLICE: (u64, u64) = (1, 20);
 const CLEAR: [&str; 2] = ["clear.example", "Ann Smith"];
 /// A record a second of each producer with a rate.
 const RATE: u32 = 40;
-/// A consumer that has seen nothing for so long is at the end, or cut off.
+/// A consumer that has seen nothing for so long is at the end, or cut off; when all is calm there is something for it.
 const SILENCE_S: u32 = 10;
+const CALM_SILENCE_S: u32 = 60;
 /// A producer tries for longer than any fault lasts.
 const TRIES_S: u32 = 90;
+/// At most the time that a broker gives a transaction.
+const TRANSACTION_S: u32 = 50;
 const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 /// Leaders go back to where they were, so that they move twice for each broker that dies.
 const RESTLESS: &str = "\
@@ -138,6 +141,7 @@ impl Lane {
         let load = Load {
             writer: house.access_at("svc.accounts", fronts[0]),
             reader: house.access_at("analyst", fronts[0]),
+            broker: house.broker.clone(),
             topic: house.people.clone(),
             seconds,
             next_run: AtomicU32::new(1_000),
@@ -245,13 +249,7 @@ impl Lane {
     /// as Kafka's own tool shows them come back.
     async fn settle(&self, mut house: House, history: &mut History) -> Vec<String> {
         let topic = house.people.clone();
-        assert_eq!(house.gateway.stop().await, Some(0), "the gateway stops in order");
-        house.gateway = Gateway::start_again(house.setup.path(), &house.setup.ca).await.unwrap();
-        let ledger = house.setup.path().join("data/ledger.db");
-        let settled = eventually(SETTLES_WITHIN, async || {
-            (book(&ledger, &topic).await.open == 0).then_some(())
-        });
-        let _found_by_the_checker = settled.await;
+        let ledger = settled(&mut house).await;
         let shown: BTreeSet<Place> =
             read(&house.broker, &topic).await.iter().map(|r| (r.partition, r.offset)).collect();
         for record in read_uncommitted(&house.broker, &topic).await {
@@ -281,6 +279,20 @@ impl Lane {
         }
         dumps
     }
+}
+
+/// Stops the gateway in order and lets another one settle what the first one left, if it can. The ledger comes back.
+pub(super) async fn settled(house: &mut House) -> PathBuf {
+    house.gateway.signal(Signal::Term);
+    let stopped = house.gateway.ends(SETTLES_WITHIN).await;
+    assert!(stopped.is_some_and(|status| status.success()), "the gateway stops in order");
+    house.gateway = Gateway::start_again(house.setup.path(), &house.setup.ca).await.unwrap();
+    let ledger = house.setup.path().join("data/ledger.db");
+    let none_open = eventually(SETTLES_WITHIN, async || {
+        (book(&ledger, &house.people).await.open == 0).then_some(())
+    });
+    let _said_by_who_looks = none_open.await;
+    ledger
 }
 
 async fn again(house: &House) -> Gateway {
@@ -347,6 +359,8 @@ async fn book(ledger: &Path, topic: &str) -> Book {
 struct Load {
     writer: Access,
     reader: Access,
+    /// Past the gateway.
+    broker: String,
     topic: String,
     seconds: u64,
     next_run: AtomicU32,
@@ -381,7 +395,9 @@ impl Load {
             self.reads("analyst-slow", "classic", "read_uncommitted", Some(400)),
         );
         // When all is calm again, all that is to be seen is seen in one go.
-        let calm = Consume { timeout_s: SILENCE_S, ..self.consume("analyst-calm") };
+        let shown = read(&self.broker, &self.topic).await.len();
+        let calm =
+            Consume { timeout_s: CALM_SILENCE_S, max: Some(shown), ..self.consume("analyst-calm") };
         let calm = Client::Librdkafka.consume(&calm).await.ok();
         let calm = poll("analyst-calm", true, &calm);
         (runs, quick.into_iter().chain(slow).chain([calm]).collect())
@@ -446,6 +462,7 @@ impl Load {
             let what = Produce {
                 transaction: Some("svc.accounts-tx".to_owned()),
                 abort,
+                timeout_s: TRANSACTION_S,
                 ..self.produce(number, 5 + dice.below(30) as usize, "none")
             };
             let run = self.noted(client.produce(&what).await);
@@ -471,13 +488,27 @@ impl Load {
         isolation: &'static str,
         rate: Option<u32>,
     ) -> Vec<Poll> {
-        let mut polls = Vec::new();
+        let is_committed_only = isolation == "read_committed";
+        let (mut polls, mut given) = (Vec::new(), BTreeSet::new());
         loop {
-            let is_last = self.is_over.load(Ordering::Relaxed);
-            let what = Consume { protocol, isolation, rate, ..self.consume(group) };
+            let mut what = Consume { protocol, isolation, rate, ..self.consume(group) };
+            let is_calm = self.is_over.load(Ordering::Relaxed);
+            if is_calm {
+                let shown = match is_committed_only {
+                    true => read(&self.broker, &self.topic).await,
+                    false => read_uncommitted(&self.broker, &self.topic).await,
+                };
+                let left = shown.iter().filter(|r| !given.contains(&(r.partition, r.offset)));
+                what.max = Some(left.count());
+                what.timeout_s = CALM_SILENCE_S;
+            }
+            if what.max == Some(0) {
+                return polls;
+            }
             let run = self.noted(Client::Java.consume(&what).await);
-            polls.push(poll(group, isolation == "read_committed", &run.lines));
-            if is_last && run.error.is_none() {
+            given.extend(run.lines.iter().map(|r| (r.partition, r.offset)));
+            polls.push(poll(group, is_committed_only, &run.lines));
+            if is_calm && run.lines.is_empty() && run.error.is_none() {
                 return polls;
             }
         }
