@@ -41,6 +41,8 @@ pub struct Stored {
     pub id: Id,
     /// `WRITER-ROW` of the ledger, as its header says.
     pub row: String,
+    /// The producer id and epoch of its batch.
+    pub producer: (i64, i16),
     /// Shown to those who read only what is committed.
     pub is_committed: bool,
 }
@@ -73,6 +75,9 @@ pub enum Violation {
     Lost(Id),
     /// In the topic more than once.
     Duplicate(Id),
+    /// The same, but its producer has begun a new epoch in between: it was told that its numbers do not fit, and the
+    /// broker could not know the batch again.
+    Renumbered(Id),
     /// Behind a later record of its producer in its partition.
     Reordered(Id),
     /// In the topic or read, and nobody wrote it.
@@ -117,7 +122,7 @@ impl History {
     /// Lost writes, duplicates, order.
     fn writes(&self, found: &mut BTreeSet<Violation>) {
         let runs: BTreeSet<u32> = self.runs.iter().map(|run| run.number).collect();
-        let mut times: BTreeMap<Id, usize> = BTreeMap::new();
+        let mut times: BTreeMap<Id, (i64, i16)> = BTreeMap::new();
         let mut sorted: Vec<&Stored> = self.stored.iter().collect();
         sorted.sort_by_key(|record| record.place);
         let mut last: BTreeMap<(u32, i32), u32> = BTreeMap::new();
@@ -126,10 +131,11 @@ impl History {
             if !runs.contains(&run) {
                 found.insert(Violation::Phantom(record.place, record.id));
             }
-            let seen = times.entry(record.id).or_default();
-            *seen += 1;
-            if *seen > 1 {
-                found.insert(Violation::Duplicate(record.id));
+            if let Some(producer) = times.insert(record.id, record.producer) {
+                found.insert(match producer == record.producer {
+                    true => Violation::Duplicate(record.id),
+                    false => Violation::Renumbered(record.id),
+                });
             } else if last.insert((run, record.place.0), n).is_some_and(|before| before > n) {
                 found.insert(Violation::Reordered(record.id));
             }
@@ -262,6 +268,7 @@ mod tests {
                 place,
                 id: (run.number, n),
                 row: ROW.into(),
+                producer: (7, 0),
                 is_committed: run.transaction != Some(End::Aborted),
             })
             .collect();
@@ -321,6 +328,11 @@ mod tests {
             history.stored.push(again);
         });
         assert_eq!(twice, [Violation::Duplicate((1, 2))]);
+        let renumbered = planted(|history| {
+            let again = Stored { place: (0, 4), producer: (7, 1), ..history.stored[2].clone() };
+            history.stored.push(again);
+        });
+        assert_eq!(renumbered, [Violation::Renumbered((1, 2))]);
     }
 
     #[test]
