@@ -329,7 +329,8 @@ fn row(position: &[u8]) -> String {
 fn id(value: &str) -> Id {
     let value: Value = serde_json::from_str(value).unwrap();
     let digits = value["time"].to_string();
-    (digits[..4].parse().unwrap(), digits[4..].parse().unwrap())
+    let (run, n) = digits.split_at(4);
+    (run.parse().unwrap(), n.parse().unwrap())
 }
 
 /// The producer id and epoch of each record, from the lines of batches and records.
