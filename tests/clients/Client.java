@@ -125,7 +125,10 @@ public class Client {
                 producer.initTransactions();
                 producer.beginTransaction();
             }
-            for (int n = 0; n < count; n++) send(producer, n);
+            for (int n = 0; n < count; n++) {
+                send(producer, n);
+                rest();
+            }
             producer.flush();
             if (has("ABORT")) producer.abortTransaction();
             else if (has("TRANSACTION")) producer.commitTransaction();
@@ -143,6 +146,12 @@ public class Client {
             if (error != null) print("n", n, "error", code(error));
             else print("n", n, "partition", at.partition(), "offset", at.offset());
         });
+    }
+
+    /** What the wanted rate leaves between two records. */
+    static void rest() throws InterruptedException {
+        int rate = Integer.parseInt(env("RATE", "0"));
+        if (rate > 0) Thread.sleep(1000 / rate);
     }
 
     static void consume() throws Exception {
@@ -166,6 +175,7 @@ public class Client {
                 for (var record : consumer.poll(Duration.ofMillis(200))) {
                     if (count == max) break;
                     print(record);
+                    rest();
                     count++;
                     last = System.nanoTime();
                     var at = new TopicPartition(record.topic(), record.partition());

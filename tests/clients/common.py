@@ -28,6 +28,12 @@ def value(n):
     return text if pad < 0 else f'{text[:-1]},"pad":"{"x" * pad}"}}'
 
 
+def rest():
+    """What the wanted rate leaves between two records."""
+    if env("RATE"):
+        time.sleep(1 / int(env("RATE")))
+
+
 def token():
     """The token and when it ends, as librdkafka wants them; not before now, so that the server judges it."""
     with open(env("TOKEN_FILE")) as file:
@@ -41,6 +47,7 @@ def settings():
     security = env("SECURITY", "plaintext")
     to = {
         "bootstrap.servers": env("BOOTSTRAP"),
+        "socket.timeout.ms": "10000",
         "security.protocol": security.replace("tls", "ssl").replace("-", "_"),
     }
     for ours, theirs in {"CA": "ssl.ca.location", "CERTIFICATE": "ssl.certificate.location",

@@ -2,7 +2,7 @@
 
 import time
 
-from common import consumer_settings, done, env, producer_settings, say, token, value
+from common import consumer_settings, done, env, producer_settings, rest, say, token, value
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 # What ends the program: it would be the same after any number of tries.
@@ -34,6 +34,7 @@ def produce():
             producer.begin_transaction()
         for n in range(count):
             send(producer, n)
+            rest()
         while producer.flush(0.2) and not ended:
             pass
         producer.purge()
@@ -92,6 +93,7 @@ def consume():
             "headers": [[name, text(data)] for name, data in message.headers() or []],
         })
         consumer.store_offsets(message=message)
+        rest()
     consumer.close()
     done(count, ended[0] if ended else None)
 

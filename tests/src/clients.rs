@@ -64,6 +64,7 @@ impl Client {
         }
         optional(&mut arguments, "--key-prefix", what.key_prefix.as_ref());
         optional(&mut arguments, "--transaction", what.transaction.as_ref());
+        optional(&mut arguments, "--rate", what.rate.map(|rate| rate.to_string()).as_ref());
         arguments.extend(what.idempotent.then(|| "--idempotent".to_owned()));
         arguments.extend(what.abort.then(|| "--abort".to_owned()));
         self.run("produce", &what.access, arguments, acked).await
@@ -81,6 +82,7 @@ impl Client {
             arguments.extend([name.to_owned(), value.to_owned()]);
         }
         optional(&mut arguments, "--static", what.instance.as_ref());
+        optional(&mut arguments, "--rate", what.rate.map(|rate| rate.to_string()).as_ref());
         optional(&mut arguments, "--max", what.max.map(|max| max.to_string()).as_ref());
         arguments.extend(what.from_beginning.then(|| "--from-beginning".to_owned()));
         self.run("consume", &what.access, arguments, consumed).await
@@ -239,6 +241,8 @@ pub struct Produce {
     pub abort: bool,
     /// How long the client tries.
     pub timeout_s: u32,
+    /// So many records a second at most: Java and librdkafka only.
+    pub rate: Option<u32>,
 }
 
 impl Produce {
@@ -256,6 +260,7 @@ impl Produce {
             transaction: None,
             abort: false,
             timeout_s: 30,
+            rate: None,
         }
     }
 }
@@ -277,6 +282,8 @@ pub struct Consume {
     pub timeout_s: u32,
     /// Where the group has no offset: all there is, or only what comes.
     pub from_beginning: bool,
+    /// So many records a second at most: Java and librdkafka only.
+    pub rate: Option<u32>,
 }
 
 impl Consume {
@@ -291,6 +298,7 @@ impl Consume {
             max: None,
             timeout_s: 10,
             from_beginning: true,
+            rate: None,
         }
     }
 }

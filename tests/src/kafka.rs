@@ -12,7 +12,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use krafka::{
     Kafka,
-    admin::{AclBinding, AclOperation, AclPatternType, NewTopic, ScramCredentialUpsertion},
+    admin::{
+        AclBinding, AclOperation, AclPatternType, ElectionType, NewTopic, ScramCredentialUpsertion,
+        TopicPartition,
+    },
     auth::ScramMechanism,
     consumer::{AutoOffsetReset, IsolationLevel},
 };
@@ -25,6 +28,7 @@ use crate::{
     process::{Process, Signal, eventually, free_port},
 };
 
+const STARTED: &str = "Kafka Server started";
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 const READS_WITHIN: Duration = Duration::from_secs(60);
@@ -51,9 +55,11 @@ pub async fn connect(bootstrap: &str) -> Kafka {
     Kafka::builder(bootstrap).client_id("house-tests").connect().await.unwrap()
 }
 
-/// Makes a topic; returns once every partition has a leader that answers for it.
+const BROKERS_CHOICE: i16 = -1;
+
+/// Makes a topic, with as many copies as brokers make by themselves; returns once every partition has a leader that answers for it.
 pub async fn create_topic(bootstrap: &str, topic: &str, partitions: i32) {
-    create(bootstrap, NewTopic::new(topic, partitions, 1).unwrap()).await;
+    create(bootstrap, NewTopic::new(topic, partitions, BROKERS_CHOICE).unwrap()).await;
 }
 
 /// The same, for batches of at most so many bytes.
@@ -95,11 +101,20 @@ async fn create(bootstrap: &str, wanted: NewTopic) {
 
 /// The whole topic by the product's own client library: quick, but no independent witness.
 pub async fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
+    read_as(bootstrap, topic, IsolationLevel::ReadCommitted).await
+}
+
+/// The same, with what transactions have taken back.
+pub async fn read_uncommitted(bootstrap: &str, topic: &str) -> Vec<Record> {
+    read_as(bootstrap, topic, IsolationLevel::ReadUncommitted).await
+}
+
+async fn read_as(bootstrap: &str, topic: &str, isolation: IsolationLevel) -> Vec<Record> {
     let kafka = connect(bootstrap).await;
     let consumer = kafka
         .consumer_without_group()
         .auto_offset_reset(AutoOffsetReset::Earliest)
-        .isolation_level(IsolationLevel::ReadCommitted)
+        .isolation_level(isolation)
         .build()
         .await
         .unwrap();
@@ -274,7 +289,8 @@ impl PrivateKafka {
         self.up().await;
     }
 
-    fn launch(&mut self) {
+    /// The same; returns at once.
+    pub fn launch(&mut self) {
         let log = self.log();
         let _first_time = fs::remove_file(&log);
         let mut node = Command::new(components::here().join("components/kafka/node"));
@@ -284,12 +300,18 @@ impl PrivateKafka {
         self.process = Some(Process::start(&mut node, &log, &log));
     }
 
-    async fn up(&mut self) {
+    /// Whether it takes requests.
+    pub fn is_up(&self) -> bool {
+        self.process.is_some() && fs::read_to_string(self.log()).unwrap().contains(STARTED)
+    }
+
+    /// Returns once it does.
+    pub async fn up(&mut self) {
         let log = self.log();
         let up = eventually(STARTS_WITHIN, async || {
             let text = fs::read_to_string(&log).unwrap();
             assert!(self.process.as_mut().unwrap().ended().is_none(), "{text}");
-            text.contains("Kafka Server started").then_some(())
+            text.contains(STARTED).then_some(())
         });
         assert!(up.await.is_some(), "no broker within {STARTS_WITHIN:?}");
     }
@@ -327,13 +349,29 @@ pub struct ThreeBrokers {
 impl ThreeBrokers {
     /// Of this release (one of [`RELEASES`]). Topics have three copies and need two.
     pub async fn start(release: &str, ca: &Ca, extra: &str) -> Self {
+        Self::start_behind(release, ca, extra, None).await
+    }
+
+    /// The same; at their TLS listeners they call themselves by these ports, of proxies before them.
+    pub async fn start_behind(
+        release: &str,
+        ca: &Ca,
+        extra: &str,
+        fronts: Option<[u16; 3]>,
+    ) -> Self {
         let mut brokers = [(); 3].map(|()| PrivateKafka::new(ca, release));
         let voter = |(at, broker): (usize, &PrivateKafka)| {
             format!("{}@127.0.0.1:{}", at + 1, broker.controller)
         };
         let voters = brokers.iter().enumerate().map(voter).collect::<Vec<_>>().join(",");
         for (at, broker) in brokers.iter_mut().enumerate() {
-            let node = format!("node.id={}\ncontroller.quorum.voters={voters}\n", at + 1);
+            let mut node = format!("node.id={}\ncontroller.quorum.voters={voters}\n", at + 1);
+            if let Some(fronts) = fronts {
+                node += &format!(
+                    "advertised.listeners=PLAINTEXT://127.0.0.1:{},SSL://127.0.0.1:{}\n",
+                    broker.plain, fronts[at]
+                );
+            }
             replace(&broker.dir.path().join("extra.properties"), &(node + REPLICATED + extra));
             // 16 bytes in base64.
             replace(&broker.dir.path().join("cluster.id"), "c2x1aWNlZ2F0ZS10ZXN0cw");
@@ -363,6 +401,23 @@ impl ThreeBrokers {
         let partitions = known.topics.iter().flat_map(|topic| &topic.partitions);
         let (_, led) = partitions.into_iter().find(|(id, _)| **id == partition)?;
         usize::try_from(led.leader - 1).ok()
+    }
+
+    /// Another broker leads a partition, and none has died. Nothing happens while brokers are away.
+    pub async fn move_leader(&self, topic: &str, partition: i32) -> Option<()> {
+        let next = self.leader(topic, partition).await? + 1;
+        let order = [0, 1, 2].map(|n| i32::try_from((next + n) % 3 + 1).unwrap());
+        let at = TopicPartition::new(topic, partition);
+        let kafka = connect(&self.plain()).await;
+        let admin = kafka.admin();
+        let target = [(at.clone(), Some(order.to_vec()))];
+        let _refused =
+            admin.alter_partition_reassignments(target, Default::default()).await.ok()?;
+        let _refused = admin
+            .elect_leaders(ElectionType::Preferred, Some(vec![at]), Default::default())
+            .await
+            .ok()?;
+        admin.close().await.ok()
     }
 }
 

@@ -15,11 +15,13 @@
 
 pub mod ca;
 pub mod canary;
+pub mod chaos;
 pub mod client;
 pub mod clients;
 pub mod components;
 pub mod dice;
 pub mod gateway;
+pub mod history;
 pub mod jwt;
 pub mod kafka;
 pub mod octokit;
