@@ -2,6 +2,8 @@
 //!
 //! Verbs print to standard output what was asked for, and to standard error what went wrong.
 
+#[cfg(feature = "tools")]
+mod bench;
 mod budget;
 mod config;
 mod credential;
@@ -76,6 +78,9 @@ enum Verb {
     /// Write a commented configuration and starter policies into a folder
     #[cfg(feature = "tools")]
     Init(init::Args),
+    /// Measure a Kafka address: a broker's, or this gateway's
+    #[cfg(feature = "tools")]
+    Bench(bench::Args),
     /// Check a configuration file
     Config {
         #[command(subcommand)]
@@ -126,6 +131,8 @@ pub fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         #[cfg(feature = "tools")]
         Verb::Init(args) => init::run(&args),
+        #[cfg(feature = "tools")]
+        Verb::Bench(args) => bench::run(&args, output),
         Verb::Config { verb } => config::run(&verb, output),
         Verb::Credential { verb } => credential::run(&verb, output),
         Verb::Policy { verb } => policy::run(&verb, output),

@@ -33,10 +33,14 @@ const ORDER: &str = "\
     service cli";
 
 /// A crate, and the only places of the sources that know it.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("axum", &["gateway/src/listen/", "gateway/src/admin.rs"]),
     ("utoipa", &["gateway/src/listen/", "gateway/src/admin.rs"]),
-    ("krafka", &["gateway/src/deliver/kafka.rs", "gateway/src/deliver/kafka/"]),
+    (
+        "krafka",
+        &["gateway/src/deliver/kafka.rs", "gateway/src/deliver/kafka/", "gateway/src/cli/bench"],
+    ),
+    ("hdrhistogram", &["gateway/src/cli/bench/load.rs"]),
     ("sqlx", &["audit/src/store/", "gateway/src/deliver/embedded.rs"]),
     ("opendp", &["gateway/releases/src/noise.rs", "gateway/releases/src/audit/"]),
     ("reqwest", &["gateway/src/identify/jwks.rs", "gateway/src/cli/demo/"]),

@@ -1,5 +1,6 @@
 //! The Kafka listener: what clients of frames made by hand are told, and what comes of it in the broker's log.
 
+mod bench;
 mod chaos;
 mod clients;
 mod evidence;
