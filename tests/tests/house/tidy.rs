@@ -37,7 +37,10 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("axum", &["gateway/src/listen/", "gateway/src/admin.rs"]),
     ("utoipa", &["gateway/src/listen/", "gateway/src/admin.rs"]),
     ("krafka", &["gateway/src/deliver/kafka.rs", "gateway/src/deliver/kafka/"]),
-    ("sqlx", &["audit/src/store/", "gateway/src/deliver/embedded.rs"]),
+    (
+        "sqlx",
+        &["audit/src/store/", "gateway/src/deliver/embedded.rs", "gateway/src/deliver/embedded/"],
+    ),
     ("opendp", &["gateway/releases/src/noise.rs", "gateway/releases/src/audit/"]),
     ("reqwest", &["gateway/src/identify/jwks.rs", "gateway/src/cli/demo/"]),
     ("jsonwebtoken", &["gateway/src/identify/"]),

@@ -1,6 +1,7 @@
 //! The Kafka listener: what clients of frames made by hand are told, and what comes of it in the broker's log.
 
 mod clients;
+mod embedded;
 
 use std::time::Duration;
 
@@ -76,11 +77,11 @@ impl House {
         setup.change("roles:", &listener);
         setup.change_policy("2-datasets.yaml", "topics: [people]", &format!("topics: [{people}]"));
         setup.change_policy("2-datasets.yaml", "topics: [bids]", &format!("topics: [{bids}]"));
-        for principal in ["svc.accounts", "analyst"] {
+        for (principal, groups) in
+            [("svc.accounts", "groups: [\"svc.accounts-*\"], "), ("analyst", "")]
+        {
             let from = format!("id: {principal},");
-            let to = format!(
-                "id: {principal}, groups: [\"{principal}-*\"], transactional-ids: [\"{principal}-*\"],"
-            );
+            let to = format!("id: {principal}, {groups}transactional-ids: [\"{principal}-*\"],");
             setup.change_policy("1-words.yaml", &from, &to);
         }
         create_topic(&broker.plain, &people, 2).await;
