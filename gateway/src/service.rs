@@ -24,7 +24,10 @@ use crate::{
     ambient::Ambient,
     config::{ClientAuth, Config},
     decide::Policy,
-    deliver::{Embedded, Kafka, Pipeline, Regions, kafka::Cluster},
+    deliver::{
+        Broker, Embedded, Kafka, Pipeline, Regions,
+        kafka::{Cluster, Upstream},
+    },
     files,
     flow::Flow,
     health::Health,
@@ -105,6 +108,7 @@ struct Parts {
     kafka_tls: BTreeMap<String, Arc<Tls>>,
     account: Arc<Account>,
     regions: Regions,
+    brokers: BTreeMap<String, Arc<Broker>>,
     policy: Arc<Policy>,
     identifier: Arc<Identifier>,
     witness: Arc<Witness>,
@@ -119,8 +123,8 @@ impl Parts {
         metrics.expect_regions(config.regions.keys().map(String::as_str));
         let account = Arc::new(Account::new(&config, &ambient, metrics.clone()).await?);
         hold(&account).await?;
-        let regions = match open_regions(&config, &ambient).await {
-            Ok(regions) => regions,
+        let (regions, brokers) = match open_regions(&config, &ambient).await {
+            Ok(opened) => opened,
             Err(error) => {
                 account.close().await;
                 return Err(error);
@@ -137,6 +141,7 @@ impl Parts {
             kafka_tls,
             account,
             regions,
+            brokers,
             policy,
             identifier,
             witness,
@@ -250,9 +255,12 @@ impl Parts {
 
     fn faces(&self, desk: &Arc<Desk>) -> BTreeMap<String, Arc<kafka::Face>> {
         let faces = self.config.kafka.iter().filter_map(|(name, face)| {
-            let cluster = self.config.regions.get(name)?.kafka.clone()?;
+            let upstream = match self.brokers.get(name) {
+                Some(broker) => Upstream::Embedded(broker.clone()),
+                None => Upstream::Kafka(self.config.regions.get(name)?.kafka.clone()?),
+            };
             let client_id = format!("sluicegate-{}", self.config.node);
-            let cluster = Arc::new(Cluster::new(cluster, client_id, self.ambient.clone()));
+            let cluster = Arc::new(Cluster::new(upstream, client_id, self.ambient.clone()));
             let managers = &self.config.roles.topics;
             let face = kafka::Face::new(name, face.clone(), cluster, desk.clone(), managers);
             Some((name.clone(), Arc::new(face)))
@@ -408,28 +416,34 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|why| StartError::Listen { address: unknown, why })
 }
 
-async fn open_regions(config: &Config, ambient: &Ambient) -> Result<Regions, StartError> {
+/// Pipelines, and of the embedded ones their brokers.
+type Opened = (Regions, BTreeMap<String, Arc<Broker>>);
+
+async fn open_regions(config: &Config, ambient: &Ambient) -> Result<Opened, StartError> {
     let mut regions: Vec<(Arc<str>, Arc<dyn Pipeline>)> = Vec::new();
+    let mut brokers = BTreeMap::new();
     for (name, region) in &config.regions {
-        let pipeline: Arc<dyn Pipeline> =
-            match (&region.embedded, &region.kafka) {
-                (Some(embedded), _) => {
-                    let clock = ambient.clock.clone();
-                    let opened = Embedded::open(&embedded.file, embedded.partitions, clock).await;
-                    Arc::new(opened.map_err(|e| StartError::Region {
-                        region: name.clone(),
-                        why: e.to_string(),
-                    })?)
-                }
-                (None, Some(kafka)) => {
-                    let client_id = format!("sluicegate-{}", config.node);
-                    Arc::new(Kafka::new(kafka.clone(), client_id))
-                }
-                (None, None) => continue,
-            };
+        let pipeline: Arc<dyn Pipeline> = match (&region.embedded, &region.kafka) {
+            (Some(embedded), _) => {
+                let clock = ambient.clock.clone();
+                let opened = Embedded::open(&embedded.file, embedded.partitions, clock).await;
+                let opened = Arc::new(opened.map_err(|e| StartError::Region {
+                    region: name.clone(),
+                    why: e.to_string(),
+                })?);
+                let broker = Broker::new(name, opened.clone(), ambient.clone());
+                brokers.insert(name.clone(), Arc::new(broker));
+                opened
+            }
+            (None, Some(kafka)) => {
+                let client_id = format!("sluicegate-{}", config.node);
+                Arc::new(Kafka::new(kafka.clone(), client_id))
+            }
+            (None, None) => continue,
+        };
         regions.push((Arc::from(name.as_str()), pipeline));
     }
-    Ok(Regions::new(regions))
+    Ok((Regions::new(regions), brokers))
 }
 
 /// Opens the ledger and settles what a crash left open: intents without outcome are looked up in

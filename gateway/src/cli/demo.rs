@@ -53,8 +53,8 @@ const POLICIES: [(&str, &str); 8] = [
     policy!("packs/jurisdictions.yaml"),
     policy!("packs/adequacy.yaml"),
 ];
-const CLIENTS: [&str; 6] =
-    ["svc.accounts", "svc.market", "analyst", "ads.partner", "auditor", "operator"];
+/// Those that publish and read, or try to.
+const CLIENTS: [&str; 4] = ["svc.accounts", "svc.market", "analyst", "ads.partner"];
 /// How long the service may take until it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -138,14 +138,26 @@ fn set_up(dir: &Path) -> Result<(), DemoError> {
     for (name, text) in POLICIES {
         generate::write(&dir.join("policies").join(name), text)?;
     }
-    generate::certificates(&dir.join("certs"), "auction", &CLIENTS)?;
+    let certs = dir.join("certs");
+    let clients = [&CLIENTS[..], &["auditor", "operator"]].concat();
+    generate::certificates(&certs, "auction", &clients)?;
     generate::private_folder(&dir.join("data"))?;
     generate::keyring(&dir.join("keys/keyring.yaml"), &["auction-2026"], &Ambient::system())?;
+    let begins_at = free_address(9092);
+    let bootstrap = format!("localhost:{}", port(&begins_at));
     let text = CONFIG
         .replace("127.0.0.1:8443", &free_address(8443))
-        .replace("127.0.0.1:9443", &free_address(9443));
+        .replace("127.0.0.1:9443", &free_address(9443))
+        .replace("127.0.0.1:9092", &begins_at)
+        .replace("localhost:9092", &bootstrap)
+        .replace("first: 9093", &format!("first: {}", port(&free_address(9093))));
+    generate::kafka_clients(&dir.join("clients"), &certs, &bootstrap, &CLIENTS)?;
     generate::write(&config, &text)?;
     Ok(())
+}
+
+fn port(address: &str) -> &str {
+    address.rsplit_once(':').map_or("", |(_, port)| port)
 }
 
 /// The usual port, or a free one where something listens there already.

@@ -36,6 +36,42 @@ pub(super) fn private_folder(folder: &Path) -> Result<(), GenerateError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)
 }
 
+/// For each client, settings with which Kafka's clients get in: `NAME.properties` for Java, `NAME.conf` for librdkafka
+/// and what is built on it, such as kcat. Both read the certificates of [`certificates`].
+pub(super) fn kafka_clients(
+    folder: &Path,
+    certs: &Path,
+    bootstrap: &str,
+    clients: &[&str],
+) -> Result<(), GenerateError> {
+    let failed = |why| GenerateError::Write { file: certs.display().to_string(), why };
+    let certs = std::path::absolute(certs).map_err(failed)?;
+    let folder = std::path::absolute(folder).map_err(failed)?;
+    let ca = certs.join("ca.pem").display().to_string();
+    for name in clients {
+        let [certificate, key] = ["pem", "key"].map(|end| certs.join(format!("{name}.{end}")));
+        let read = |file: &Path| std::fs::read_to_string(file).map_err(failed);
+        // Java wants both in one file.
+        let both = folder.join(format!("{name}.pem"));
+        let librdkafka = format!(
+            "bootstrap.servers={bootstrap}\nsecurity.protocol=ssl\nssl.ca.location={ca}\n\
+             ssl.certificate.location={}\nssl.key.location={}\n",
+            certificate.display(),
+            key.display()
+        );
+        write(&folder.join(format!("{name}.conf")), &librdkafka)?;
+        write_secret(&both, &(read(&key)? + &read(&certificate)?))?;
+        let java = format!(
+            "bootstrap.servers={bootstrap}\nsecurity.protocol=SSL\nssl.truststore.type=PEM\n\
+             ssl.truststore.location={ca}\nssl.keystore.type=PEM\nssl.keystore.location={}\n\
+             group.id={name}-1\n",
+            both.display()
+        );
+        write(&folder.join(format!("{name}.properties")), &java)?;
+    }
+    Ok(())
+}
+
 /// Writes a file that its owner alone may read.
 fn write_secret(file: &Path, text: &str) -> Result<(), GenerateError> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};

@@ -24,6 +24,9 @@ pub(super) const POLICIES: [(&str, &str); 3] = [
     ("tests.yaml", include_str!("../../../examples/starter/policies/tests.yaml")),
 ];
 
+/// Those that publish and read.
+const CLIENTS: [&str; 2] = ["my-service", "my-analyst"];
+
 pub(super) fn run(args: &Args) -> Exit {
     if args.dir.join("sluicegate.yaml").exists() {
         eprint(format!(
@@ -38,8 +41,8 @@ pub(super) fn run(args: &Args) -> Exit {
     }
     let dir = args.dir.display();
     print(format!(
-        "Written to `{dir}`: a configuration, starter policies, a keyring, and certificates for \
-         trying it out.\n\nNext:\n  sluicegate policy check {dir}/policies\n  sluicegate policy \
+        "Written to `{dir}`: a configuration, starter policies, a keyring, and for trying it \
+         out certificates and settings of Kafka clients.\n\nNext:\n  sluicegate policy check {dir}/policies\n  sluicegate policy \
          test {dir}/policies\n  sluicegate config check {dir}/sluicegate.yaml\n  sluicegate run \
          --config {dir}/sluicegate.yaml\n\nReplace what is in certs/ and keys/ before anyone \
          relies on it."
@@ -53,8 +56,10 @@ fn write(args: &Args) -> Result<(), GenerateError> {
         generate::write(&dir.join("policies").join(name), text)?;
     }
     generate::write(&dir.join("sluicegate.yaml"), CONFIG)?;
-    let clients = ["my-service", "my-analyst", "auditor", "operator"];
-    generate::certificates(&dir.join("certs"), "my-company", &clients)?;
+    let certs = dir.join("certs");
+    let clients = [&CLIENTS[..], &["auditor", "operator"]].concat();
+    generate::certificates(&certs, "my-company", &clients)?;
+    generate::kafka_clients(&dir.join("clients"), &certs, "localhost:9092", &CLIENTS)?;
     generate::private_folder(&dir.join("data"))?;
     generate::keyring(&dir.join("keys/keyring.yaml"), &["tokens-1"], &Ambient::system())
 }

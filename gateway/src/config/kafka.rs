@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::ServerTls;
 
-/// Where Kafka clients find their brokers in a region whose pipeline is a Kafka cluster.
+/// Where Kafka clients find the brokers of a region. An embedded pipeline is one broker, number 0.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct KafkaFace {

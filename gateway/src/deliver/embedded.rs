@@ -4,6 +4,12 @@
 //! One writer task owns the writing connection and the next offsets. It takes everything that
 //! waits, writes it in one transaction with `synchronous=FULL`, and answers all: group commit
 //! without a timer. A crash before the commit loses only what nobody was answered for.
+//!
+//! Kafka clients reach the same log through [`Broker`].
+
+mod broker;
+mod produced;
+mod reader;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,23 +22,28 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use sluicegate_audit::Position;
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Connection, Row, SqliteConnection, SqlitePool,
+    Arguments as _, AssertSqlSafe, Connection, SqliteConnection, SqlitePool,
     sqlite::{
         SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions,
         SqliteSynchronous,
     },
 };
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use self::{
+    produced::{Appended, Batch},
+    reader::{EmbeddedTail, Reader},
+};
 use super::{Answer, Member, Pipeline, Shape, Since, Tail, partition};
 use crate::{
     ambient::Clock,
     files::{self, Disk},
-    record::{CameIn, DeliverError, Header, Page, Placed, Sending, Stored},
+    record::{CameIn, DeliverError, Header, Page, Placed, Sending},
 };
+
+pub use broker::Broker;
 
 /// Batches that may wait for the writer; a fuller queue makes publishers wait.
 const QUEUE_BATCHES: usize = 1_024;
@@ -51,9 +62,6 @@ const KEPT_ROWS: usize = 32;
 const FIND_POSITIONS: usize = 500;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
-/// Records of one page of a tail.
-const TAIL_RECORDS: usize = 2_000;
-const TAIL_BYTES: usize = 16 << 20;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS topic (
@@ -71,6 +79,22 @@ CREATE TABLE IF NOT EXISTS record (
 -- One record a ledger position and topic: a retry of the gateway's own cannot write twice.
 DROP INDEX IF EXISTS record_by_ledger;
 CREATE UNIQUE INDEX IF NOT EXISTS record_by_position ON record (ledger, topic);
+-- The last batches of an idempotent producer, so that one that comes again is known.
+CREATE TABLE IF NOT EXISTS producer (
+    topic INTEGER NOT NULL REFERENCES topic (id),
+    part INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    t_ms INTEGER NOT NULL,
+    epoch INTEGER NOT NULL, batches BLOB NOT NULL,
+    PRIMARY KEY (topic, part, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS producer_ids (id INTEGER PRIMARY KEY, last INTEGER NOT NULL) STRICT;
+-- Where groups of Kafka clients are.
+CREATE TABLE IF NOT EXISTS committed (
+    member_group TEXT NOT NULL, topic TEXT NOT NULL, part INTEGER NOT NULL,
+    pos INTEGER NOT NULL, metadata TEXT NOT NULL,
+    PRIMARY KEY (member_group, topic, part)
+) STRICT, WITHOUT ROWID;
 -- Written when it must be found out whether the file takes writes again.
 CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, t_ms INTEGER NOT NULL) STRICT;
 ";
@@ -80,8 +104,15 @@ enum Job {
     Append(Append),
     Ensure {
         topic: Arc<str>,
+        /// Of a new topic; else as many as the configuration says.
+        partitions: Option<u16>,
         made: oneshot::Sender<Result<u16, sqlx::Error>>,
     },
+    Produce {
+        batches: Vec<Batch>,
+        done: oneshot::Sender<Result<Vec<Appended>, sqlx::Error>>,
+    },
+    Broker(broker::Change, oneshot::Sender<Result<i64, sqlx::Error>>),
     Trim {
         topic: Arc<str>,
         partition: u32,
@@ -121,6 +152,8 @@ pub struct Embedded {
     reader: Reader,
     /// The last transaction failed, as on a full disk.
     failing: Arc<AtomicBool>,
+    /// Marked when there is something new to read.
+    grown: watch::Receiver<()>,
 }
 
 impl Embedded {
@@ -141,6 +174,7 @@ impl Embedded {
         let readers = pool_of(READERS).connect_with(options.pragma("query_only", "ON")).await?;
         let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
         let failing = Arc::new(AtomicBool::new(false));
+        let (grow, grown) = watch::channel(());
         let writer = Writer {
             pool,
             partitions,
@@ -148,11 +182,12 @@ impl Embedded {
             topics: HashMap::new(),
             round_robin: 0,
             failing: failing.clone(),
+            grow,
             disk: Disk::new(file.display().to_string()),
         };
         let writer = tokio::spawn(writer.run(receiver));
         let (jobs, writer) = (Mutex::new(Some(sender)), Mutex::new(Some(writer)));
-        Ok(Self { jobs, writer, reader: Reader(readers), failing })
+        Ok(Self { jobs, writer, reader: Reader(readers), failing, grown })
     }
 
     async fn sender(&self) -> Option<mpsc::Sender<Job>> {
@@ -177,6 +212,17 @@ impl Embedded {
         answered.await.unwrap_or_else(|_| {
             vec![Err(DeliverError::Unknown("the writer stopped".to_owned())); count]
         })
+    }
+
+    /// Makes a topic if it is not there, and says how many partitions it has.
+    async fn make(&self, topic: Arc<str>, partitions: Option<u16>) -> Result<u16, DeliverError> {
+        let made = self.ask(|made| Job::Ensure { topic, partitions, made }).await?;
+        made.map_err(unavailable)
+    }
+
+    /// Appends batches of Kafka clients, all in one transaction.
+    async fn produce(&self, batches: Vec<Batch>) -> Result<Vec<Appended>, DeliverError> {
+        self.ask(|done| Job::Produce { batches, done }).await?.map_err(unavailable)
     }
 
     /// Has the writer do something between two transactions.
@@ -240,10 +286,7 @@ impl Pipeline for Embedded {
         topic: &'a str,
         _keep_ms: Option<i64>,
     ) -> Answer<'a, Result<u32, DeliverError>> {
-        Box::pin(async move {
-            let made = self.ask(|made| Job::Ensure { topic: Arc::from(topic), made }).await?;
-            made.map(u32::from).map_err(unavailable)
-        })
+        Box::pin(async move { self.make(Arc::from(topic), None).await.map(u32::from) })
     }
 
     fn offset_at<'a>(
@@ -255,18 +298,8 @@ impl Pipeline for Embedded {
         Box::pin(async move {
             // The end comes first: a record that arrives in between is behind it.
             let end = self.reader.page(topic, partition, i64::MAX, 0, 0).await?.end;
-            // Times rise with offsets: the writer stamps them.
-            let from: Option<i64> = sqlx::query_scalar(
-                "SELECT pos FROM record WHERE topic = (SELECT id FROM topic WHERE name = ?1) \
-                 AND part = ?2 AND t_ms >= ?3 ORDER BY pos LIMIT 1",
-            )
-            .bind(topic)
-            .bind(partition)
-            .bind(ms)
-            .fetch_optional(&self.reader.0)
-            .await
-            .map_err(unavailable)?;
-            Ok(from.unwrap_or(end))
+            let first = self.reader.first_since(topic, partition, ms).await?;
+            Ok(first.map_or(end, |(offset, _)| offset))
         })
     }
 
@@ -277,12 +310,7 @@ impl Pipeline for Embedded {
     ) -> Answer<'a, Result<Box<dyn Tail>, DeliverError>> {
         Box::pin(async move {
             let partitions = self.ensure(topic, None).await?;
-            let tail = EmbeddedTail {
-                log: self.reader.clone(),
-                topic: topic.to_owned(),
-                partitions,
-                next: BTreeMap::new(),
-            };
+            let tail = EmbeddedTail::new(self.reader.clone(), topic, partitions);
             Ok(Box::new(tail) as Box<dyn Tail>)
         })
     }
@@ -326,142 +354,6 @@ impl Pipeline for Embedded {
     }
 }
 
-/// The reading side.
-#[derive(Clone)]
-struct Reader(SqlitePool);
-
-impl Reader {
-    async fn page(
-        &self,
-        topic: &str,
-        partition: u32,
-        from: i64,
-        max: usize,
-        bytes: usize,
-    ) -> Result<Page, DeliverError> {
-        // One statement: each is a way to the driver's thread and back, which costs more than a
-        // row. SQLite answers its parts in turn: the partition's end, and then its records.
-        let mut rows = sqlx::query(
-            "SELECT (SELECT coalesce(max(pos) + 1, 0) FROM record WHERE topic = id AND part = ?2), \
-             NULL, NULL, NULL, NULL FROM topic WHERE name = ?1 AND partitions > ?2 UNION ALL \
-             SELECT * FROM (SELECT pos, t_ms, key, headers, value FROM record \
-             WHERE topic = (SELECT id FROM topic WHERE name = ?1) AND part = ?2 AND pos >= ?3 \
-             ORDER BY pos LIMIT ?4)",
-        )
-        .bind(topic)
-        .bind(partition)
-        .bind(from)
-        .bind(i64::try_from(max).unwrap_or(i64::MAX))
-        .fetch(&self.0);
-        let end = rows.try_next().await.map_err(unavailable)?.ok_or(DeliverError::UnknownTopic)?;
-        let end = end.try_get(0).map_err(unavailable)?;
-        let (mut records, mut read) = (Vec::new(), 0);
-        while let Some(row) = rows.try_next().await.map_err(unavailable)? {
-            let record = stored(&row).map_err(unavailable)?;
-            read += record.bytes();
-            records.push(record);
-            if read >= bytes {
-                break;
-            }
-        }
-        Ok(Page { records, end })
-    }
-
-    async fn find_some(
-        &self,
-        topic: &str,
-        some: &[&Position],
-        found: &mut BTreeMap<Position, Placed>,
-    ) -> Result<(), sqlx::Error> {
-        let marks = vec!["?"; some.len()].join(",");
-        let sql = format!(
-            "SELECT ledger, part, pos FROM record \
-             WHERE topic = (SELECT id FROM topic WHERE name = ?) AND ledger IN ({marks})"
-        );
-        // Only question marks were put into the text.
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(topic);
-        for position in some {
-            query = query.bind(position.to_bytes().to_vec());
-        }
-        for row in query.fetch_all(&self.0).await? {
-            let ledger: Vec<u8> = row.try_get(0)?;
-            if let Some(position) = Position::from_bytes(&ledger) {
-                let placed = Placed { partition: row.try_get(1)?, offset: row.try_get(2)? };
-                found.insert(position, placed);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Follows a topic by reading page after page.
-struct EmbeddedTail {
-    log: Reader,
-    topic: String,
-    partitions: u32,
-    next: BTreeMap<u32, i64>,
-}
-
-impl Tail for EmbeddedTail {
-    fn assigned(&mut self) -> Answer<'_, Result<BTreeSet<u32>, DeliverError>> {
-        let all = (0..self.partitions).collect();
-        Box::pin(async move { Ok(all) })
-    }
-
-    fn seek(&mut self, partition: u32, offset: i64) -> Answer<'_, Result<(), DeliverError>> {
-        self.next.insert(partition, offset);
-        Box::pin(async { Ok(()) })
-    }
-
-    fn poll(&mut self, wait: Duration) -> Answer<'_, Result<Vec<(u32, Stored)>, DeliverError>> {
-        Box::pin(async move {
-            let mut records = Vec::new();
-            for (partition, next) in &mut self.next {
-                let page =
-                    self.log.page(&self.topic, *partition, *next, TAIL_RECORDS, TAIL_BYTES).await?;
-                *next = page.records.last().map_or(*next, |last| last.offset + 1);
-                records.extend(page.records.into_iter().map(|record| (*partition, record)));
-            }
-            if records.is_empty() {
-                tokio::time::sleep(wait).await;
-            }
-            Ok(records)
-        })
-    }
-
-    fn end(&mut self, partition: u32) -> Answer<'_, Result<i64, DeliverError>> {
-        Box::pin(async move {
-            let at = self.next.get(&partition).copied().unwrap_or(0);
-            // An empty partition that was trimmed still has its newest record.
-            Ok(self.log.page(&self.topic, partition, i64::MAX, 0, 0).await?.end.max(at))
-        })
-    }
-
-    fn position(&mut self, partition: u32) -> Answer<'_, Result<i64, DeliverError>> {
-        let next = self.next.get(&partition).copied().unwrap_or(0);
-        Box::pin(async move { Ok(next) })
-    }
-
-    fn commit(&mut self, _partition: u32, _offset: i64) -> Answer<'_, Result<(), DeliverError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn close(self: Box<Self>) -> Answer<'static, ()> {
-        Box::pin(async {})
-    }
-}
-
-fn stored(row: &sqlx::sqlite::SqliteRow) -> Result<Stored, sqlx::Error> {
-    let headers: Vec<u8> = row.try_get(3)?;
-    Ok(Stored {
-        offset: row.try_get(0)?,
-        timestamp_ms: row.try_get(1)?,
-        key: row.try_get::<Option<Vec<u8>>, _>(2)?.map(Bytes::from),
-        headers: unpack(&headers),
-        value: row.try_get::<Option<Vec<u8>>, _>(4)?.map(Bytes::from),
-    })
-}
-
 /// SQLite's own words hold no values of a record: parameters are not in its messages.
 fn unavailable(error: sqlx::Error) -> DeliverError {
     DeliverError::Unavailable(error.to_string())
@@ -486,6 +378,7 @@ struct Writer {
     topics: HashMap<Arc<str>, Topic>,
     round_robin: u32,
     failing: Arc<AtomicBool>,
+    grow: watch::Sender<()>,
     disk: Disk,
 }
 
@@ -498,9 +391,17 @@ impl Writer {
             for job in waiting.drain(..) {
                 let job = match job {
                     Job::Append(append) => append,
-                    Job::Ensure { topic, made } => {
+                    Job::Ensure { topic, partitions, made } => {
                         // The caller may have gone away.
-                        let _told = made.send(self.ensure(&topic).await);
+                        let _told = made.send(self.ensure(&topic, partitions).await);
+                        continue;
+                    }
+                    Job::Produce { batches, done } => {
+                        let _told = done.send(self.produce(batches).await);
+                        continue;
+                    }
+                    Job::Broker(change, done) => {
+                        let _told = done.send(self.change(change).await);
                         continue;
                     }
                     Job::Trim { topic, partition, before, done } => {
@@ -523,9 +424,10 @@ impl Writer {
         self.pool.close().await;
     }
 
-    async fn ensure(&mut self, topic: &str) -> Result<u16, sqlx::Error> {
+    async fn ensure(&mut self, topic: &str, partitions: Option<u16>) -> Result<u16, sqlx::Error> {
+        let partitions = partitions.unwrap_or(self.partitions);
         let mut connection = self.pool.acquire().await?;
-        Ok(load(&mut connection, topic, self.partitions).await?.partitions)
+        Ok(load(&mut connection, topic, partitions).await?.partitions)
     }
 
     /// The newest record stays, so that offsets continue after it.
@@ -550,6 +452,7 @@ impl Writer {
         match written {
             Ok(placed) => {
                 self.disk.is(false);
+                self.grow.send_replace(());
                 let mut placed = placed.into_iter();
                 for job in group {
                     let mine = placed.by_ref().take(job.entries.len()).map(Ok).collect();
@@ -700,11 +603,20 @@ async fn load(
         .bind(i64::from(partitions))
         .execute(&mut *connection)
         .await?;
-    let (id, partitions): (i64, i64) =
+    known(connection, name).await?.ok_or(sqlx::Error::RowNotFound)
+}
+
+/// A topic as the file has it.
+async fn known(
+    connection: &mut SqliteConnection,
+    name: &str,
+) -> Result<Option<Topic>, sqlx::Error> {
+    let found: Option<(i64, i64)> =
         sqlx::query_as("SELECT id, partitions FROM topic WHERE name = ?1")
             .bind(name)
-            .fetch_one(&mut *connection)
+            .fetch_optional(&mut *connection)
             .await?;
+    let Some((id, partitions)) = found else { return Ok(None) };
     let partitions = u16::try_from(partitions).map_err(|_| sqlx::Error::RowNotFound)?;
     let mut next = Vec::with_capacity(usize::from(partitions));
     for partition in 0..partitions {
@@ -717,7 +629,7 @@ async fn load(
         .await?;
         next.push(end);
     }
-    Ok(Topic { id, partitions, next })
+    Ok(Some(Topic { id, partitions, next }))
 }
 
 /// The length of a header's value that is null.

@@ -13,7 +13,7 @@ mod tail;
 mod topics;
 mod upstream;
 
-pub use upstream::{Cluster, Connection, Spoken};
+pub use upstream::{Cluster, Connection, Spoken, Upstream};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

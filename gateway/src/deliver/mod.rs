@@ -20,7 +20,7 @@ use std::{
 
 use sluicegate_audit::{Position, Recorded};
 
-pub use embedded::{Embedded, Entry, pack};
+pub use embedded::{Broker, Embedded, Entry, pack};
 pub use kafka::Kafka;
 use troubles::Troubles;
 

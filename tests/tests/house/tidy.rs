@@ -41,7 +41,10 @@ const ROOMS: [(&str, &[&str]); 18] = [
         &["gateway/src/deliver/kafka.rs", "gateway/src/deliver/kafka/", "gateway/src/cli/bench"],
     ),
     ("hdrhistogram", &["gateway/src/cli/bench/load.rs"]),
-    ("sqlx", &["audit/src/store/", "gateway/src/deliver/embedded.rs"]),
+    (
+        "sqlx",
+        &["audit/src/store/", "gateway/src/deliver/embedded.rs", "gateway/src/deliver/embedded/"],
+    ),
     ("opendp", &["gateway/releases/src/noise.rs", "gateway/releases/src/audit/"]),
     ("reqwest", &["gateway/src/identify/jwks.rs", "gateway/src/cli/demo/"]),
     ("jsonwebtoken", &["gateway/src/identify/"]),

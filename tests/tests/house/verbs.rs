@@ -16,7 +16,7 @@ use sluicegate_tests::{
     ca::{Identity, replace},
     client::trusting,
     gateway::{CONFIG, Gateway, program, run, verifier},
-    process::eventually,
+    process::{eventually, free_port},
     setup::Setup,
 };
 use sqlx::{
@@ -341,9 +341,12 @@ impl Written {
     fn free_ports(&self) {
         let path = self.dir.join(CONFIG);
         let lines = fs::read_to_string(&path).unwrap();
-        let lines = lines.lines().map(|line| match line.trim().strip_prefix("address: ") {
-            Some(_) => "  address: 127.0.0.1:0",
-            None => line,
+        let lines = lines.lines().map(|line| {
+            let at = ["address: 127.0.0.1:", "first: "].into_iter().find(|at| line.contains(at));
+            let parts = at.and_then(|at| Some((at, line.split_once(at)?)));
+            let Some((at, (before, rest))) = parts else { return line.to_owned() };
+            let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("{before}{at}{}{after}", free_port())
         });
         replace(&path, &(lines.collect::<Vec<_>>().join("\n") + "\n"));
     }

@@ -19,6 +19,9 @@ fn title(text: &str) {
 pub(super) fn house(config: &Config, service: &Service) {
     title("The system");
     print(format!("  services  https://{}   (mutual TLS, HTTP/1.1 and 2)", service.data));
+    for face in config.kafka.values() {
+        print(format!("  services  {}   (Kafka clients, mutual TLS)", face.advertised));
+    }
     print(format!("  auditors  https://{}", service.admin));
     let regions: Vec<&str> = config.regions.keys().map(String::as_str).collect();
     print(format!("  regions   {}   (embedded pipelines)", regions.join(", ")));
@@ -158,6 +161,7 @@ pub(super) fn try_next(dir: &Path, service: &Service) {
         "  {} \\\n    'https://{data}/v1/topics/bids/partitions/0/records?region=us-east&limit=3'",
         curl("analyst")
     ));
+    print(format!("  kcat -F {d}/clients/analyst.conf -C -t bids -o beginning -e -c 3"));
     print(format!(
         "  {} \\\n    'https://{admin}/v1/lineage/affected?source=device=terminal-7'",
         curl("auditor")

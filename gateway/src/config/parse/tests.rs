@@ -84,9 +84,8 @@ fn close_names_are_suggested_and_far_ones_are_not() {
 }
 
 #[test]
-fn a_kafka_listener_is_of_a_region_with_a_cluster_and_tells_brokers_apart_in_one_way() {
+fn a_kafka_listener_is_of_a_region_and_tells_brokers_apart_in_one_way() {
     let tls = "tls: { certificate: certs/server.pem, key: certs/server.key }";
-    let with = |face: &str| format!("{GOOD}\nkafka:\n  {face}\n");
     let of = |brokers: &str, advertised: &str| {
         let clusters = "kafka: { bootstrap: [\"k:9092\"], tls: { ca: certs/ca.pem } }";
         let good = GOOD.replacen("embedded: { file: data/eu.db, partitions: 4 }", clusters, 1);
@@ -108,9 +107,12 @@ fn a_kafka_listener_is_of_a_region_with_a_cluster_and_tells_brokers_apart_in_one
         let found = of(brokers, advertised);
         assert!(found.contains(expected), "{brokers}: {found}");
     }
-    let face = format!(
-        "eu: {{ address: 127.0.0.1:9092, advertised: \"k:1\", brokers: {{ ports: {{ first: 9093 }} }}, {tls} }}"
-    );
-    let found = mistakes(&with(&face)).join("\n");
-    assert!(found.contains("no region whose pipeline is a Kafka cluster"), "{found}");
+    // Of an embedded region, and of one that is not there.
+    let face = |region: &str| {
+        let face =
+            "address: 127.0.0.1:9092, advertised: \"k:1\", brokers: { ports: { first: 9093 } }";
+        mistakes(&format!("{GOOD}\nkafka:\n  {region}: {{ {face}, {tls} }}\n")).join("\n")
+    };
+    assert_eq!(face("eu"), "");
+    assert!(face("eux").contains("`eux` is no region"), "{}", face("eux"));
 }

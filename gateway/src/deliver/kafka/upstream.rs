@@ -25,6 +25,7 @@ use super::frames::{self, read_frame, write_frame};
 use crate::{
     ambient::Ambient,
     config::{ClientTls, KafkaCluster, Sasl, SaslMechanism},
+    deliver::Broker,
     files::{self, SMALL_FILE_BYTES_MAX},
 };
 
@@ -41,10 +42,16 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A cluster as clients reach it through us.
 pub struct Cluster {
-    config: KafkaCluster,
+    upstream: Upstream,
     client_id: String,
     ambient: Ambient,
     known: Mutex<Known>,
+}
+
+/// What is behind it.
+pub enum Upstream {
+    Kafka(KafkaCluster),
+    Embedded(Arc<Broker>),
 }
 
 #[derive(Default)]
@@ -85,8 +92,8 @@ const SASL: i16 = 1;
 const METADATA: i16 = 10;
 
 impl Cluster {
-    pub fn new(config: KafkaCluster, client_id: String, ambient: Ambient) -> Self {
-        Self { config, client_id, ambient, known: Mutex::default() }
+    pub fn new(upstream: Upstream, client_id: String, ambient: Ambient) -> Self {
+        Self { upstream, client_id, ambient, known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -95,18 +102,24 @@ impl Cluster {
 
     /// Connects to a broker, or to any.
     pub async fn connect(&self, node: Option<i32>) -> io::Result<Connection> {
-        let Some(node) = node else { return self.connect_to_any().await };
+        let (Some(node), Upstream::Kafka(cluster)) = (node, &self.upstream) else {
+            return self.connect_to_any().await;
+        };
         let mut place = self.known().nodes.get(&node).cloned();
         if place.is_none() {
             self.refresh().await?;
             place = self.known().nodes.get(&node).cloned();
         }
         let (host, port) = place.ok_or_else(|| unavailable("the cluster has no such broker"))?;
-        self.connect_to(&host, port).await
+        self.connect_to(cluster, &host, port).await
     }
 
     async fn connect_to_any(&self) -> io::Result<Connection> {
-        let addresses = &self.config.bootstrap;
+        let cluster = match &self.upstream {
+            Upstream::Kafka(cluster) => cluster,
+            Upstream::Embedded(broker) => return self.greet(Box::new(broker.connect())).await,
+        };
+        let addresses = &cluster.bootstrap;
         let first = {
             let mut known = self.known();
             known.next = known.next.wrapping_add(1);
@@ -119,7 +132,7 @@ impl Cluster {
             };
             let Some((host, port)) = address.rsplit_once(':') else { continue };
             let Ok(port) = port.parse() else { continue };
-            match self.connect_to(host, port).await {
+            match self.connect_to(cluster, host, port).await {
                 Ok(connection) => return Ok(connection),
                 Err(failed) => error = failed,
             }
@@ -127,15 +140,25 @@ impl Cluster {
         Err(error)
     }
 
-    async fn connect_to(&self, host: &str, port: u16) -> io::Result<Connection> {
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.log_in(host, port));
+    async fn connect_to(
+        &self,
+        cluster: &KafkaCluster,
+        host: &str,
+        port: u16,
+    ) -> io::Result<Connection> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.log_in(cluster, host, port));
         connected.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn log_in(&self, host: &str, port: u16) -> io::Result<Connection> {
+    async fn log_in(
+        &self,
+        cluster: &KafkaCluster,
+        host: &str,
+        port: u16,
+    ) -> io::Result<Connection> {
         let stream = TcpStream::connect((host, port)).await?;
         let _works_without = stream.set_nodelay(true);
-        let stream: Box<dyn Stream> = match &self.config.tls {
+        let stream: Box<dyn Stream> = match &cluster.tls {
             None => Box::new(stream),
             Some(tls) => {
                 let tls = tls.clone();
@@ -145,6 +168,15 @@ impl Cluster {
                 Box::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
             }
         };
+        let mut connection = self.greet(stream).await?;
+        if let Some(sasl) = &cluster.sasl {
+            connection.authenticate(sasl, &self.ambient).await?;
+        }
+        Ok(connection)
+    }
+
+    /// A connection that has said what it speaks.
+    async fn greet(&self, stream: Box<dyn Stream>) -> io::Result<Connection> {
         let (reader, writer) = tokio::io::split(stream);
         let reader = BufReader::with_capacity(READ_BYTES, reader);
         let client_id = self.client_id.clone();
@@ -156,9 +188,6 @@ impl Cluster {
         let body = connection.ask((Key::ApiVersions, API_VERSIONS), &software).await?;
         let spoken = spoken(body)?;
         self.known().spoken = Some(Arc::new(spoken));
-        if let Some(sasl) = &self.config.sasl {
-            connection.authenticate(sasl, &self.ambient).await?;
-        }
         Ok(connection)
     }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod chaos;
 mod clients;
+mod embedded;
 mod evidence;
 mod homeward;
 mod leaders;
@@ -90,11 +91,11 @@ impl House {
         setup.change("roles:", &listener);
         setup.change_policy("2-datasets.yaml", "topics: [people]", &format!("topics: [{people}]"));
         setup.change_policy("2-datasets.yaml", "topics: [bids]", &format!("topics: [{bids}]"));
-        for principal in ["svc.accounts", "analyst"] {
+        for (principal, groups) in
+            [("svc.accounts", "groups: [\"svc.accounts-*\"], "), ("analyst", "")]
+        {
             let from = format!("id: {principal},");
-            let to = format!(
-                "id: {principal}, groups: [\"{principal}-*\"], transactional-ids: [\"{principal}-*\"],"
-            );
+            let to = format!("id: {principal}, {groups}transactional-ids: [\"{principal}-*\"],");
             setup.change_policy("1-words.yaml", &from, &to);
         }
         create_topic(&broker.plain, &people, 2).await;
