@@ -6,7 +6,7 @@ use serde_json::Value;
 use sluicegate_tests::{
     gateway::{program, run},
     kafka::read,
-    process::{Process, Signal, eventually, free_port},
+    process::{Process, Signal, eventually},
     require,
 };
 
