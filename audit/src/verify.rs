@@ -466,7 +466,10 @@ impl Verifier {
                         None => self.outcomes.piece(at, outcome, there)?,
                     }
                 }
-                Entry::Reopened(reopened) => self.outcomes.reopened(reopened.of),
+                Entry::Reopened(reopened) => {
+                    let there = self.is_there(&reopened.of);
+                    self.outcomes.reopened(reopened.of, there);
+                }
                 Entry::Other { number, .. } if *number >= NOTES_FROM => {
                     *self.verdict.notes.entry(*number).or_default() += 1;
                 }
@@ -516,7 +519,10 @@ impl Verifier {
             let there =
                 chains(&of.writer).map(|(first, last, _)| (first..=last).contains(&of.wseq));
             // What is not kept cannot be judged.
-            there.unwrap_or(false) || kept_from.is_some()
+            match there.unwrap_or(false) {
+                true => Some(true),
+                false => kept_from.is_none().then_some(false),
+            }
         };
         let late = self.outcomes.finish(is_there, |of| self.releases.messages(of));
         let late = late.or_else(|| self.reads.finish(kept_from.is_some()));

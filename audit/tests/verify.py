@@ -257,7 +257,8 @@ class Outcomes:
 
     def __init__(self):
         # position: [first leaf, [None or (records, {(region, topic): [places, ending]})], reopened]
-        self.open, self.reopened, self.early = {}, set(), []
+        # again: position: [times taken up again, times ended, whether a piece was met behind an end]
+        self.open, self.again, self.early = {}, {}, []
 
     @staticmethod
     def of_release(outcome, messages):
@@ -280,7 +281,9 @@ class Outcomes:
         of, placed, missing, repeat, complete = outcome
         of = tuple(of)
         if of not in self.open:
-            rule(of in self.reopened, "an outcome of an intent that is complete, or of none")
+            again = self.taken_up(of, True)
+            again[1] += complete
+            again[2] = True
             return
         first, leaves, reopened = self.open[of]
 
@@ -326,8 +329,17 @@ class Outcomes:
                 for records, copies in filter(None, leaves) for places, ending in copies.values())
             rule(repeat or reopened or ends, "an outcome is complete, and a copy has no end")
             del self.open[of]
-            if reopened:
-                self.reopened.add(of)
+            if of in self.again:
+                self.again[of][1] += 1
+
+    # Chains are met in any order: an intent may end again before it is met that it was taken up again.
+    def taken_up(self, of, is_there):
+        return self.again.setdefault(of, [0, int(is_there and of not in self.open), False])
+
+    def reopened(self, of, is_there):
+        self.taken_up(of, is_there)[0] += 1
+        if of in self.open:
+            self.open[of][2] = True
 
 
 class Reads:
@@ -497,7 +509,8 @@ class Ledger:
                 due.append((count, to))
             rule(records + forgotten <= intent[11] and (forgotten or records == intent[11]),
                  "an intent's records are not the sum of its leaves'")
-            self.outcomes.open[(writer, wseq, first)] = [first, due, False]
+            again = self.outcomes.again.get((writer, wseq, first), [0])
+            self.outcomes.open[(writer, wseq, first)] = [first, due, again[0] > 0]
 
     @staticmethod
     def present(present, fields, count):
@@ -518,7 +531,8 @@ class Ledger:
                 self.outcomes.piece(body[0], chain is not None and chain[0] <= of[1] <= chain[1])
         elif kind == 15:
             of = tuple(body[0][1])
-            self.outcomes.open.setdefault(of, [of[2], [], True])[2] = True
+            chain = self.chains.get(of[0])
+            self.outcomes.reopened(of, chain is not None and chain[0] <= of[1] <= chain[1])
         elif kind not in KINDS and kind < 1000:
             self.unknown = self.unknown or (writer, wseq, kind)
 
@@ -534,10 +548,19 @@ class Ledger:
             chain = self.chains.get(of[0])
             if of in self.releases.messages:
                 self.outcomes.of_release(outcome, self.releases.messages[of])
-            elif of in self.outcomes.open:
-                self.outcomes.apply(outcome)
+            elif chain and chain[0] <= of[1] <= chain[1]:
+                if of in self.outcomes.open or outcome[4]:
+                    self.outcomes.apply(outcome)
             else:
-                rule(self.is_cut or (chain and chain[0] <= of[1] <= chain[1]), "an outcome of no intent")
+                rule(self.is_cut, "an outcome of no intent")
+                if of in self.outcomes.again:
+                    self.outcomes.again[of][1] += outcome[4]
+        for of, (reopened, ends, late) in self.outcomes.again.items():
+            rule(reopened or not late, "an outcome of an intent that is complete, or of none")
+            chain = self.chains.get(of[0])
+            is_there = bool(chain and chain[0] <= of[1] <= chain[1])
+            if ends < reopened + is_there:
+                self.outcomes.open.setdefault(of, [of[2], [], True])
         rule(self.is_cut or not self.reads.early, "a read is closed that was not granted")
         self.releases.judge()
 

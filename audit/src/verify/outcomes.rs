@@ -4,10 +4,7 @@
 //! open and not with the ledger. Pieces of other chains may be met in any order: what is a
 //! contradiction is one whatever came first.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Divergence, What};
 use crate::{
@@ -17,6 +14,8 @@ use crate::{
 
 /// Open intents that a verdict lists.
 const OPEN_SHOWN: usize = 5;
+
+const LATE: &str = "an outcome of an intent that is complete, or of none";
 
 /// Region and topic of a copy.
 pub(super) type Destination = (Arc<str>, Arc<str>);
@@ -47,11 +46,21 @@ struct Open {
     reopened: bool,
 }
 
+/// How often an intent was taken up again, and how often it ended. Which came first is not known: they stand in several
+/// chains.
+#[derive(Default)]
+struct Again {
+    reopened: u32,
+    ends: u32,
+    /// A piece behind an end, which has to be explained.
+    late: Option<(WriterId, u64)>,
+}
+
 #[derive(Default)]
 pub(super) struct Outcomes {
     open: BTreeMap<Position, Open>,
-    /// Complete ones that were taken up again.
-    reopened: BTreeSet<Position>,
+    /// Those that were taken up again, or of which a piece was met behind their end.
+    again: BTreeMap<Position, Again>,
     /// Pieces that were met before their intent.
     early: Vec<((WriterId, u64), Outcome)>,
 }
@@ -89,7 +98,8 @@ impl Outcomes {
             copies: due.copies.into_iter().map(copy).collect(),
         };
         let leaves = leaves.map(|due| due.map(leaf)).collect();
-        self.open.insert(of, Open { first: intent.first_leaf, leaves, reopened: false });
+        let reopened = self.again.get(&of).is_some_and(|again| again.reopened > 0);
+        self.open.insert(of, Open { first: intent.first_leaf, leaves, reopened });
     }
 
     /// `is_there`: whether the intent's row has been met.
@@ -111,49 +121,73 @@ impl Outcomes {
             self.early.push((at, outcome.clone()));
             return Ok(());
         }
-        self.apply(outcome)
+        self.apply(at, outcome)
     }
 
-    fn apply(&mut self, outcome: &Outcome) -> Result<(), What> {
-        let Some(open) = self.open.get_mut(&outcome.of) else {
-            return match self.reopened.contains(&outcome.of) {
-                true => Ok(()),
-                false => rule("an outcome of an intent that is complete, or of none"),
-            };
-        };
-        open.apply(outcome)?;
-        if outcome.complete
-            && let Some(open) = self.open.remove(&outcome.of)
-            && open.reopened
-        {
-            self.reopened.insert(outcome.of);
+    fn apply(&mut self, at: (WriterId, u64), outcome: &Outcome) -> Result<(), What> {
+        match self.open.get_mut(&outcome.of) {
+            Some(open) => open.apply(outcome)?,
+            None => self.again(outcome.of, true).late = Some(at),
+        }
+        if outcome.complete {
+            self.open.remove(&outcome.of);
+            if let Some(again) = self.again.get_mut(&outcome.of) {
+                again.ends = again.ends.saturating_add(1);
+            }
         }
         Ok(())
     }
 
-    pub(super) fn reopened(&mut self, of: Position) {
-        let again = || Open { first: of.leaf, leaves: vec![], reopened: true };
-        self.open.entry(of).or_insert_with(again).reopened = true;
+    fn again(&mut self, of: Position, is_there: bool) -> &mut Again {
+        let has_ended = is_there && !self.open.contains_key(&of);
+        self.again.entry(of).or_insert_with(|| Again { ends: has_ended.into(), ..Again::default() })
     }
 
-    /// Pieces that came before their intents, now that all rows were met.
+    pub(super) fn reopened(&mut self, of: Position, is_there: bool) {
+        let again = self.again(of, is_there);
+        again.reopened = again.reopened.saturating_add(1);
+        if let Some(open) = self.open.get_mut(&of) {
+            open.reopened = true;
+        }
+    }
+
+    /// Pieces that came before their intents, or behind an end, now that all rows were met. Whether an intent is there
+    /// is not known of what is no longer kept.
     pub(super) fn finish(
         &mut self,
-        is_there: impl Fn(&Position) -> bool,
+        is_there: impl Fn(&Position) -> Option<bool>,
         messages: impl Fn(&Position) -> Option<u32>,
     ) -> Option<Divergence> {
-        for ((writer, wseq), outcome) in std::mem::take(&mut self.early) {
-            let found = match (messages(&outcome.of), self.open.contains_key(&outcome.of)) {
+        let diverges = |(writer, wseq), what| Some(Divergence { writer, wseq, what });
+        for (at, outcome) in std::mem::take(&mut self.early) {
+            let found = match (messages(&outcome.of), is_there(&outcome.of)) {
                 (Some(messages), _) => of_release(&outcome, messages),
-                (None, true) => self.apply(&outcome),
-                (None, false) if !is_there(&outcome.of) => {
-                    rule("an outcome of an intent that is not there")
+                (None, Some(true)) if outcome.complete || self.open.contains_key(&outcome.of) => {
+                    self.apply(at, &outcome)
                 }
                 // It may be the older piece of an intent that a later one completed.
-                (None, false) => Ok(()),
+                (None, Some(true)) => Ok(()),
+                (None, Some(false)) => rule("an outcome of an intent that is not there"),
+                (None, None) => {
+                    if let Some(again) = self.again.get_mut(&outcome.of) {
+                        again.ends = again.ends.saturating_add(outcome.complete.into());
+                    }
+                    Ok(())
+                }
             };
             if let Err(what) = found {
-                return Some(Divergence { writer, wseq, what });
+                return diverges(at, what);
+            }
+        }
+        for (of, Again { reopened, ends, late }) in std::mem::take(&mut self.again) {
+            if let Some(at) = late.filter(|_| reopened == 0) {
+                return diverges(at, What::Rule(LATE));
+            }
+            // The first end of what is not kept is not known, and it had one, or it would be open still.
+            let first = u32::from(is_there(&of).is_some());
+            if ends < first.saturating_add(reopened) {
+                let unknown = || Open { first: of.leaf, leaves: vec![], reopened: true };
+                self.open.entry(of).or_insert_with(unknown);
             }
         }
         None

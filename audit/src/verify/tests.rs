@@ -519,6 +519,33 @@ fn outcomes_that_are_no_contradiction() {
     }
 }
 
+/// An intent ends in its own chain, is taken up again in a second and ends again in a third. Names of chains are drawn,
+/// and so is the order in which they are met.
+#[test]
+fn an_intent_that_is_taken_up_again_may_be_met_in_any_order() {
+    let of = |writer, entries| Draft { writer: Some(writer), ..row(entries) };
+    let [second, third] = [2, 3].map(|n| WriterId([n; 16]));
+    let own = whole();
+    let end = own[3].entries[0].clone();
+    let again = Entry::Reopened(Reopened { actor: actor(), of: at(1) });
+    let second = vec![of(second, vec![opens(1, 1, vec![])]), of(second, vec![again])];
+    let third = vec![of(third, vec![opens(1, 1, vec![])]), of(third, vec![end])];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let chains = [&own, &second, &third];
+        let drafts: Vec<Draft> = order.iter().flat_map(|n| chains[*n].clone()).collect();
+        let verdict = judged(&drafts);
+        assert!(verdict.is_ok() && verdict.open_intents == 0, "{order:?}: {verdict}");
+    }
+    // Taken up and not ended, it is open; ended twice and not taken up, it diverges.
+    for order in [[0, 1], [1, 0]] {
+        let drafts = order.map(|n| [&own, &second][n].clone()).concat();
+        let verdict = judged(&drafts);
+        assert!(verdict.is_ok() && verdict.open_intents == 1, "{order:?}: {verdict}");
+        let drafts = order.map(|n| [&own, &third][n].clone()).concat();
+        assert!(!judged(&drafts).is_ok(), "{order:?}");
+    }
+}
+
 fn read(state: ReadState) -> Entry {
     Entry::Read(ReadAccess {
         id: [3; 16],

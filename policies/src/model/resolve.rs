@@ -357,6 +357,8 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
             )
             .help("add `because:`, or set `unlisted: drop`");
     }
+    evidence(s, findings);
+    stubs(d, s, findings);
     untouched(d, s, findings);
     if s.fields.len() > FIELDS_MAX {
         findings
@@ -437,12 +439,10 @@ fn dataset(model: &mut Model, d: &Document, s: &DatasetSpec, findings: &mut Find
     });
 }
 
-/// What a dataset of which nothing is read, or no record has a leaf of its own, cannot have.
-fn untouched(d: &Document, s: &DatasetSpec, findings: &mut Findings<'_>) {
-    let name = &d.envelope.metadata.name;
-    if let Some(evidence) = s.evidence.as_ref().filter(|e| e.value == EvidenceWord::Batch)
-        && !s.lineage.is_empty()
-    {
+/// What a dataset cannot have whose batches are recorded as one.
+fn evidence(s: &DatasetSpec, findings: &mut Findings<'_>) {
+    let batch = s.evidence.as_ref().filter(|e| e.value == EvidenceWord::Batch);
+    if let Some(evidence) = batch.filter(|_| !s.lineage.is_empty()) {
         findings
             .error(
                 evidence.span,
@@ -450,34 +450,37 @@ fn untouched(d: &Document, s: &DatasetSpec, findings: &mut Findings<'_>) {
             )
             .help("leave out `lineage`, or set `evidence: record`");
     }
-    if let Some(stub) = s.if_elsewhere.as_ref().filter(|word| word.value == IfElsewhere::Stub) {
-        let batch = s.evidence.as_ref().is_some_and(|e| e.value == EvidenceWord::Batch);
-        let given = [
-            ("evidence: batch", batch),
-            ("protect: nothing", s.protect.is_some()),
-            ("records: releases-only", s.records == RecordsWord::ReleasesOnly),
-        ];
-        for (what, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
-            findings
-                .error(stub.span, format!("`if-elsewhere: stub` does not go with `{what}`"))
-                .help("records that leave are read, and recorded singly: leave one of the two out");
-        }
-        if d.envelope.because.is_none() {
-            findings
-                .error(
-                    stub.span,
-                    format!("the dataset `{}` leaves stubs without saying why", name.value),
-                )
-                .help("add `because:`; a stub says that there was a record, when, and under which protected key");
-        }
-    }
-    let Some(protect) = &s.protect else { return };
-    if d.envelope.because.is_none() {
+}
+
+/// What a dataset cannot have whose records leave stubs.
+fn stubs(d: &Document, s: &DatasetSpec, findings: &mut Findings<'_>) {
+    let stub = s.if_elsewhere.as_ref().filter(|word| word.value == IfElsewhere::Stub);
+    let Some(span) = stub.map(|word| word.span) else { return };
+    let given = [
+        ("evidence: batch", is_evidence(s, EvidenceWord::Batch)),
+        ("protect: nothing", s.protect.is_some()),
+        ("records: releases-only", s.records == RecordsWord::ReleasesOnly),
+    ];
+    for what in those(&given) {
         findings
-            .error(
-                protect.span,
-                format!("the dataset `{}` protects nothing without saying why", name.value),
-            )
+            .error(span, format!("`if-elsewhere: stub` does not go with `{what}`"))
+            .help("records that leave are read, and recorded singly: leave one of the two out");
+    }
+    if d.envelope.because.is_none() {
+        let name = &d.envelope.metadata.name.value;
+        findings
+            .error(span, format!("the dataset `{name}` leaves stubs without saying why"))
+            .help("add `because:`; a stub says that there was a record, when, and under which protected key");
+    }
+}
+
+/// What a dataset cannot have of which nothing is read.
+fn untouched(d: &Document, s: &DatasetSpec, findings: &mut Findings<'_>) {
+    let Some(span) = s.protect.as_ref().map(|word| word.span) else { return };
+    if d.envelope.because.is_none() {
+        let name = &d.envelope.metadata.name.value;
+        findings
+            .error(span, format!("the dataset `{name}` protects nothing without saying why"))
             .help("add `because:`");
     }
     let from = &s.jurisdiction.value;
@@ -491,18 +494,26 @@ fn untouched(d: &Document, s: &DatasetSpec, findings: &mut Findings<'_>) {
         ("event-time", s.event_time.is_some()),
         ("records: releases-only", s.records == RecordsWord::ReleasesOnly),
         ("privacy-budget", s.privacy_budget.is_some()),
-        ("evidence: record", s.evidence.as_ref().is_some_and(|e| e.value == EvidenceWord::Record)),
+        ("evidence: record", is_evidence(s, EvidenceWord::Record)),
         ("jurisdiction: { field }", from.field.is_some()),
         ("jurisdiction: { header }", from.header.is_some()),
     ];
-    for (what, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+    for what in those(&given) {
         findings
             .error(
-                protect.span,
+                span,
                 format!("with `protect: nothing` no record is read, so `{what}` has no meaning"),
             )
             .help("leave one of the two out; `jurisdiction` is `fixed` or `principal` here");
     }
+}
+
+fn is_evidence(s: &DatasetSpec, word: EvidenceWord) -> bool {
+    s.evidence.as_ref().is_some_and(|evidence| evidence.value == word)
+}
+
+fn those<'w>(given: &[(&'w str, bool)]) -> impl Iterator<Item = &'w str> {
+    given.iter().filter(|(_, is_given)| *is_given).map(|(what, _)| *what)
 }
 
 pub(super) fn topics(

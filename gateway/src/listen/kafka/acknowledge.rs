@@ -244,10 +244,11 @@ async fn settle(session: &Session, part: &mut Part, said: &[(Name, Value<'_>)]) 
         results = deliver::deliver(&recorded, results, &flow.regions).await;
     }
     let incomplete = error.is_none() && results.retriable(recorded.get()).is_some();
-    if let Some(claim) = &claim {
+    let is_done = error.is_none() && !incomplete;
+    if let Some(claim) = claim.as_ref().filter(|_| !is_done) {
         claim.keep(&results, lot);
     }
-    let done = claim.as_ref().filter(|_| error.is_none() && !incomplete);
+    let done = claim.as_ref().filter(|_| is_done);
     let done = done.map(|claim| (&claim.keyed, offset.to_be_bytes().to_vec()));
     flow.settled(&permitted, &head, recorded, results, done);
     match of {

@@ -2,7 +2,7 @@
 //! goes on, with stubs in their places.
 //!
 //! A batch may come again, also after a crash and at another gateway. If its producer is idempotent, the ledger knows it
-//! by producer, epoch and sequence, as a broker does: what is at home already stays there, the rest follows. Nothing of a
+//! by producer, epoch, sequence and content: what is at home already stays there, the rest follows. Nothing of a
 //! batch goes home before the one in front of it is acknowledged, because a client gives other sequences to what is
 //! behind a batch that has failed for good.
 
@@ -20,8 +20,8 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Face,
     acknowledge::{Of, Recent},
-    produce::{HELD_MAX, Held, Part, PartFate, Producer, Ready, Refusal, after, stop},
-    session::Session,
+    produce::{self, HELD_MAX, Held, Part, PartFate, Producer, Ready, Refusal, after, stop},
+    session::{Session, UnderWay},
 };
 use crate::{
     account::{ClaimFound, Keyed, Running},
@@ -106,6 +106,12 @@ impl Claim {
             None => drop(all.remove(&self.keyed.repeats())),
         }
     }
+
+    /// What an earlier try has kept.
+    fn kept(&self) -> Option<DeliveryResults> {
+        let mut all = self.face.kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.keyed.repeats())
+    }
 }
 
 /// What is where, of batches that were interrupted.
@@ -131,54 +137,77 @@ pub(super) fn content(records: &[Record]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// Records a batch, or takes it up again.
+/// What a dataset's topic is like, if its records may leave stubs: the partition must be there before anything leaves.
+pub(super) async fn shape(
+    session: &Session,
+    permitted: &Permitted,
+    partition: u32,
+) -> Result<Option<Shape>, Refusal> {
+    if !permitted.grant().is_ok_and(|grant| grant.dataset().stubs) {
+        return Ok(None);
+    }
+    let (face, topic) = (&session.face, &permitted.target().topic);
+    let shape = face.shapes.of(&face.desk.flow.regions, &face.region, topic).await?;
+    if partition >= shape.partitions {
+        face.shapes.forget(&face.region, topic);
+        return Err(Refusal::of(codes::UNKNOWN_TOPIC_OR_PARTITION));
+    }
+    Ok(Some(shape))
+}
+
+/// A batch of which records go elsewhere: what it is known by, and its lots.
+pub(super) struct Leaving<'b> {
+    pub identity: &'b BatchIdentity,
+    pub content: [u8; 32],
+    /// What goes into the batch, and what goes to other regions.
+    pub lot: usize,
+    pub elsewhere: &'b [usize],
+}
+
+/// Records such a batch, or takes it up again.
 pub(super) async fn record(
     session: &Session,
     permitted: &Permitted,
     head: &Head,
     verdict: Verdict,
-    identity: &BatchIdentity,
-    content: &[u8; 32],
+    of: Leaving<'_>,
+) -> Result<Found, Refusal> {
+    if !fit(session, &verdict, of.elsewhere).await? {
+        let (recorded, mut results) =
+            produce::record(session, permitted, head, verdict, None).await?;
+        results.fail_rest(&DeliverError::TooLarge);
+        session.face.desk.flow.settled(permitted, head, recorded, results, None);
+        let message = "a record is too large for the topic in its region".to_owned();
+        return Err(Refusal::saying(codes::INVALID_RECORD, message));
+    }
+    if of.identity.producer_id < 0 {
+        let (recorded, nothing) = produce::record(session, permitted, head, verdict, None).await?;
+        return Ok(Found::Recorded(Box::new((recorded, nothing, None))));
+    }
+    claim(session, permitted, head, verdict, of).await
+}
+
+async fn claim(
+    session: &Session,
+    permitted: &Permitted,
+    head: &Head,
+    verdict: Verdict,
+    of: Leaving<'_>,
 ) -> Result<Found, Refusal> {
     let flow = &session.face.desk.flow;
-    if identity.producer_id < 0 {
-        let recorded = flow.record(permitted, head, verdict).await;
-        let recorded = recorded.map_err(|stopped| Refusal::of(stop(&stopped)))?;
-        let results = DeliveryResults::nothing(recorded.get());
-        return Ok(Found::Recorded(Box::new((recorded, results, None))));
-    }
-    let BatchIdentity {
-        cluster,
-        partition,
-        producer_id,
-        producer_epoch,
-        first_sequence,
-        count,
-        ..
-    } = identity;
-    let content = u128::from_be_bytes(*content.first_chunk().unwrap_or(&[0; 16]));
-    let key = format!(
-        "kafka {cluster} {partition} {producer_id} {producer_epoch} {first_sequence} {count} {content:x}"
-    );
-    let keyed = flow.keyed(&session.who, permitted.target(), &key, &[]);
     let again = || Refusal::of(codes::NOT_LEADER_OR_FOLLOWER);
+    let keyed = of.keyed(session, permitted);
     let running = flow.account.running(&keyed).ok_or_else(again)?;
     let claimed = flow.account.claim(&keyed).await.map_err(|_| again())?;
-    let stopped = |stopped: crate::request::Stopped| Refusal::of(stop(&stopped));
+    let claim = Claim { keyed, face: session.face.clone(), _running: running };
     let (recorded, results) = match claimed {
         ClaimFound::New => {
-            let now = Some((&keyed, flow.policy.clock_ms()));
-            let recorded = flow.record_as(permitted, head, verdict, now).await.map_err(stopped)?;
-            let results = DeliveryResults::nothing(recorded.get());
-            (recorded, results)
+            let now = Some((&claim.keyed, flow.policy.clock_ms()));
+            produce::record(session, permitted, head, verdict, now).await?
         }
         ClaimFound::Interrupted(claimed) => {
-            let known = {
-                let mut kept = session.face.kept.0.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.remove(&keyed.repeats())
-            };
-            let resumed = flow.resume(permitted, head, claimed, verdict, known).await;
-            let (_, recorded, results) = resumed.map_err(stopped)?;
+            let resumed = flow.resume(permitted, head, claimed, verdict, claim.kept()).await;
+            let (_, recorded, results) = resumed.map_err(|stopped| Refusal::of(stop(&stopped)))?;
             (recorded, results)
         }
         ClaimFound::Done(answer) => {
@@ -188,8 +217,35 @@ pub(super) async fn record(
         // All that it is known by is in the key, so that it is not used for anything else.
         ClaimFound::ElsewhereRunning | ClaimFound::Reused => return Err(again()),
     };
-    let claim = Claim { keyed, face: session.face.clone(), _running: running };
-    Ok(Found::Recorded(Box::new((recorded, results, Some(claim)))))
+    let Some(placed) = results.placed(of.lot).filter(|placed| !placed.is_empty()) else {
+        return Ok(Found::Recorded(Box::new((recorded, results, Some(claim)))));
+    };
+    // Interrupted behind the broker's answer: what else came of it follows.
+    let results = deliver::deliver(&recorded, results, &flow.regions).await;
+    let offset = placed.first().map_or(-1, |first| first.offset);
+    let is_done = results.error().is_none();
+    let done = is_done.then(|| (&claim.keyed, offset.to_be_bytes().to_vec()));
+    flow.settled(permitted, head, recorded, results, done);
+    if is_done { Ok(Found::Done(offset)) } else { Err(again()) }
+}
+
+impl Leaving<'_> {
+    fn keyed(&self, session: &Session, permitted: &Permitted) -> Keyed {
+        let BatchIdentity {
+            cluster,
+            partition,
+            producer_id,
+            producer_epoch,
+            first_sequence,
+            count,
+            ..
+        } = self.identity;
+        let content = u128::from_be_bytes(*self.content.first_chunk().unwrap_or(&[0; 16]));
+        let key = format!(
+            "kafka {cluster} {partition} {producer_id} {producer_epoch} {first_sequence} {count} {content:x}"
+        );
+        session.face.desk.flow.keyed(&session.who, permitted.target(), &key, &[])
+    }
 }
 
 /// What a connection must know of batches that it has sent, before records of another go home.
@@ -245,7 +301,11 @@ impl Before {
 
 /// Takes records of a request's batches home, side by side: they are of different partitions. A batch that cannot is
 /// refused.
-pub(super) async fn deliver(session: &Session, parts: impl Iterator<Item = &mut Part>) {
+pub(super) async fn deliver(
+    session: &Session,
+    parts: impl Iterator<Item = &mut Part>,
+    under_way: &UnderWay,
+) {
     let goes = |part: &&mut Part| matches!(&part.fate, PartFate::Ready(ready) if !ready.elsewhere.is_empty());
     let parts: Vec<&mut Part> = parts.filter(goes).collect();
     if parts.is_empty() {
@@ -260,8 +320,12 @@ pub(super) async fn deliver(session: &Session, parts: impl Iterator<Item = &mut 
         let again = || PartFate::Refused(Refusal::of(codes::NOT_LEADER_OR_FOLLOWER));
         if let PartFate::Ready(ready) = std::mem::replace(&mut part.fate, again()) {
             // On its own: what has begun ends, and is known, also when the client does not wait for it.
-            let regions = session.face.desk.flow.regions.clone();
-            let delivery = tokio::spawn(deliver_one(regions, ready));
+            let (regions, under_way) = (session.face.desk.flow.regions.clone(), under_way.clone());
+            let delivery = tokio::spawn(async move {
+                // Its memory counts until then.
+                let _under_way = under_way;
+                deliver_one(regions, ready).await
+            });
             let delivered = tokio::time::timeout(PATIENCE, delivery).await;
             part.fate = delivered.ok().and_then(Result::ok).unwrap_or_else(again);
         }
@@ -270,11 +334,7 @@ pub(super) async fn deliver(session: &Session, parts: impl Iterator<Item = &mut 
 }
 
 /// Whether each copy for another region fits into a batch there.
-pub(super) async fn fit(
-    session: &Session,
-    verdict: &Verdict,
-    elsewhere: &[usize],
-) -> Result<bool, Refusal> {
+async fn fit(session: &Session, verdict: &Verdict, elsewhere: &[usize]) -> Result<bool, Refusal> {
     let regions = &session.face.desk.flow.regions;
     for lot in elsewhere.iter().filter_map(|n| verdict.lots().get(*n)) {
         let shape = session.face.shapes.of(regions, &lot.region, &lot.topic).await?;

@@ -15,7 +15,9 @@ use sluicegate_policies::{Operation, RefusalCode};
 use sluicegate_wire::{
     Api, Change, Direction, Malformed, Name, Value, View,
     batch::{self, Batches},
-    codes, request_header, rewrite_known,
+    codes,
+    compress::Codec,
+    request_header, rewrite_known,
 };
 use tokio::time::Instant;
 
@@ -24,18 +26,18 @@ use super::{
     answers,
     homeward::{self, Claim, Found},
     records,
-    session::Session,
+    session::{Session, UnderWay},
     versions::Ask,
 };
 use crate::{
     ambient::heavy,
     deliver::{
-        self, DeliveryResults,
+        DeliveryResults,
         kafka::frames::{layout, malformed},
     },
-    flow::{Head, InBatch, Permitted},
+    flow::{Head, InBatch, Keyed, Permitted},
     listen::Desk,
-    record::{Batch, CameIn, DeliverError, Fate, Lot, Records, Refused, RequestId, Verdict},
+    record::{Batch, CameIn, DeliverError, Fate, Records, Refused, RequestId, Verdict},
     request::{Stopped, Target},
 };
 
@@ -349,118 +351,46 @@ async fn accept(
     batch: &batch::Batch<'_>,
 ) -> Result<PartFate, Refusal> {
     let (face, head) = (&session.face, batch.head);
-    let (desk, flow) = (&face.desk, &face.desk.flow);
     head.check_produced(batch.count)
         .map_err(|why| Refusal::saying(codes::INVALID_RECORD, why.to_string()))?;
     let Ok(number) = u32::try_from(partition) else {
         return Err(Refusal::of(codes::UNKNOWN_TOPIC_OR_PARTITION));
     };
-    let count = batch.count.unsigned_abs();
-    let (untouched, stubs) = permitted.grant().map_or((false, false), |grant| {
-        let dataset = grant.dataset();
-        (dataset.untouched, dataset.stubs)
-    });
-    let (came, kept) = match untouched {
-        true => (Records::Whole(count, bytes.clone()), None),
-        false => {
-            let codec = batch.codec().map_err(|why| records::unreadable(&why))?;
-            let (decoded, kept) = records::decode(&desk.limits, bytes, batch)?;
-            (Records::Single(decoded), Some((codec, kept)))
-        }
-    };
-    if head.attributes.transactional() && !contributes_to_nothing(&permitted) {
-        let message = "releases are computed from this dataset, and a transaction may be aborted: publish without one";
-        return Err(Refusal::saying(codes::INVALID_RECORD, message.to_owned()));
-    }
-    let topic = permitted.target().topic.clone();
-    let ends = face.ends.before(&flow.regions, &face.region, (&topic, number));
-    let identity = BatchIdentity {
-        cluster: face.region.to_string(),
-        partition: number,
-        producer_id: head.producer_id,
-        producer_epoch: head.producer_epoch,
-        first_sequence: head.base_sequence,
-        count,
-        log_end: ends.await,
-    };
-    let request = desk.ambient.id().map_err(|_| Refusal::of(codes::UNKNOWN_SERVER_ERROR))?;
-    // The same batch again brings to releases what it brought the first time.
-    let shape = match stubs {
-        true => Some(face.shapes.of(&flow.regions, &face.region, &topic).await?),
-        false => None,
-    };
-    if shape.is_some_and(|shape| number >= shape.partitions) {
-        face.shapes.forget(&face.region, &topic);
-        return Err(Refusal::of(codes::UNKNOWN_TOPIC_OR_PARTITION));
-    }
-    let came_in = shape.map(|shape| CameIn { partition: number, of: shape.partitions });
-    let content = match (&came, stubs) {
-        (Records::Single(records), true) => homeward::content(records),
+    let (came, kept) = read(session, &permitted, bytes, batch)?;
+    let shape = homeward::shape(session, &permitted, number).await?;
+    let known = identify(session, &permitted, batch, number).await;
+    let content = match (&came, shape) {
+        (Records::Single(records), Some(_)) => homeward::content(records),
         _ => [0; 32],
     };
-    let repeats = (head.producer_id >= 0).then(|| repeated(&session.who.name, &topic, &identity));
-    let received = Batch {
-        request: RequestId(request),
-        origin: session.origin,
-        first: 0,
-        records: came,
-        identity: Some(identity.clone()),
-    };
+    let came_in = shape.map(|shape| CameIn { partition: number, of: shape.partitions });
     let within = InBatch { region: &face.region, came_in };
-    let judged = flow.judge_batch(&permitted, received, repeats, within);
-    let (batch_head, verdict) = judged.map_err(|stopped| Refusal::of(stop(&stopped)))?;
-    let of_topic = |lot: &&(usize, &Arc<Lot>)| *lot.1.topic == *topic;
-    let lots: Vec<(usize, &Arc<Lot>)> = verdict.lots().iter().enumerate().collect();
-    let here = lots.iter().filter(of_topic).find(|(_, lot)| *lot.region == *face.region);
-    let here = here.map(|(n, _)| *n);
-    let elsewhere = lots.iter().filter(of_topic).map(|(n, _)| *n).filter(|n| Some(*n) != here);
-    let elsewhere: Vec<usize> = elsewhere.collect();
-    let alone = !stubs || head.attributes.transactional();
-    let refused = refused(&verdict, &face.region, &topic, here, alone);
+    let (batch_head, verdict) = judge(session, &permitted, came, known.clone(), within)?;
+    let topic = &permitted.target().topic;
+    let lots = verdict.lots().iter().enumerate().filter(|(_, lot)| *lot.topic == **topic);
+    let (here, elsewhere): (Vec<_>, Vec<_>) = lots.partition(|(_, lot)| lot.region == face.region);
+    let here = here.first().map(|(n, _)| *n);
+    let elsewhere: Vec<usize> = elsewhere.into_iter().map(|(n, _)| n).collect();
+    let alone = shape.is_none() || head.attributes.transactional();
+    let refused = refused(&verdict, &face.region, topic, here, alone);
     if !refused.is_empty() {
         // Recorded as refused: nothing of it leaves.
         let (refusal, verdict) = (told(&refused), verdict.refuse_all(refused, &batch_refused()));
-        let recorded = flow.record(&permitted, &batch_head, verdict).await;
-        let recorded = recorded.map_err(|stopped| Refusal::of(stop(&stopped)))?;
-        let nothing = DeliveryResults::nothing(recorded.get());
-        flow.settled(&permitted, &batch_head, recorded, nothing, None);
+        let (recorded, nothing) = record(session, &permitted, &batch_head, verdict, None).await?;
+        face.desk.flow.settled(&permitted, &batch_head, recorded, nothing, None);
         return Err(refusal);
     }
-    let fits = elsewhere.is_empty() || homeward::fit(session, &verdict, &elsewhere).await?;
-    let (recorded, mut results, claim) = if elsewhere.is_empty() || !fits {
-        let recorded = flow.record(&permitted, &batch_head, verdict).await;
-        let recorded = recorded.map_err(|stopped| Refusal::of(stop(&stopped)))?;
-        let nothing = DeliveryResults::nothing(recorded.get());
+    let lot = here.unwrap_or_default();
+    let (recorded, results, claim) = if elsewhere.is_empty() {
+        let (recorded, nothing) = record(session, &permitted, &batch_head, verdict, None).await?;
         (recorded, nothing, None)
     } else {
-        let head = &batch_head;
-        match homeward::record(session, &permitted, head, verdict, &identity, &content).await? {
+        let of = homeward::Leaving { identity: &known, content, lot, elsewhere: &elsewhere };
+        match homeward::record(session, &permitted, &batch_head, verdict, of).await? {
             Found::Recorded(found) => *found,
             Found::Done(offset) => return Ok(PartFate::Done(offset)),
         }
     };
-    let lot = here.unwrap_or_default();
-    if !fits {
-        let nothing = DeliveryResults::nothing(recorded.get());
-        let mut results = nothing;
-        results.fail_rest(&DeliverError::TooLarge);
-        flow.settled(&permitted, &batch_head, recorded, results, None);
-        let message = "a record is too large for the topic in its region".to_owned();
-        return Err(Refusal::saying(codes::INVALID_RECORD, message));
-    }
-    if let Some(placed) = results.placed(lot).filter(|placed| !placed.is_empty()) {
-        // Interrupted behind the broker's answer: what else came of it follows.
-        results = deliver::deliver(&recorded, results, &flow.regions).await;
-        let done = results.error().is_none();
-        let offset = placed.first().map_or(-1, |first| first.offset);
-        let answered = claim.as_ref().filter(|_| done);
-        let answered = answered.map(|claim| (&claim.keyed, offset.to_be_bytes().to_vec()));
-        flow.settled(&permitted, &batch_head, recorded, results, answered);
-        return match done {
-            true => Ok(PartFate::Done(offset)),
-            false => Err(Refusal::of(codes::NOT_LEADER_OR_FOLLOWER)),
-        };
-    }
     let copies = recorded.get().lots().get(lot).map_or(0, |lot| lot.len());
     let encoded = match &kept {
         Some((codec, kept)) => {
@@ -469,14 +399,14 @@ async fn accept(
         None => records::whole(&recorded, lot),
     };
     let mut ready = Ready {
-        desk: desk.clone(),
+        desk: face.desk.clone(),
         recorded: Some((permitted, batch_head, recorded)),
         results: Some(results),
         claim,
         forwarded: false,
         lot,
         elsewhere,
-        stubs,
+        stubs: shape.is_some(),
         copies,
         records: Bytes::new(),
     };
@@ -487,6 +417,85 @@ async fn accept(
         return Err(Refusal::of(codes::MESSAGE_TOO_LARGE));
     }
     Ok(PartFate::Ready(Box::new(ready)))
+}
+
+/// What stays of a batch that is written again: its codec, and of each record what is not the policy's business.
+type Again = Option<(Codec, Vec<records::Kept>)>;
+
+/// The records of a batch; all of it if nothing of it is read.
+fn read(
+    session: &Session,
+    permitted: &Permitted,
+    bytes: &Bytes,
+    batch: &batch::Batch<'_>,
+) -> Result<(Records, Again), Refusal> {
+    if permitted.grant().is_ok_and(|grant| grant.dataset().untouched) {
+        return Ok((Records::Whole(batch.count.unsigned_abs(), bytes.clone()), None));
+    }
+    let codec = batch.codec().map_err(|why| records::unreadable(&why))?;
+    let (decoded, kept) = records::decode(&session.face.desk.limits, bytes, batch)?;
+    if batch.head.attributes.transactional() && !contributes_to_nothing(permitted) {
+        let message = "releases are computed from this dataset, and a transaction may be aborted: publish without one";
+        return Err(Refusal::saying(codes::INVALID_RECORD, message.to_owned()));
+    }
+    Ok((Records::Single(decoded), Some((codec, kept))))
+}
+
+/// What a batch is known by.
+async fn identify(
+    session: &Session,
+    permitted: &Permitted,
+    batch: &batch::Batch<'_>,
+    partition: u32,
+) -> BatchIdentity {
+    let (face, head) = (&session.face, batch.head);
+    let (regions, of) = (&face.desk.flow.regions, (&*permitted.target().topic, partition));
+    BatchIdentity {
+        cluster: face.region.to_string(),
+        partition,
+        producer_id: head.producer_id,
+        producer_epoch: head.producer_epoch,
+        first_sequence: head.base_sequence,
+        count: batch.count.unsigned_abs(),
+        log_end: face.ends.before(regions, &face.region, of).await,
+    }
+}
+
+fn judge(
+    session: &Session,
+    permitted: &Permitted,
+    records: Records,
+    identity: BatchIdentity,
+    within: InBatch<'_>,
+) -> Result<(Head, Verdict), Refusal> {
+    let desk = &session.face.desk;
+    let request = desk.ambient.id().map_err(|_| Refusal::of(codes::UNKNOWN_SERVER_ERROR))?;
+    // The same batch again brings to releases what it brought the first time.
+    let (who, topic) = (&session.who.name, &permitted.target().topic);
+    let repeats = (identity.producer_id >= 0).then(|| repeated(who, topic, &identity));
+    let received = Batch {
+        request: RequestId(request),
+        origin: session.origin,
+        first: 0,
+        records,
+        identity: Some(identity),
+    };
+    let judged = desk.flow.judge_batch(permitted, received, repeats, within);
+    judged.map_err(|stopped| Refusal::of(stop(&stopped)))
+}
+
+/// Records a batch of which nothing is delivered yet; its repetition may be known by a key.
+pub(super) async fn record(
+    session: &Session,
+    permitted: &Permitted,
+    head: &Head,
+    verdict: Verdict,
+    keyed: Option<(&Keyed, i64)>,
+) -> Result<(Recorded<Verdict>, DeliveryResults), Refusal> {
+    let recorded = session.face.desk.flow.record_as(permitted, head, verdict, keyed).await;
+    let recorded = recorded.map_err(|stopped| Refusal::of(stop(&stopped)))?;
+    let nothing = DeliveryResults::nothing(recorded.get());
+    Ok((recorded, nothing))
 }
 
 fn contributes_to_nothing(permitted: &Permitted) -> bool {
@@ -585,7 +594,12 @@ fn is_ready(part: &Part) -> bool {
 
 impl Prepared {
     /// What goes on, behind what this connection has sent before.
-    pub(super) async fn onward(mut self, session: &Session, held: &mut Held) -> io::Result<Onward> {
+    pub(super) async fn onward(
+        mut self,
+        session: &Session,
+        held: &mut Held,
+        under_way: &UnderWay,
+    ) -> io::Result<Onward> {
         let recent = &session.face.recent;
         for part in self.topics.iter_mut().flatten() {
             if let Some(refusal) = held.refusal(part, recent) {
@@ -595,7 +609,7 @@ impl Prepared {
         let is_refused = |part: &Part| matches!(part.fate, PartFate::Refused(_));
         let unheard = self.acks == 0;
         if !unheard || !self.topics.iter().flatten().any(is_refused) {
-            homeward::deliver(session, self.topics.iter_mut().flatten()).await;
+            homeward::deliver(session, self.topics.iter_mut().flatten(), under_way).await;
         }
         for part in self.topics.iter().flatten() {
             held.note(part, recent)?;

@@ -123,10 +123,9 @@ pub(super) struct Session {
 }
 
 /// A request while it is under way: its place, its memory, and what a graceful stop waits for.
+#[derive(Clone)]
 pub(super) struct UnderWay {
-    _open: Open,
-    _admitted: Option<Admitted>,
-    _stop_waits: OwnedRwLockReadGuard<()>,
+    _held: Arc<(Open, Option<Admitted>, OwnedRwLockReadGuard<()>)>,
 }
 
 /// A request that is read and decided.
@@ -326,12 +325,12 @@ impl Session {
 
     /// A client that has more under way than there is room for waits: its next request is not read.
     async fn enter(&self, open: Open, bytes: usize) -> UnderWay {
-        let _stop_waits = self.face.desk.under_way.clone().read_owned().await;
-        let _admitted = match bytes > FREE_BYTES {
+        let stop_waits = self.face.desk.under_way.clone().read_owned().await;
+        let admitted = match bytes > FREE_BYTES {
             true => Some(self.admit(cost(bytes, 0)).await),
             false => None,
         };
-        UnderWay { _open: open, _admitted, _stop_waits }
+        UnderWay { _held: Arc::new((open, admitted, stop_waits)) }
     }
 
     async fn admit(&self, bytes: usize) -> Admitted {
@@ -581,7 +580,7 @@ async fn send(
             }
             Slot::Batch(preparing, under_way) => {
                 let prepared = preparing.await.map_err(io::Error::other)??;
-                match prepared.onward(session, &mut held).await? {
+                match prepared.onward(session, &mut held, &under_way).await? {
                     produce::Onward::Nothing => continue,
                     produce::Onward::Answer(answer) => Reply::Ours(answer, under_way),
                     produce::Onward::Send { frame, api, version, correlation: theirs, sent } => {
