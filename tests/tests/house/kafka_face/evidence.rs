@@ -8,9 +8,9 @@ use sluicegate_tests::{
     setup::Setup,
     wire::{Batch, Record, fetch, produce},
 };
-use sluicegate_wire::{Name, codes, compress::Codec};
+use sluicegate_wire::{codes, compress::Codec};
 
-use super::{CLOSES_WITHIN, FETCH, House, PRODUCE, people, person, said};
+use super::{CLOSES_WITHIN, FETCH, House, PRODUCE, people, person, records_of, said};
 
 const BIDS: &str = "subjects: [member]
 fields:
@@ -109,11 +109,10 @@ async fn what_is_not_protected_passes_as_it_is_and_is_recorded_as_a_run() {
     // All that a broker does not write itself is as it was: from the checksum on.
     let mut reader = house.wire("analyst").await;
     let answer = reader.ask(FETCH, &fetch(&[(&house.bids, 0, 0)])).await.unwrap();
-    let topic = answer.view().structs(Name::Responses).unwrap().next().unwrap().unwrap();
-    let part = topic.structs(Name::Partitions).unwrap().next().unwrap().unwrap();
-    let records = part.data(Name::Records).unwrap().unwrap();
-    let fetched: Vec<&[u8]> =
-        sluicegate_wire::batch::Batches::new(records).map(|batch| batch.unwrap().bytes()).collect();
+    let records = records_of(&answer);
+    let fetched: Vec<&[u8]> = sluicegate_wire::batch::Batches::new(&records)
+        .map(|batch| batch.unwrap().bytes())
+        .collect();
     assert_eq!(fetched.len(), sent.len());
     for (fetched, sent) in fetched.iter().zip(&sent) {
         assert_eq!(fetched[17..], sent[17..]);

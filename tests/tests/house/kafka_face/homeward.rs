@@ -7,9 +7,9 @@ use sluicegate_tests::{
     setup::Setup,
     wire::{Batch, Record, Wire, fetch, produce},
 };
-use sluicegate_wire::{Name, batch, codes};
+use sluicegate_wire::{batch, codes};
 
-use super::{CLOSES_WITHIN, FETCH, House, PRODUCE, person, said};
+use super::{CLOSES_WITHIN, FETCH, House, PRODUCE, person, records_of, said};
 
 const STUBS: &str = "because: \"Members register anywhere, and their data stays at home.\"
 if-elsewhere: stub
@@ -102,10 +102,9 @@ async fn a_record_of_another_region_goes_there_and_leaves_a_stub() {
     // Readers of Europe see where something was.
     let mut reader = houses.house.wire("analyst").await;
     let answer = reader.ask(FETCH, &fetch(&[(&people, 1, 0)])).await.unwrap();
-    let topic = answer.view().structs(Name::Responses).unwrap().next().unwrap().unwrap();
-    let part = topic.structs(Name::Partitions).unwrap().next().unwrap().unwrap();
+    let records = records_of(&answer);
     let mut marked = 0;
-    for batch in batch::Batches::new(part.data(Name::Records).unwrap().unwrap()) {
+    for batch in batch::Batches::new(&records) {
         let limits = batch::Limits { inflated: 1 << 20, records: 100, headers: 10 };
         let mut space = Vec::new();
         for record in batch.unwrap().records(limits, &mut space).unwrap() {

@@ -145,6 +145,14 @@ fn people(numbers: std::ops::Range<usize>) -> Vec<Record> {
     numbers.map(|n| person(n, "DE")).collect()
 }
 
+/// The batches that a Fetch answer has of its first partition.
+fn records_of(answer: &Answer) -> Vec<u8> {
+    let view = answer.view();
+    let topic = view.structs(Name::Responses).unwrap().next().unwrap().unwrap();
+    let part = topic.structs(Name::Partitions).unwrap().next().unwrap().unwrap();
+    part.data(Name::Records).unwrap().unwrap().to_vec()
+}
+
 /// What a Produce answer says of its first partition: code, base offset, and the records that it names.
 fn said(answer: &Answer) -> (i16, i64, Vec<(i32, String)>) {
     let (code, offset, errors, _) = said_of(&answer.view(), 0);
@@ -191,10 +199,8 @@ async fn a_batch_arrives_protected_in_the_same_places_with_each_codec() {
     // The reader's view, with the offsets as they are.
     let mut reader = house.wire("analyst").await;
     let answer = reader.ask(FETCH, &fetch(&[(&house.people, 1, 4)])).await.unwrap();
-    let topic = answer.view().structs(Name::Responses).unwrap().next().unwrap().unwrap();
-    let part = topic.structs(Name::Partitions).unwrap().next().unwrap().unwrap();
-    let records = part.data(Name::Records).unwrap().unwrap();
-    let offsets: Vec<(i64, i32)> = sluicegate_wire::batch::Batches::new(records)
+    let records = records_of(&answer);
+    let offsets: Vec<(i64, i32)> = sluicegate_wire::batch::Batches::new(&records)
         .map(|batch| batch.unwrap())
         .map(|batch| (batch.head.base_offset, batch.count))
         .collect();
